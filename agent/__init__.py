@@ -1,0 +1,16 @@
+"""An unattended audio recorder: microphone → Opus → outbox → recordings API.
+
+Data flows one way, left to right, and a package imports only what stands to its left:
+
+    audio/          recording/            outbox/            sync/
+    ear → opus → ogg  recorder, triggers →  store, files   →  delivery, syncer, api
+                           \\______________ all report to ______________/
+                                              status/board
+
+``host/`` (what the machine can tell) and ``status/board`` stand beneath all of them; ``daemon`` builds the
+parts and hands each what it needs; ``cli/`` is the face; ``sandbox/`` is a local API for trying and testing.
+
+Importing this package, or ``agent.audio``, imports nothing else: the ear is a process that must stay small.
+"""
+
+__version__ = "0.1.0"
