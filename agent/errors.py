@@ -9,13 +9,11 @@
 Wrong usage of the command line (exit 2) is click's own ``UsageError``.
 """
 
-from typing import ClassVar
-
 
 class AgentError(Exception):
     """Base of all errors whose message is meant for a person."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
 
 class ConfigError(AgentError):

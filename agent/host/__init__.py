@@ -1,1 +1,4 @@
-"""To be filled."""
+"""What the machine can tell and do: boot id, clock state, sound cards, storage, and the file layer.
+
+Nothing here knows what a recording is. Roots (``/sys``, ``/proc``) are handed in, so that tests can build their own.
+"""

@@ -1,1 +1,31 @@
-"""To be filled."""
+"""What waits to be delivered: files that are the truth, and an index that can be rebuilt from them.
+
+Folders under the state directory: ``recording/`` (open ``.part`` files), ``outbox/`` (finished, not yet delivered),
+``sent/`` (delivered, kept for a while), ``damaged/``; the index is ``outbox.db``. A recording is two files of one
+stem: ``<stem>.opus`` and its sidecar ``<stem>.json``.
+
+Invariants
+    I1  Every finished file is in the index, or will be adopted after the next start.
+    I2  No file in ``recording/``, ``outbox/`` or ``damaged/`` is deleted by the program, except by what the owner
+        chose.
+    I3  A file leaves ``outbox/`` only after the API has confirmed it (api.md section 4).
+    I4  Two copies of the same audio are never stored on the server by us: a repeated PUT goes to the same recording.
+    I5  An entry records facts, what has happened and when; the next step is what has not happened yet, and
+        ``status`` is computed from the facts.
+    I6  A fact is in the index first, then in the sidecar; where they disagree, the further fact wins.
+
+Procedures
+    Finish  last page with EOS, fdatasync (recording/) → sidecar under a temporary name, fsync → rename both into
+            ``outbox/`` (sidecar first: audio there without one would have to be read to be understood) → fsync of
+            both folders → one row, ``synchronous=FULL``.
+    Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
+    Move    completed: commit → sidecar → rename both into ``sent/`` (audio first) → fsync of both folders.
+    Reconcile, per stem, in the order of the folders
+        recording/  a ``.part`` that nobody writes: its sidecar is in ``outbox/`` → finish its move; else repair
+                    (cut after the last good page, EOS), mark it ``recovered``, finish it; nothing usable →
+                    ``damaged/``. A temporary file → gone.
+        outbox/     no row → adopt, from the sidecar or from the file's own tags; row says completed → finish its
+                    move; sidecar without audio → the audio is in ``sent/`` (finish the move), or lost (parked,
+                    ``damaged:``).
+        sent/       no row → adopt as delivered; row not completed → completed (the further fact).
+"""

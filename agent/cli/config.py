@@ -1,0 +1,48 @@
+"""``config check`` and ``config show``: what the settings say."""
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from agent import config as settings
+from agent.cli.context import Session
+from agent.errors import ConfigError
+
+
+@click.group("config")
+def config() -> None:
+    """Check and show the settings."""
+
+
+@config.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Answer with {file, valid, errors}.")
+@click.pass_obj
+def check(session: Session, file: Path | None, as_json: bool) -> None:
+    """Check FILE, or the file in use: exit 0 when it is right, 78 when it is not."""
+    used = file or settings.locate(session.config_path, os.environ, settings.SYSTEM_FILE)
+    errors = settings.check(used) if used else []
+    if as_json:
+        path = str(used.absolute()) if used else None
+        click.echo(msgspec.json.encode({"file": path, "valid": not errors, "errors": errors}).decode())
+        if errors:
+            raise click.exceptions.Exit(ConfigError.exit_code)
+        return
+    if errors:
+        raise ConfigError("\n".join(errors))
+    click.echo(f"{used} is right." if used else "There is no configuration file; the defaults are in use.")
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object instead of TOML.")
+@click.pass_obj
+def show(session: Session, as_json: bool) -> None:
+    """Show all settings in use, the defaults too."""
+    loaded = session.loaded
+    if as_json:
+        click.echo(msgspec.json.encode(loaded.config).decode())
+        return
+    click.echo(f"# {loaded.file or 'no file: the defaults'}")
+    click.echo(settings.render(loaded.config), nl=False)

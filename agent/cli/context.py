@@ -1,0 +1,37 @@
+"""What every command gets: the settings in use, and the state directory they name."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from agent import statedir
+from agent.config import LoadedConfig, load
+from agent.statedir import StateDirectory
+
+
+class Session:
+    """One call of the command line; settings and state are read when first asked for."""
+
+    def __init__(self, config_path: Path | None) -> None:
+        self.config_path = config_path
+
+    @cached_property
+    def loaded(self) -> LoadedConfig:
+        """The settings; ConfigError when they are wrong."""
+        return load(self.config_path, os.environ)
+
+    @cached_property
+    def state(self) -> StateDirectory:
+        """Where the state is; nothing is created."""
+        return statedir.resolve(self.loaded, os.environ)
+
+    def enter(self) -> StateDirectory:
+        """Return the state directory for working in it: its owner, and its folders made; AgentError without the right."""
+        statedir.become_owner(self.state, os.environ)
+        self.state.create()
+        return self.state
+
+    def look(self) -> StateDirectory:
+        """Return the state directory for reading; AgentError without the right."""
+        statedir.become_owner(self.state, os.environ)
+        return self.state

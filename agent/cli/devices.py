@@ -1,0 +1,34 @@
+"""``recorder-agent devices``: the microphones there are."""
+
+import click
+from tabulate import tabulate
+
+from agent.audio.devices import list_devices
+from agent.cli.output import print_json
+from agent.errors import MicrophoneError
+from agent.host.soundcards import SoundCards
+
+
+@click.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a list of {id, name, default, channels, sample_rates}."
+)
+def devices(as_json: bool) -> None:
+    """List the microphones; an id of this list is a stable audio.input. Exit 69 when there is none."""
+    found = list_devices(SoundCards())
+    if as_json:
+        print_json(found)
+    elif found:
+        rows = [
+            (
+                device.id,
+                device.name,
+                "default" if device.default else "",
+                device.channels or "–",
+                " ".join(map(str, device.sample_rates or ())) or "–",
+            )
+            for device in found
+        ]
+        click.echo(tabulate(rows, headers=("id", "name", "", "channels", "rates (Hz)"), tablefmt="plain"))
+    if not found:
+        raise MicrophoneError("there is no microphone: plug one in, and see `arecord -l`")

@@ -1,0 +1,78 @@
+"""``recorder-agent level``: how loud it is, live."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Generator
+
+import click
+
+from agent import log
+from agent.audio.level import LevelMeter
+from agent.audio.microphone import Microphone
+from agent.audio.source import EndOfSource
+from agent.cli.context import Session
+from agent.cli.output import meter, print_json
+from agent.cli.record import OPEN_SECONDS
+from agent.parts import Parts
+from agent.status.control import ask
+
+INTERVAL_SECONDS = 0.1
+PRINTED_SECONDS = 1.0
+"""Where the output is no terminal, a line a second is enough."""
+
+Levels = Generator[float | None, None, None]
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0.1), help="How long; without it until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print {level_dbfs} a second as JSON lines.")
+@click.pass_obj
+def level(session: Session, seconds: float | None, as_json: bool) -> None:
+    """Show the microphone's level; beside a running daemon, the level of what it records."""
+    log.configure("error", session.loaded.config.log.format)
+    state = session.enter()
+    terminal = sys.stdout.isatty() and not as_json
+    began = shown = time.monotonic()
+    levels = _of_daemon(session) if state.is_locked() else _of_source(session)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(levels):
+        for now_dbfs in levels:
+            now = time.monotonic()
+            if terminal:
+                click.echo(f"\r\x1b[K{meter(now_dbfs)}", nl=False)
+            elif now - shown >= min(PRINTED_SECONDS, seconds or PRINTED_SECONDS):
+                shown = now
+                if as_json:
+                    print_json({"level_dbfs": None if now_dbfs is None else round(now_dbfs, 1)})
+                else:
+                    click.echo(meter(now_dbfs))
+            if seconds is not None and now - began >= seconds:
+                break
+    if terminal:
+        click.echo()
+
+
+def _of_daemon(session: Session) -> Levels:
+    while True:
+        answer = ask(session.state.socket, {"command": "status"})
+        yield answer["microphone"]["level_dbfs"]
+        time.sleep(INTERVAL_SECONDS)
+
+
+def _of_source(session: Session) -> Levels:
+    parts = Parts(session.loaded.config, session.state)
+    source = parts.source()
+    try:
+        if isinstance(source, Microphone):
+            source.require(OPEN_SECONDS)
+        meter_ = LevelMeter(source.sample_rate, source.channels)
+        while True:
+            block = source.read(INTERVAL_SECONDS)
+            if block is not None:
+                meter_.feed(block.samples)
+                yield meter_.dbfs()
+    except EndOfSource:
+        return
+    finally:
+        source.close()
+        parts.close()

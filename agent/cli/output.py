@@ -1,0 +1,77 @@
+"""How answers look: JSON for programs, tables and one moving line for people."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+
+REFRESH_SECONDS = 0.2
+METER_FLOOR_DBFS = -60.0
+METER_WIDTH = 30
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on a line."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes for a person."""
+    if count is None:
+        return "–"
+    if count < 10_000:  # noqa: PLR2004 - where a person stops counting bytes
+        return f"{count} B"
+    return f"{count / 1000:.0f} kB" if count < 10_000_000 else f"{count / 1_000_000:.1f} MB"  # noqa: PLR2004
+
+
+def duration(milliseconds: int | None) -> str:
+    """Return a length for a person: ``7.3 s``, ``12:05``, ``1:02:03``."""
+    if milliseconds is None:
+        return "–"
+    seconds = milliseconds / 1000
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def meter(level_dbfs: float | None) -> str:
+    """Return a level as a bar and a figure."""
+    if level_dbfs is None:
+        return f"[{' ' * METER_WIDTH}]      –"
+    filled = round(METER_WIDTH * (1 - max(level_dbfs, METER_FLOOR_DBFS) / METER_FLOOR_DBFS))
+    return f"[{'#' * filled:<{METER_WIDTH}}] {level_dbfs:6.1f} dBFS"
+
+
+def percent(done: int, total: int | None) -> str:
+    """Return how much of a whole is done; nothing where the whole is unknown."""
+    return f"{min(100, 100 * done // total):3d} %  " if total else ""
+
+
+@contextmanager
+def moving_line(text: Callable[[], str]) -> Iterator[None]:
+    """Show a line that is asked for anew five times a second, on a terminal's standard error only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(REFRESH_SECONDS):
+            sys.stderr.write(f"\r\x1b[K{text()}")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=show, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

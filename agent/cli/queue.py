@@ -1,0 +1,153 @@
+"""``recorder-agent queue``: what has been recorded, what waits, and what a person can do about it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from agent import log
+from agent.cli.context import Session
+from agent.cli.output import duration, print_json, size
+from agent.host.disk import Disk
+from agent.outbox.files import Files
+from agent.outbox.store import Store
+from agent.outbox.wishes import WISHES, export, find
+from agent.parts import Parts
+from agent.report import open_for_reading, open_rows, row_of
+from agent.status.control import ask
+
+ERROR_WIDTH = 50
+
+
+@click.group()
+def queue() -> None:
+    """List recordings, and retry, release, export or delete them. IDs may be shortened."""
+
+
+@queue.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of rows, oldest first.")
+@click.pass_obj
+def list_command(session: Session, as_json: bool) -> None:
+    """List all recordings, oldest first."""
+    rows = _rows(session)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo("nothing has been recorded yet")
+        return
+    table = [
+        (
+            row["seq"],
+            row["id"],
+            row["status"],
+            row["started_at"],
+            duration(row["duration_ms"]),
+            size(row["size_bytes"]),
+            (row["last_error"] or "")[:ERROR_WIDTH],
+        )
+        for row in rows
+    ]
+    click.echo(
+        tabulate(
+            table,
+            headers=("seq", "id", "status", "started", "length", "size", "last error"),
+            tablefmt="plain",
+        )
+    )
+
+
+@queue.command()
+@click.argument("recording_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the row as a JSON object.")
+@click.pass_obj
+def show(session: Session, recording_id: str, as_json: bool) -> None:
+    """Show everything about one recording."""
+    with _index(session) as (store, files):
+        row = row_of(find(store, recording_id), files)
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(tabulate(row.items(), tablefmt="plain"))
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that is parked or backs off.")
+@click.pass_obj
+def retry(session: Session, ids: tuple[str, ...], everything: bool) -> None:
+    """Try parked recordings again now."""
+    _wish(session, "retry", _chosen(ids, everything))
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that is held.")
+@click.pass_obj
+def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
+    """Send held recordings under the present device token."""
+    _wish(session, "release", _chosen(ids, everything))
+
+
+@queue.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.pass_obj
+def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None:
+    """Copy recordings and their sidecars into DIR; without IDs all that is not delivered."""
+    with _index(session) as (store, files):
+        copies = export(store, files.audio, folder, ids) if store is not None else []
+    for path in copies:
+        click.echo(path)
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.pass_obj
+def delete(session: Session, ids: tuple[str, ...]) -> None:
+    """Delete recordings for good, delivered or not."""
+    _wish(session, "delete", list(ids))
+
+
+def _chosen(ids: tuple[str, ...], everything: bool) -> list[str] | None:
+    if bool(ids) == everything:
+        raise click.UsageError("name the recordings by ID, or say --all")
+    return None if everything else list(ids)
+
+
+def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
+    """Do what is wished, by the daemon when one runs."""
+    log.configure("error", session.loaded.config.log.format)
+    state = session.enter()
+    if state.is_locked():
+        done = ask(state.socket, {"command": wish, "ids": ids})
+    else:
+        with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+            parts.reconcile()
+            done = WISHES[wish](parts.outbox, ids)
+    for recording_id in done:
+        click.echo(f"{wish} {recording_id}")
+    if not done:
+        click.echo(f"nothing to {wish}")
+
+
+@contextlib.contextmanager
+def _index(session: Session) -> Iterator[tuple[Store | None, Files]]:
+    state = session.look()
+    store = open_for_reading(state)
+    try:
+        yield store, Files(state.path, Disk())
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _rows(session: Session) -> list[dict[str, Any]]:
+    with _index(session) as (store, files):
+        rows = [row_of(entry, files) for entry in store.all()] if store is not None else []
+        known = {row["id"] for row in rows}
+        rows += [row for row in open_rows(files.recording) if row["id"] not in known]
+    return sorted(rows, key=lambda row: row["seq"])

@@ -1,0 +1,154 @@
+"""``recorder-agent record``: one recording, by this process or by the daemon that runs."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from agent import log
+from agent.audio.microphone import Microphone
+from agent.audio.source import Source
+from agent.audio.wavfile import WavFile
+from agent.cli.context import Session
+from agent.cli.output import duration, meter, moving_line, percent, print_json, size
+from agent.errors import AgentError
+from agent.parts import Parts
+from agent.recording.recorder import Recorder
+from agent.recording.triggers import ManualRequest, OnRequest
+from agent.report import row_of
+from agent.statedir import StateDirectory
+from agent.status.control import ask
+
+OPEN_SECONDS = 8.0
+"""How long a microphone may take to give its first sound."""
+FILE_BLOCK_MS = 480
+"""Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0.001), help="Length; without it until Ctrl-C.")
+@click.option(
+    "--input",
+    "wav",
+    metavar="FILE.wav",
+    type=click.Path(path_type=Path),
+    help="Record a WAV file as fast as it goes, instead of the microphone.",
+)
+@click.option("--name", help="Name of the recording, instead of the one from recording.name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the new row, or rows as JSON lines.")
+@click.pass_obj
+def record(
+    session: Session, seconds: float | None, wav: Path | None, name: str | None, as_json: bool
+) -> None:
+    """Record once and queue the recording; beside a running daemon, the daemon records."""
+    log.configure("warning", session.loaded.config.log.format)
+    state = session.enter()
+    request = ManualRequest(name=name, seconds=seconds)
+    if wav is None and state.is_locked():
+        rows = _ask_daemon(state, request)
+    else:
+        rows = _record_here(session, state, request, wav)
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            click.echo(
+                f"recorded {row['id']}: {duration(row['duration_ms'])}, {size(row['size_bytes'])}, {row['path']}"
+            )
+
+
+def _record_here(
+    session: Session, state: StateDirectory, request: ManualRequest, wav: Path | None
+) -> list[Any]:
+    parts = Parts(session.loaded.config, state)
+    with contextlib.closing(parts), _as_owner(state, parts, needed=wav is None):
+        source = (
+            WavFile(wav, block_ms=FILE_BLOCK_MS, start=parts.clock.monotonic()) if wav else parts.source()
+        )
+        if isinstance(source, Microphone):
+            try:
+                source.require(OPEN_SECONDS)
+            except BaseException:
+                source.close()
+                raise
+        recorder = parts.recorder(source, OnRequest(), unattended=False)
+        recorder.start(request)
+        with _stopped_by_signals(recorder), moving_line(_progress(parts, request, source)):
+            recorder.run()
+        entries = [parts.outbox.store.get(recording_id) for recording_id in request.finished_ids]
+        if not any(entries):
+            raise AgentError(request.error or "nothing was recorded: the source gave no samples")
+        return [row_of(entry, parts.outbox.files) for entry in entries if entry is not None]
+
+
+@contextlib.contextmanager
+def _as_owner(state: StateDirectory, parts: Parts, *, needed: bool) -> Iterator[None]:
+    """Hold the state directory's lock and reconcile first; beside a daemon a file is recorded without it."""
+    if not needed and state.is_locked():
+        yield
+        return
+    with state.lock():
+        parts.reconcile()
+        yield
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and a closed terminal end the recording; what was captured is kept."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        recorder.stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _progress(parts: Parts, request: ManualRequest, source: Source) -> Any:
+    total_ms = None if request.seconds is None else round(request.seconds * 1000)
+    samples = getattr(source, "total_samples", None)
+    if samples is not None:
+        total_ms = samples * 1000 // source.sample_rate
+
+    def text() -> str:
+        now = parts.board.snapshot.recording
+        if now is None:
+            return "waiting for sound"
+        done = percent(now.duration_ms, total_ms)
+        return f"{done}{duration(now.duration_ms)}  {size(now.size_bytes)}  {meter(parts.board.level_dbfs())}"
+
+    return text
+
+
+def _ask_daemon(state: StateDirectory, request: ManualRequest) -> list[Any]:
+    """Let the daemon record; Ctrl-C ends the recording, not this command."""
+    newest: dict[str, Any] = {}
+    total_ms = None if request.seconds is None else round(request.seconds * 1000)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=ask, args=(state.socket, {"command": "stop"}), daemon=True).start()
+
+    def text() -> str:
+        if not newest.get("started"):
+            return "waiting for sound"
+        done = percent(newest["duration_ms"], total_ms)
+        return f"{done}{duration(newest['duration_ms'])}  {size(newest['size_bytes'])}  {meter(newest['level_dbfs'])}"
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with moving_line(text):
+        rows = ask(
+            state.socket,
+            {"command": "record", "name": request.name, "seconds": request.seconds},
+            newest.update,
+        )
+    return list(rows)

@@ -1,0 +1,102 @@
+"""The root of the command line: global options, commands loaded late, errors turned into sentences."""
+
+import importlib
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import click
+
+from agent import __version__
+from agent.cli.context import Session
+from agent.errors import AgentError
+
+COMMANDS = {
+    "run": "agent.cli.run:run",
+    "record": "agent.cli.record:record",
+    "sync": "agent.cli.sync:sync",
+    "status": "agent.cli.status:status",
+    "queue": "agent.cli.queue:queue",
+    "devices": "agent.cli.devices:devices",
+    "level": "agent.cli.level:level",
+    "config": "agent.cli.config:config",
+    "token": "agent.cli.token:token",
+    "demo": "agent.cli.demo:demo",
+    "sandbox": "agent.cli.sandbox:command",
+}
+DEBUG = "RECORDER_AGENT_DEBUG"
+"""Set to anything: unexpected errors show their traceback."""
+
+
+class LateGroup(click.Group):
+    """A group whose commands are imported when they are used: ``--help`` of one costs one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name]} is no command")
+        return command
+
+
+@click.command(
+    cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Settings; else $RECORDER_AGENT_CONFIG, else /etc/recorder-agent/config.toml, else the defaults.",
+)
+@click.version_option(__version__, prog_name="recorder-agent")
+@click.pass_context
+def root(ctx: click.Context, config_path: Path | None) -> None:
+    """Record a microphone unattended, and deliver the recordings."""
+    ctx.obj = Session(config_path)
+
+
+def main() -> None:
+    """Run the command line; the process ends with its exit code."""
+    sys.exit(outcome())
+
+
+def outcome(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors are one sentence on standard error."""
+    try:
+        result = root.main(args=arguments, prog_name="recorder-agent", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Abort:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter must not complain about that when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AgentError as error:
+        return _failed(str(error), error.exit_code)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _failed(f"the system refused{where}: {error.strerror or error}; free or repair what it names")
+    except sqlite3.Error as error:
+        return _failed(f"the index of the outbox cannot be used: {error}; see the log of the service")
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        return _failed(f"unexpected {type(error).__name__}: {error}; set {DEBUG}=1 for a traceback to report")
+    return result if isinstance(result, int) else 0
+
+
+def _failed(sentence: str, code: int = 1) -> int:
+    click.echo(f"recorder-agent: {sentence}", err=True)
+    return code

@@ -1,0 +1,71 @@
+"""``recorder-agent sync``: try everything that waits, now."""
+
+import contextlib
+import signal
+from types import FrameType
+from typing import Any
+
+import click
+
+from agent import log
+from agent.cli.context import Session
+from agent.cli.output import moving_line, percent, print_json, size
+from agent.parts import Parts
+from agent.statedir import StateDirectory
+from agent.status.control import ask
+from agent.sync.drained import answer_of
+
+
+@click.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what was delivered, parked, and what still waits."
+)
+@click.pass_obj
+def sync(session: Session, as_json: bool) -> int:
+    """Deliver what waits, ignoring backoff; exit 0, 1 (parked), 75 (still waits) or 77 (device token)."""
+    log.configure("error", session.loaded.config.log.format)
+    state = session.enter()
+    newest: dict[str, Any] = {}
+    with moving_line(lambda: _line(newest)):
+        answer = _ask_daemon(state, newest) if state.is_locked() else _sync_here(session, state, newest)
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(
+            f"delivered {len(answer['delivered'])}, waiting {answer['pending']}, "
+            f"parked {answer['parked_in_all']}, held {answer['held']}"
+        )
+    if answer["message"]:
+        click.echo(f"recorder-agent: {answer['message']}", err=True)
+    return int(answer["exit_code"])
+
+
+def _line(newest: dict[str, Any]) -> str:
+    if not newest:
+        return "looking for what waits"
+    sent, total = newest["sent_bytes"], newest["total_bytes"]
+    return f"{percent(sent, total)}{size(sent)} of {size(total)}  {newest['id']}"
+
+
+def _ask_daemon(state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]:
+    answer = ask(state.socket, {"command": "sync"}, newest.update)
+    return dict(answer)
+
+
+def _sync_here(session: Session, state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]:
+    with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+        parts.reconcile()
+        syncer = parts.syncer
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            syncer.stop()
+            parts.api.abort()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+        def listen(recording_id: str, sent: int, total: int) -> None:
+            newest.update(id=recording_id, sent_bytes=sent, total_bytes=total)
+
+        with syncer.listening(listen):
+            return answer_of(syncer.drain(everything=True), parts.outbox.store)

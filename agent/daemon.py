@@ -1,0 +1,258 @@
+"""The daemon: starts the parts in their threads, watches them, speaks with systemd, and stops them in order.
+
+Procedure
+    Start  lock the state directory → open the index → control socket → recorder thread → READY. Behind it, in
+           threads of their own: reconciliation, then delivery. Recording never waits for any of them.
+    Watch  once a second: a thread that has died ends the daemon (systemd starts it anew); the watchdog is fed while
+           the recorder makes progress; STATUS is the one line a person wants to read.
+    Stop   (SIGTERM, SIGINT) the recorder finishes its file, calls under way are cut, all within 10 s.
+    Reload (SIGHUP) the log's settings take effect; what else has changed is named as needing a restart.
+"""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from agent import __version__, log
+from agent.config import LoadedConfig, changed_keys, load
+from agent.errors import AgentError, ConfigError
+from agent.outbox.wishes import WISHES
+from agent.parts import Parts
+from agent.recording.triggers import ManualRequest, trigger_for
+from agent.report import row_of, status_of
+from agent.statedir import StateDirectory
+from agent.status.control import ControlServer, Handler, Message, Peer
+from agent.status.systemd import Notifier
+from agent.status.words import sentence
+from agent.sync.drained import answer_of
+
+logger = structlog.get_logger()
+
+STOP_SECONDS = 8.0
+"""How long the parts may take to stop; systemd waits 10 s."""
+STALLED_SECONDS = 20.0
+"""Without progress for so long the watchdog is not fed."""
+PROGRESS_SECONDS = 0.5
+"""How often a command that waits for a recording hears of it."""
+
+
+class Daemon:
+    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+
+    def __init__(self, loaded: LoadedConfig, state: StateDirectory, config_path: Path | None) -> None:
+        self._loaded = loaded
+        self._state = state
+        self._config_path = config_path
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._reload = False
+        self._died: list[str] = []
+        self._notifier = Notifier()
+        self._said = ""
+
+    def run(self) -> int:
+        """Work until told to stop.
+
+        Raises:
+            AgentError: the state directory is in use or not usable, or a setting cannot work.
+        """
+        with self._state.lock():
+            self._parts = Parts(self._loaded.config, self._state)
+            try:
+                return self._work()
+            finally:
+                self._parts.close()
+
+    def _work(self) -> int:
+        parts, config = self._parts, self._loaded.config
+        self._source = parts.source()
+        self._recorder = parts.recorder(
+            self._source, trigger_for(config.recording, parts.clock.wall), unattended=True
+        )
+        handlers = {
+            "status": self._status,
+            "record": self._record,
+            "stop": self._stop_recording,
+            "sync": self._sync,
+            **{name: self._wished(wish) for name, wish in WISHES.items()},
+        }
+        self._listen_to_signals()
+        control = ControlServer(self._state.socket, handlers)
+        recording = self._start("recorder", self._recorder.run)
+        syncing = self._start("sync", self._deliver)
+        logger.info(
+            "started",
+            action="daemon_started",
+            version=__version__,
+            mode=config.recording.mode,
+            input=config.audio.input,
+            state=str(self._state.path),
+        )
+        self._notifier.ready("starting")
+        self._watch()
+        self._notifier.stopping("finishing the recording")
+        logger.info("stopping", action="daemon_stopping")
+        self._recorder.stop()
+        if "syncer" in vars(parts):
+            parts.syncer.stop()
+            parts.api.abort()
+        recording.join(STOP_SECONDS)
+        syncing.join(1)
+        control.close()
+        if recording.is_alive():
+            logger.error(
+                "the recorder did not stop in time; its file is repaired at the next start",
+                action="daemon_stop_late",
+            )
+        logger.info("stopped", action="daemon_stopped")
+        return 1 if self._died or recording.is_alive() else 0
+
+    def _start(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(name, work), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (
+            Exception
+        ):  # whatever it was, the daemon must end and be started anew, never go on without this part
+            logger.exception("a part of the daemon has died", action="daemon_part_died", part=name)
+            self._died.append(name)
+        finally:
+            self._wake.set()
+
+    def _deliver(self) -> None:
+        """Reconcile, then deliver; while the disk or the index fails, say so and try again."""
+        self._parts.reconcile(self._stopping.is_set)
+        while not self._stopping.is_set():
+            try:
+                self._parts.syncer.run(self._stopping)
+            except (OSError, sqlite3.Error) as error:
+                logger.error(
+                    "delivery rests: the disk or the index failed", action="sync_failed", error=error
+                )
+                self._stopping.wait(30)
+
+    # signals
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload = True
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set() and not self._died:
+            if self._reload:
+                self._reload = False
+                self._read_settings()
+            if self._parts.board.since_progress() < STALLED_SECONDS:
+                self._notifier.watchdog()
+            self._say()
+            self._wake.wait(1)
+            self._wake.clear()
+        self._stopping.set()
+
+    def _say(self) -> None:
+        try:
+            text = sentence(self._parts.board.snapshot, self._parts.outbox.store.counts())
+        except sqlite3.Error as error:
+            text = f"the index cannot be read: {error}"
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)
+
+    def _read_settings(self) -> None:
+        self._notifier.reloading()
+        try:
+            loaded = load(self._config_path, os.environ)
+        except ConfigError as error:
+            logger.error("the settings were not reloaded", action="config_refused", reason=str(error))
+        else:
+            log.configure(loaded.config.log.level, loaded.config.log.format)
+            later = [
+                key for key in changed_keys(self._loaded.config, loaded.config) if not key.startswith("log.")
+            ]
+            logger.info("the settings were reloaded", action="config_reloaded", needs_restart=later)
+        self._notifier.ready(self._said)
+
+    # commands
+
+    def _status(self, _request: Message, _peer: Peer) -> Any:
+        parts = self._parts
+        return status_of(
+            parts.board.snapshot,
+            parts.board.level_dbfs(),
+            self._loaded.config,
+            self._state,
+            parts.outbox.store,
+            parts.credentials,
+        )
+
+    def _stop_recording(self, _request: Message, _peer: Peer) -> Any:
+        manual = self._recorder.manual
+        self._recorder.stop_manual()
+        return {"stopped": manual is not None}
+
+    def _record(self, request: Message, peer: Peer) -> Any:
+        """Record on request; without a length, for as long as the asking side stays."""
+        manual = ManualRequest(
+            name=request.get("name"), seconds=request.get("seconds"), metadata=request.get("metadata") or {}
+        )
+        self._recorder.start(manual)
+        while not manual.done.wait(PROGRESS_SECONDS):
+            if self._stopping.is_set() and not manual.started.is_set():
+                raise AgentError("the daemon is stopping; nothing was recorded")
+            if peer.gone():
+                if manual.seconds is None:
+                    self._recorder.stop_manual()
+                continue
+            now = self._parts.board.snapshot.recording
+            peer.tell(
+                event="recording",
+                started=manual.started.is_set(),
+                duration_ms=now.duration_ms if now else 0,
+                size_bytes=now.size_bytes if now else 0,
+                level_dbfs=self._parts.board.level_dbfs(),
+            )
+        if manual.error:
+            raise AgentError(manual.error)
+        outbox = self._parts.outbox
+        entries = [outbox.store.get(recording_id) for recording_id in manual.finished_ids]
+        return [row_of(entry, outbox.files) for entry in entries if entry is not None]
+
+    def _sync(self, _request: Message, peer: Peer) -> Any:
+        """Try everything now, and tell the asking side how far each upload is."""
+        syncer = self._parts.syncer
+        told = 0.0
+
+        def tell(recording_id: str, sent: int, total: int) -> None:
+            nonlocal told
+            now = self._parts.clock.monotonic()
+            if now - told > PROGRESS_SECONDS or sent == total:
+                told = now
+                with contextlib.suppress(OSError):  # nobody listens any more; the upload goes on
+                    peer.tell(event="transfer", id=recording_id, sent_bytes=sent, total_bytes=total)
+
+        with syncer.listening(tell):
+            return answer_of(syncer.drain(everything=True), self._parts.outbox.store)
+
+    def _wished(self, wish: Callable[..., list[str]]) -> Handler:
+        return lambda request, _peer: wish(self._parts.outbox, request.get("ids"))

@@ -1,0 +1,39 @@
+"""How much room the state directory's file system has."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+MEGABYTE = 1_000_000
+
+
+class Room(NamedTuple):
+    """Bytes of a file system as an ordinary user may use them."""
+
+    free: int
+    total: int
+
+    @property
+    def free_mb(self) -> int:
+        """Free megabytes (10^6 bytes)."""
+        return self.free // MEGABYTE
+
+
+def room(folder: Path) -> Room:
+    """Return the room of the file system a folder is on; OSError as the kernel gives it."""
+    status = os.statvfs(folder)
+    return Room(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+
+
+def shortage(folder: Path, min_free_mb: int) -> str | None:
+    """Return a sentence when less than ``min_free_mb`` is free in a folder, else None."""
+    try:
+        free = room(folder).free_mb
+    except OSError as error:
+        return f"the state directory {folder} cannot be used: {error.strerror}; mount or replace the disk"
+    if free >= min_free_mb:
+        return None
+    return (
+        f"the disk of {folder} is full: {free} MB are free and storage.min_free_mb asks for {min_free_mb}; "
+        "deliver or delete recordings, or use a larger card"
+    )

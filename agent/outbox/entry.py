@@ -1,0 +1,161 @@
+"""One recording in the outbox: its identity, its file, and the facts of its delivery."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from agent.recording.clock import Instant
+from agent.recording.segment import FinishedSegment
+
+
+class Status(StrEnum):
+    """Where a recording stands; computed from its facts."""
+
+    RECORDING = "recording"
+    """Its file is still open."""
+    READY = "ready"
+    """Finished; the API does not know it yet."""
+    CREATED = "created"
+    """The API knows it; its audio is not stored."""
+    STORED = "stored"
+    """Its audio is stored; the API has not confirmed it."""
+    UPLOADED = "uploaded"
+    """The API has confirmed it."""
+    PARKED = "parked"
+    """Refused or damaged; waits for a person, and for a daily retry where that can help."""
+    HELD = "held"
+    """Captured under another binding of the device; waits until its owner is known."""
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """An upload URL and what must be sent with it; a credential: kept in the index only, and cleared after use."""
+
+    url: str
+    headers: dict[str, str]
+    boot_id: str
+    boot_ms: int
+    """Boot time at which it arrived: its age does not depend on the wall clock."""
+    lifetime_ms: int = 3_600_000
+
+    def __repr__(self) -> str:
+        return "Ticket(url=…)"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished recording. Times are unix milliseconds, None for what has not happened."""
+
+    id: str
+    seq: int
+    session_id: str
+    segment: int
+    stem: str
+    mode: str
+    started: Instant
+    sample_rate: int
+    channels: int
+    samples: int
+    """Per channel."""
+    size_bytes: int
+    sha256: str
+    recovered: bool = False
+    name: str | None = None
+    metadata: dict[str, Any] = {}
+    lineage: str | None = None
+
+    request: dict[str, Any] | None = None
+    """The body of the create call, frozen at its first try (api.md section 1)."""
+    remote_id: str | None = None
+    created_ms: int | None = None
+    stored_ms: int | None = None
+    asked_ms: int | None = None
+    """Completion was asked for; an answer may have been lost."""
+    conflicts: int = 0
+    """How often the server held other bytes than were sent (409)."""
+    completed_ms: int | None = None
+    verified: bool = False
+    """The API has compared the hash."""
+    parked_ms: int | None = None
+    parked_reason: str | None = None
+    parked_tries: int = 0
+    held_ms: int | None = None
+
+    ticket: Ticket | None = None
+    attempts: int = 0
+    """Tries that failed for a reason of this recording or of a busy server; being offline uses up none."""
+    last_error: str | None = None
+    next_attempt_ms: int | None = None
+    """Wall time of the next try, for people."""
+    next_attempt: Instant | None = None
+    """The same on this boot's clock: what counts."""
+
+    @property
+    def status(self) -> Status:
+        """Where it stands."""
+        if self.completed_ms is not None:
+            return Status.UPLOADED
+        if self.parked_ms is not None:
+            return Status.PARKED
+        if self.held_ms is not None:
+            return Status.HELD
+        if self.stored_ms is not None:
+            return Status.STORED
+        return Status.CREATED if self.remote_id is not None else Status.READY
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of the audio, from its sample count."""
+        return self.samples * 1000 // self.sample_rate
+
+    @property
+    def ended_ms(self) -> int:
+        """Wall time of the last sample."""
+        return self.started.wall_ms + self.duration_ms
+
+    @property
+    def audio_name(self) -> str:
+        """File name of the audio."""
+        return f"{self.stem}.opus"
+
+    @property
+    def sidecar_name(self) -> str:
+        """File name of the sidecar."""
+        return f"{self.stem}.json"
+
+    @property
+    def progress(self) -> int:
+        """How far delivery has come, for comparing two records of the same recording."""
+        facts = (self.request, self.remote_id, self.stored_ms, self.asked_ms, self.completed_ms)
+        return sum(fact is not None for fact in facts)
+
+    @classmethod
+    def of(cls, segment: FinishedSegment) -> "Entry":
+        """Return the entry of a file that has just been finished or repaired."""
+        start = segment.start
+        return cls(
+            id=start.id,
+            seq=start.seq,
+            session_id=start.session_id,
+            segment=start.segment,
+            stem=start.stem,
+            mode=start.mode,
+            started=start.started,
+            sample_rate=start.sample_rate,
+            channels=start.channels,
+            samples=segment.samples,
+            size_bytes=segment.size_bytes,
+            sha256=segment.sha256,
+            recovered=segment.recovered,
+            name=start.name,
+            metadata=start.metadata,
+            lineage=start.lineage,
+        )
+
+
+INDEX_ONLY = ("ticket", "attempts", "last_error", "next_attempt_ms", "next_attempt")
+"""What may be lost with the index; everything else is in the sidecar too."""
+
+
+def changed(entry: Entry, **facts: Any) -> Entry:
+    """Return the entry with other facts."""
+    return msgspec.structs.replace(entry, **facts)

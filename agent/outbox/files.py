@@ -1,0 +1,115 @@
+"""The files of the outbox and their durable moves; the only place that knows where a recording lies."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.host.disk import Disk
+from agent.outbox import sidecar
+from agent.outbox.entry import Entry, Status
+from agent.recording.segment import PART, FinishedSegment
+
+AUDIO = ".opus"
+SIDECAR = ".json"
+TEMPORARY = ".tmp"
+DAMAGED = "damaged:"
+"""What the reason of a recording begins with whose file is not what was recorded."""
+CHUNK = 1 << 18
+"""Bytes read at a time when a file is hashed."""
+
+
+class Files:
+    """The four folders under the state directory. Raises OSError as the disk gives it."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self.recording = root / "recording"
+        self.outbox = root / "outbox"
+        self.sent = root / "sent"
+        self.damaged = root / "damaged"
+        self._disk = disk
+
+    def audio(self, entry: Entry) -> Path:
+        """Where the audio of an entry belongs by its facts."""
+        if entry.status is Status.UPLOADED:
+            return self.sent / entry.audio_name
+        return (self.damaged if is_damaged(entry) else self.outbox) / entry.audio_name
+
+    def finish(self, segment: FinishedSegment, entry: Entry) -> None:
+        """Move a finished file and its new sidecar into ``outbox/`` (procedure Finish)."""
+        temporary = self.recording / (entry.sidecar_name + TEMPORARY)
+        self._disk.write_new(temporary, sidecar.encode(entry), "finish.sidecar")
+        self._disk.rename(temporary, self.outbox / entry.sidecar_name, "finish.rename_sidecar")
+        self.finish_audio(segment.path, entry)
+
+    def finish_audio(self, part: Path, entry: Entry) -> None:
+        """Move the audio of a file whose sidecar is in ``outbox/`` already."""
+        self._disk.rename(part, self.outbox / entry.audio_name, "finish.rename_audio")
+        self._disk.sync_folder(self.outbox, "finish.sync_outbox")
+        self._disk.sync_folder(self.recording, "finish.sync_recording")
+
+    def write_sidecar(self, entry: Entry, step: str) -> None:
+        """Replace the sidecar of an entry where its audio lies."""
+        folder = self.audio(entry).parent
+        if entry.status is Status.UPLOADED and not (self.sent / entry.sidecar_name).exists():
+            folder = self.outbox
+        self._disk.replace(folder / entry.sidecar_name, sidecar.encode(entry), step)
+
+    def move_to_sent(self, entry: Entry) -> None:
+        """Move a delivered recording out of ``outbox/`` (procedure Move); what has moved already stays."""
+        self._move(entry, self.outbox, self.sent, "sent")
+
+    def move_to_damaged(self, entry: Entry) -> None:
+        """Move a file that is not what was recorded aside, with its sidecar."""
+        self._move(entry, self.outbox, self.damaged, "damaged")
+
+    def _move(self, entry: Entry, source: Path, target: Path, step: str) -> None:
+        for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
+            if (source / name).exists():
+                self._disk.rename(source / name, target / name, f"{step}.rename_{part}")
+        self._disk.sync_folder(target, f"{step}.sync_target")
+        self._disk.sync_folder(source, f"{step}.sync_outbox")
+
+    def set_aside(self, path: Path) -> None:
+        """Move a file that nothing can be made of into ``damaged/``."""
+        target = self.damaged / path.name.removesuffix(PART)
+        self._disk.rename(path, target, "damaged.rename_part")
+        self._disk.sync_folder(self.damaged, "damaged.sync_target")
+        self._disk.sync_folder(path.parent, "damaged.sync_source")
+
+    def remove(self, entry: Entry) -> None:
+        """Delete a recording's audio and sidecar (procedure Prune, after its row)."""
+        folder = self.audio(entry).parent
+        for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
+            self._disk.unlink(folder / name, f"prune.unlink_{part}")
+        self._disk.sync_folder(folder, "prune.sync_folder")
+
+    def discard_temporary(self, path: Path) -> None:
+        """Remove a temporary file that a crash left behind."""
+        self._disk.unlink(path, "reconcile.unlink_temporary")
+
+
+def is_damaged(entry: Entry) -> bool:
+    """Whether the entry is parked because its file is not what was recorded."""
+    return (entry.parked_reason or "").startswith(DAMAGED)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 lowercase hex digits, reading it a chunk at a time."""
+    result = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            result.update(chunk)
+    return result.hexdigest()
+
+
+def stems(folder: Path, ending: str) -> set[str]:
+    """Return the stems of the files in a folder that have the given ending."""
+    return {name.removesuffix(ending) for name in names(folder) if name.endswith(ending)}
+
+
+def names(folder: Path) -> Iterable[str]:
+    """Return the names in a folder, oldest first; none when it is missing."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,170 @@
+"""The outbox as the recorder and the delivery see it: every change of an entry goes through here, in order."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agent.host.disk import Disk
+from agent.outbox.entry import Entry, Status, changed
+from agent.outbox.files import DAMAGED, Files
+from agent.outbox.store import Store
+from agent.recording.clock import Clock, milliseconds
+from agent.recording.segment import FinishedSegment
+
+log = structlog.get_logger()
+
+
+NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_attempt_ms": None}
+"""What a recording has that is not going to be tried."""
+
+
+class Outbox:
+    """Files and index of one state directory; may be used by several threads.
+
+    Raises OSError and sqlite3.Error as the disk and SQLite give them; an entry whose change failed is unchanged in
+    the index, and reconciliation completes what was begun.
+    """
+
+    def __init__(self, root: Path, disk: Disk, clock: Clock) -> None:
+        self.files = Files(root, disk)
+        self.store = Store(root / "outbox.db", disk)
+        self._clock = clock
+        self.moving = threading.RLock()
+        """Held while files and index change together, so that reconciliation never sees a half-done move."""
+        self.arrived = threading.Event()
+        """Set whenever something new may be delivered."""
+
+    def close(self) -> None:
+        """Close the index."""
+        self.store.close()
+
+    @property
+    def recording_folder(self) -> Path:
+        """Where open files live."""
+        return self.files.recording
+
+    def now_ms(self) -> int:
+        """Return the wall clock in unix milliseconds, as facts record it."""
+        return milliseconds(self._clock.wall())
+
+    def next_sequence(self) -> int:
+        """Return the next sequence number."""
+        return self.store.next_sequence()
+
+    def accept(self, segment: FinishedSegment) -> Entry:
+        """Take over a finished file (procedure Finish)."""
+        entry = Entry.of(segment)
+        with self.moving:
+            self.files.finish(segment, entry)
+            self.store.insert(entry, "finish.commit")
+        log.info(
+            "recorded",
+            action="recording_finished",
+            id=entry.id,
+            seq=entry.seq,
+            duration_ms=entry.duration_ms,
+            size_bytes=entry.size_bytes,
+            recovered=entry.recovered or None,
+        )
+        self.arrived.set()
+        return entry
+
+    def adopt(self, entry: Entry) -> Entry:
+        """Add a row for files that have none."""
+        self.store.insert(entry, "reconcile.commit_adopted")
+        self.arrived.set()
+        return entry
+
+    def note(self, entry: Entry, step: str, **facts: Any) -> Entry:
+        """Record facts: in the index, then in the sidecar (procedure Note)."""
+        entry = changed(entry, **facts)
+        self.store.update(entry, f"{step}.commit")
+        self.files.write_sidecar(entry, f"{step}.sidecar")
+        return entry
+
+    def index(self, entry: Entry, step: str, **facts: Any) -> Entry:
+        """Record what only the index keeps: the upload ticket, attempts, the next try."""
+        entry = changed(entry, **facts)
+        self.store.update(entry, f"{step}.commit")
+        return entry
+
+    def complete(self, entry: Entry, *, verified: bool) -> Entry:
+        """Record that the API has confirmed a recording, and move its files (procedure Move)."""
+        facts = {
+            "completed_ms": self.now_ms(),
+            "stored_ms": entry.stored_ms or self.now_ms(),
+            "verified": verified,
+        }
+        with self.moving:
+            entry = self.note(
+                entry,
+                "completed",
+                **facts,
+                **NOTHING_PENDING,
+                parked_ms=None,
+                parked_reason=None,
+                held_ms=None,
+                last_error=None,
+            )
+            self.files.move_to_sent(entry)
+        return entry
+
+    def park(self, entry: Entry, reason: str) -> Entry:
+        """Put a recording aside with the reason; its file is kept."""
+        entry = self.note(
+            entry,
+            "parked",
+            parked_ms=self.now_ms(),
+            parked_reason=reason,
+            last_error=reason,
+            **NOTHING_PENDING,
+        )
+        log.error("parked", action="recording_parked", id=entry.id, seq=entry.seq, reason=reason)
+        return entry
+
+    def damaged(self, entry: Entry, reason: str) -> Entry:
+        """Park a recording whose file is not what was recorded, and move it aside."""
+        reason = f"{DAMAGED} {reason}"
+        entry = changed(
+            entry, parked_ms=self.now_ms(), parked_reason=reason, last_error=reason, **NOTHING_PENDING
+        )
+        with self.moving:
+            self.store.update(entry, "damaged.commit")
+            self.files.move_to_damaged(entry)
+            self.files.write_sidecar(entry, "damaged.sidecar")
+        log.error("parked as damaged", action="recording_damaged", id=entry.id, seq=entry.seq, reason=reason)
+        return entry
+
+    def retry(self, entry: Entry, *, tries: int = 0) -> Entry:
+        """Make a parked or waiting recording due now; ``tries`` counts the ones made without a person."""
+        entry = self.note(
+            entry,
+            "retry",
+            parked_ms=None,
+            parked_reason=None,
+            parked_tries=tries,
+            next_attempt=None,
+            next_attempt_ms=None,
+        )
+        self.arrived.set()
+        return entry
+
+    def release(self, entry: Entry) -> Entry:
+        """Let a held recording go."""
+        entry = self.note(entry, "release", held_ms=None)
+        self.arrived.set()
+        return entry
+
+    def delete(self, entry: Entry) -> None:
+        """Forget a recording and delete its files (procedure Prune)."""
+        self.store.delete(entry.id, "prune.commit")
+        self.files.remove(entry)
+        log.warning(
+            "deleted",
+            action="recording_deleted",
+            id=entry.id,
+            seq=entry.seq,
+            delivered=entry.status is Status.UPLOADED,
+        )

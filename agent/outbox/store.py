@@ -1,0 +1,261 @@
+"""The SQLite index of the outbox: one row per recording, found without reading the others."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database, Migrations
+
+from agent.host.disk import Disk
+from agent.outbox.entry import Entry, Status
+from agent.recording.clock import Instant
+
+migrations = Migrations("outbox")
+
+BUSY_SECONDS = 10.0
+"""How long one process waits for another's transaction."""
+
+_JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
+
+_WHERE = {
+    Status.UPLOADED: "completed_ms IS NOT NULL",
+    Status.PARKED: "completed_ms IS NULL AND parked_ms IS NOT NULL",
+    Status.HELD: "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NOT NULL",
+}
+WAITING = "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NULL"
+
+
+@migrations()
+def first_schema(db: Database) -> None:
+    """Create the table, its partial indexes and the sequence."""
+    table = db.table("recordings")
+    table.create(
+        {
+            "id": str,
+            "seq": int,
+            "session_id": str,
+            "segment": int,
+            "stem": str,
+            "mode": str,
+            "started": str,
+            "sample_rate": int,
+            "channels": int,
+            "samples": int,
+            "size_bytes": int,
+            "sha256": str,
+            "recovered": int,
+            "name": str,
+            "metadata": str,
+            "lineage": str,
+            "request": str,
+            "remote_id": str,
+            "created_ms": int,
+            "stored_ms": int,
+            "asked_ms": int,
+            "conflicts": int,
+            "completed_ms": int,
+            "verified": int,
+            "parked_ms": int,
+            "parked_reason": str,
+            "parked_tries": int,
+            "held_ms": int,
+            "ticket": str,
+            "attempts": int,
+            "last_error": str,
+            "next_attempt_ms": int,
+            "next_attempt": str,
+        },
+        pk="id",
+        not_null={"seq", "stem", "started", "samples", "sha256"},
+    )
+    table.create_index(["seq"])
+    table.create_index(["stem"], unique=True)
+    for name, condition in (
+        ("waiting", WAITING),
+        ("parked", _WHERE[Status.PARKED]),
+        ("held", _WHERE[Status.HELD]),
+    ):
+        db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
+    db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
+    db.table("sequence").create({"name": str, "value": int}, pk="name")
+    db.table("pauses").create({"name": str, "until": str}, pk="name")
+
+
+class Store:
+    """The index; thread-safe, and safe beside other processes.
+
+    Raises sqlite3.Error as SQLite gives it.
+    """
+
+    def __init__(self, path: Path, disk: Disk, *, read_only: bool = False) -> None:
+        self.path = path
+        self._disk = disk
+        self._lock = threading.RLock()
+        uri = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._db = Database(self._connection, execute_plugins=False)
+            if not read_only:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=FULL")
+                self._connection.execute("PRAGMA secure_delete=ON")
+                migrations.apply(self._db)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the index; its write-ahead log is folded in when no other process has it open."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _transaction(self, step: str) -> Iterator[None]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._disk.step(step)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    # writing
+
+    def next_sequence(self, at_least: int = 0) -> int:
+        """Return the next number of the sequence, never less than ``at_least``; durable."""
+        with self._transaction("open.commit_sequence"):
+            row = self._connection.execute(
+                "INSERT INTO sequence(name, value) VALUES ('recordings', max(1, ?1)) "
+                "ON CONFLICT(name) DO UPDATE SET value = max(value + 1, ?1) RETURNING value",
+                (at_least,),
+            ).fetchone()
+        return int(row[0])
+
+    def insert(self, entry: Entry, step: str) -> bool:
+        """Add a row; False when there is one of this id already."""
+        with self._transaction(step):
+            row = _row(entry)
+            names = ", ".join(row)
+            marks = ", ".join("?" * len(row))
+            cursor = self._connection.execute(
+                f"INSERT OR IGNORE INTO recordings({names}) VALUES ({marks})",  # noqa: S608 - names of the Entry's fields
+                list(row.values()),
+            )
+        return cursor.rowcount == 1
+
+    def update(self, entry: Entry, step: str) -> None:
+        """Write all of an entry's columns."""
+        with self._transaction(step):
+            self._db.table("recordings").update(entry.id, _row(entry))
+
+    def delete(self, recording_id: str, step: str) -> None:
+        """Remove a row."""
+        with self._transaction(step):
+            self._db.table("recordings").delete(recording_id)
+
+    def set_pause(self, name: str, until: Instant | None) -> None:
+        """Record until when something must rest; None ends it."""
+        with self._transaction("pause.commit"):
+            if until is None:
+                self._connection.execute("DELETE FROM pauses WHERE name = ?", (name,))
+            else:
+                text = msgspec.json.encode(until).decode()
+                self._connection.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?)", (name, text))
+
+    # reading
+
+    def pause(self, name: str) -> Instant | None:
+        """Return until when something must rest."""
+        with self._lock:
+            row = self._connection.execute("SELECT until FROM pauses WHERE name = ?", (name,)).fetchone()
+        return None if row is None else msgspec.json.decode(row[0], type=Instant)
+
+    def _query(self, where: str, arguments: tuple[Any, ...] = (), *, limit: int | None = None) -> list[Entry]:
+        with self._lock:
+            cursor = self._connection.execute(
+                f"SELECT * FROM recordings WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608 - conditions are ours
+                (*arguments, -1 if limit is None else limit),
+            )
+            names = [column[0] for column in cursor.description]
+            return [_entry(dict(zip(names, row, strict=True))) for row in cursor]
+
+    def get(self, recording_id: str) -> Entry | None:
+        """Return one entry."""
+        return next(iter(self._query("id = ?", (recording_id,))), None)
+
+    def with_prefix(self, prefix: str) -> list[Entry]:
+        """Return the entries whose id begins with ``prefix``."""
+        return self._query("id >= ? AND id < ?", (prefix, prefix + "\x7f"))
+
+    def of_stem(self, stem: str) -> Entry | None:
+        """Return the entry of a file."""
+        return next(iter(self._query("stem = ?", (stem,))), None)
+
+    def waiting(self, after_seq: int = -1, limit: int = 100) -> list[Entry]:
+        """Return what waits for delivery, oldest first, beyond a sequence number."""
+        return self._query(f"{WAITING} AND seq > ?", (after_seq,), limit=limit)
+
+    def of_status(self, status: Status) -> list[Entry]:
+        """Return the uploaded, parked or held entries, oldest first."""
+        return self._query(_WHERE[status])
+
+    def all(self) -> Iterator[Entry]:
+        """Yield every entry, oldest first, a page at a time."""
+        seq = -1
+        while page := self._query("seq > ?", (seq,), limit=200):
+            yield from page
+            seq = page[-1].seq
+
+    def counts(self) -> dict[str, int]:
+        """Return how many are pending, parked and held."""
+        conditions = {"pending": WAITING, "parked": _WHERE[Status.PARKED], "held": _WHERE[Status.HELD]}
+        with self._lock:
+            return {
+                name: int(
+                    self._connection.execute(
+                        f"SELECT count(*) FROM recordings WHERE {condition}"  # noqa: S608 - conditions are ours
+                    ).fetchone()[0]
+                )
+                for name, condition in conditions.items()
+            }
+
+    def oldest_waiting(self) -> Entry | None:
+        """Return the first that waits for delivery."""
+        return next(iter(self.waiting(limit=1)), None)
+
+    def last_delivery_ms(self) -> int | None:
+        """Return when the newest delivery was confirmed."""
+        with self._lock:
+            value = self._connection.execute(
+                "SELECT max(completed_ms) FROM recordings WHERE completed_ms IS NOT NULL"
+            ).fetchone()[0]
+        return None if value is None else int(value)
+
+    def is_sound(self) -> bool:
+        """Whether SQLite finds no damage."""
+        with self._lock:
+            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    row = msgspec.structs.asdict(entry)
+    for column in _JSON_COLUMNS:
+        if row[column] is not None:
+            row[column] = msgspec.json.encode(row[column]).decode()
+    return row
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    for column in _JSON_COLUMNS:
+        if row[column] is not None:
+            row[column] = msgspec.json.decode(row[column])
+    return msgspec.convert(row, Entry, strict=False)

@@ -1,0 +1,102 @@
+"""What a person asks of the queue: retry, release, delete, export. The daemon does it for them while it runs."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agent.errors import AgentError
+from agent.outbox import sidecar
+from agent.outbox.entry import Entry, Status
+from agent.outbox.files import is_damaged
+from agent.outbox.outbox import Outbox
+from agent.outbox.store import Store
+
+
+def find(store: Store | None, recording_id: str) -> Entry:
+    """Return the recording of an id, or of its beginning when that is unique.
+
+    Raises:
+        AgentError: there is none, or more than one.
+    """
+    found = store.with_prefix(recording_id) if store is not None and recording_id else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise AgentError(f"{len(found)} recordings begin with {recording_id}; write more of the id")
+    raise AgentError(f"there is no recording {recording_id}; `recorder-agent queue list` shows what there is")
+
+
+def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
+    """Make parked recordings, and those that back off, due now; None: all of them. Returns the ids.
+
+    Raises:
+        AgentError: no such recording, or its file is damaged.
+    """
+    entries = (
+        [entry for entry in outbox.store.all() if _can_retry(entry)]
+        if ids is None
+        else [find(outbox.store, recording_id) for recording_id in ids]
+    )
+    for entry in entries:
+        if is_damaged(entry):
+            raise AgentError(
+                f"{entry.id} is damaged and cannot be sent as if it were whole; use `recorder-agent queue export`"
+            )
+    return [outbox.retry(entry).id for entry in entries if _can_retry(entry)]
+
+
+def _can_retry(entry: Entry) -> bool:
+    backs_off = entry.next_attempt is not None and entry.status is not Status.UPLOADED
+    return (entry.status is Status.PARKED or backs_off) and not is_damaged(entry)
+
+
+def release(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
+    """Let held recordings go, whoever they belong to; None: all of them. Returns the ids.
+
+    Raises:
+        AgentError: no such recording.
+    """
+    held = outbox.store.of_status(Status.HELD) if ids is None else [find(outbox.store, one) for one in ids]
+    return [outbox.release(entry).id for entry in held if entry.status is Status.HELD]
+
+
+def delete(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
+    """Forget recordings and delete their files, delivered or not. Returns the ids.
+
+    Raises:
+        AgentError: no such recording.
+    """
+    entries = [find(outbox.store, recording_id) for recording_id in ids or ()]
+    for entry in entries:
+        outbox.delete(entry)
+    return [entry.id for entry in entries]
+
+
+WISHES: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
+    "retry": retry,
+    "release": release,
+    "delete": delete,
+}
+"""By the name of their command."""
+
+
+def export(store: Store, audio: Callable[[Entry], Path], folder: Path, ids: Sequence[str]) -> list[Path]:
+    """Copy audio and sidecars into a folder; without ids all that is not delivered. Returns the audio's paths.
+
+    Raises:
+        AgentError: no such recording, or a file of another content is in the way.
+        OSError: the folder cannot be written.
+    """
+    entries = [find(store, one) for one in ids] or [
+        entry for entry in store.all() if entry.status is not Status.UPLOADED
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for entry in entries:
+        source, target = audio(entry), folder / entry.audio_name
+        if target.exists() and target.stat().st_size != source.stat().st_size:
+            raise AgentError(f"{target} is there already and is another file; export to an empty folder")
+        shutil.copyfile(source, target)
+        (folder / entry.sidecar_name).write_bytes(sidecar.encode(entry))
+        copies.append(target)
+    return copies

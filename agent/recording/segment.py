@@ -1,0 +1,192 @@
+"""One file being written, durably: recording procedures P1, P2 and P4."""
+
+import fcntl
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from agent import __version__
+from agent.audio.ogg import OggOpusWriter
+from agent.audio.opus import OpusEncoder, libopus_version
+from agent.host.disk import Disk
+from agent.recording.clock import Instant, rfc3339
+
+START_TAG = "RECORDER_AGENT"
+"""The OpusTags comment that holds the ``SegmentStart`` as JSON."""
+PART = ".part"
+"""What an unfinished file's name ends with."""
+
+
+class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that is known about a segment before its first sample is encoded."""
+
+    id: str
+    seq: int
+    session_id: str
+    segment: int
+    mode: str
+    started: Instant
+    sample_rate: int
+    channels: int
+    name: str | None = None
+    """A person's own name for the recording; None: rendered from ``recording.name`` when sent."""
+    metadata: dict[str, Any] = {}
+    lineage: str | None = None
+    """Under which binding of the device the audio was captured (api.md section 7)."""
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending: UTC time, sequence, local id."""
+        moment = datetime.fromtimestamp(self.started.wall_ms // 1000, tz=UTC)
+        return f"{moment:%Y%m%dT%H%M%SZ}-{self.seq:08d}-{self.id}"
+
+    @classmethod
+    def from_tags(cls, tags: dict[str, str]) -> "SegmentStart | None":
+        """Read the start back from a file's OpusTags; None when they are not ours."""
+        try:
+            return msgspec.json.decode(tags[START_TAG], type=cls)
+        except (KeyError, msgspec.DecodeError):
+            return None
+
+
+class FinishedSegment(msgspec.Struct, frozen=True):
+    """A whole, durable file under its ``.part`` name, ready to be taken over by the outbox."""
+
+    start: SegmentStart
+    path: Path
+    samples: int
+    """Per channel."""
+    size_bytes: int
+    sha256: str
+    recovered: bool = False
+
+
+class OpenSegment:
+    """The file that is being recorded into.
+
+    Not thread-safe: one thread opens, feeds and finishes it. Raises OSError as the disk gives it.
+    """
+
+    def __init__(
+        self,
+        start: SegmentStart,
+        folder: Path,
+        *,
+        encoder: OpusEncoder,
+        disk: Disk,
+        monotonic: Callable[[], float],
+        flush_seconds: float,
+    ) -> None:
+        self.start = start
+        self.path = folder / f"{start.stem}.opus{PART}"
+        self.samples = 0
+        self._encoder = encoder
+        self._disk = disk
+        self._monotonic = monotonic
+        self._flush_seconds = flush_seconds
+        self._pending = bytearray()
+        self._frame_48k = encoder.frame_samples * 48000 // start.sample_rate
+        self._frames = 0
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        """What the file has grown to."""
+        encoder.reset()
+        self._file = disk.create(self.path, "open.create")
+        try:
+            lock_open_file(self._file)
+            self._writer = self._begin(start)
+            disk.sync(self._file, "open.sync")
+            disk.sync_folder(folder, "open.sync_folder")
+        except BaseException:
+            self._file.close()
+            raise
+        self._step = "write.page"
+        self._flushed_at = monotonic()
+
+    def _begin(self, start: SegmentStart) -> OggOpusWriter:
+        self._step = "open.headers"
+        writer = OggOpusWriter(
+            self._append,
+            serial=secrets.randbits(32),
+            channels=start.channels,
+            sample_rate=start.sample_rate,
+            pre_skip=self._encoder.pre_skip,
+            vendor=libopus_version(),
+            tags=[
+                ("ENCODER", f"recorder-agent/{__version__}"),
+                ("DATE", rfc3339(start.started.wall_ms)),
+                (START_TAG, msgspec.json.encode(start).decode()),
+            ],
+        )
+        writer.write_headers()
+        return writer
+
+    def _append(self, page: bytes) -> None:
+        self._disk.write(self._file, page, self._step)
+        self._hash.update(page)
+        self.size_bytes += len(page)
+
+    @property
+    def duration_ms(self) -> int:
+        """What was handed in so far."""
+        return self.samples * 1000 // self.start.sample_rate
+
+    def write(self, samples: bytes | memoryview) -> None:
+        """Take whole samples (s16le, channels interleaved) of any number."""
+        self.samples += len(samples) // (2 * self.start.channels)
+        frame_bytes = self._encoder.frame_bytes
+        if self._pending:
+            missing = frame_bytes - len(self._pending)
+            self._pending += samples[:missing]
+            if len(self._pending) < frame_bytes:
+                return
+            self._encode(bytes(self._pending))
+            self._pending.clear()
+            samples = samples[missing:]
+        whole = len(samples) - len(samples) % frame_bytes
+        for offset in range(0, whole, frame_bytes):
+            self._encode(samples[offset : offset + frame_bytes])
+        self._pending += samples[whole:]
+
+    def _encode(self, frame: bytes | memoryview) -> None:
+        self._writer.packet(self._encoder.encode(frame), self._frame_48k)
+        self._frames += 1
+
+    def flush_if_due(self) -> None:
+        """Make what is written durable when ``flush_seconds`` have passed."""
+        now = self._monotonic()
+        if now - self._flushed_at >= self._flush_seconds:
+            self._disk.sync_data(self._file, "write.sync")
+            self._flushed_at = now
+
+    def finish(self) -> FinishedSegment:
+        """End the stream and make it durable; ``release`` lets go of the file afterwards."""
+        total_48k = self.samples * 48000 // self.start.sample_rate
+        silence = bytes(self._encoder.frame_bytes)
+        if self._pending:
+            self._encode(bytes(self._pending).ljust(self._encoder.frame_bytes, b"\0"))
+            self._pending.clear()
+        while self._frames < self._encoder.frames_for(self.samples):
+            self._encode(silence)
+        self._step = "finish.last_page"
+        self._writer.finish(total_48k)
+        self._disk.sync_data(self._file, "finish.sync")
+        return FinishedSegment(self.start, self.path, self.samples, self.size_bytes, self._hash.hexdigest())
+
+    def release(self) -> None:
+        """Close the file, and with it the lock that says somebody is writing."""
+        self._file.close()
+
+
+def lock_open_file(file: BinaryIO) -> bool:
+    """Say that this process is writing the file; False when another one is."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

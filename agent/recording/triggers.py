@@ -1,0 +1,113 @@
+"""What asks for a recording: always, by the calendar, or a person."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from agent.config import RecordingConfig, expand_cron
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A session that somebody wants."""
+
+    mode: str
+    segment_seconds: int
+    """Where a segment is cut."""
+    key: object = None
+    """Tells one wish from the next: another key is another session."""
+
+
+class Trigger(Protocol):
+    """Says, at any moment, which session is wanted by configuration."""
+
+    def wish(self) -> Wish | None:
+        """Return what is wanted now, or None for nothing."""
+
+
+class Continuous:
+    """Always the same wish."""
+
+    def __init__(self, settings: RecordingConfig) -> None:
+        self._wish = Wish("continuous", settings.segment_seconds)
+
+    def wish(self) -> Wish | None:
+        """Record."""
+        return self._wish
+
+
+class OnRequest:
+    """Never a wish of its own: recordings are started by a person or a command."""
+
+    def wish(self) -> Wish | None:
+        """Nothing."""
+        return None
+
+
+class Schedule:
+    """Windows of the calendar, asked of the wall clock anew each second.
+
+    Whether the present moment lies in a window is computed, not remembered: a start that was missed is joined late,
+    and a clock that jumps in either direction costs one evaluation.
+    """
+
+    def __init__(self, settings: RecordingConfig, wall: Callable[[], float]) -> None:
+        from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - 4 MiB that only this mode needs
+
+        self._settings = settings
+        self._wall = wall
+        self._windows = [
+            (
+                window,
+                [
+                    CronTrigger.from_crontab(cron, timezone=ZoneInfo(window.timezone))
+                    for cron in expand_cron(window.start)
+                ],
+            )
+            for window in settings.schedule
+        ]
+        self._asked_at = -1
+        self._wish: Wish | None = None
+
+    def wish(self) -> Wish | None:
+        """Return the wish of the first window that is open now."""
+        second = int(self._wall())
+        if second != self._asked_at:
+            self._asked_at = second
+            self._wish = self._open_window(datetime.fromtimestamp(second, tz=UTC))
+        return self._wish
+
+    def _open_window(self, now: datetime) -> Wish | None:
+        for window, triggers in self._windows:
+            earliest = now - timedelta(minutes=window.minutes, seconds=-1)
+            starts = [trigger.get_next_fire_time(None, earliest) for trigger in triggers]
+            open_since = max((start for start in starts if start is not None and start <= now), default=None)
+            if open_since is not None:
+                return Wish("schedule", self._settings.segment_seconds, (window.start, open_since))
+        return None
+
+
+def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger:
+    """Return the trigger of ``recording.mode``."""
+    if settings.mode == "continuous":
+        return Continuous(settings)
+    return Schedule(settings, wall) if settings.mode == "schedule" else OnRequest()
+
+
+@dataclass
+class ManualRequest:
+    """One manual recording, from the wish to its finished files; shared between the asking and the recording thread."""
+
+    name: str | None = None
+    seconds: float | None = None
+    """None: until stopped."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    started: Event = field(default_factory=Event)
+    """Set with the first sample."""
+    done: Event = field(default_factory=Event)
+    """Set when its last file is in the outbox, or when it failed."""
+    finished_ids: list[str] = field(default_factory=list)
+    error: str | None = None

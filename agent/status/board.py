@@ -1,0 +1,114 @@
+"""The one snapshot that everybody reports to and everything shown is derived from."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What the recorder is doing, as ``status --json`` says it."""
+
+    RECORDING = "recording"
+    """Samples are being written."""
+    IDLE = "idle"
+    """Nothing is asked for."""
+    MUTED = "muted"
+    """A person has silenced the recorder."""
+    NO_MICROPHONE = "no_microphone"
+    """A recording is asked for and there is nothing to record from."""
+    STORAGE_FULL = "storage_full"
+    """A recording is asked for and there is no room for it."""
+    FAULT = "fault"
+    """It cannot record and cannot heal by itself."""
+    STOPPED = "stopped"
+    """No daemon runs."""
+
+
+class CredentialState(StrEnum):
+    """What is known about the device token."""
+
+    MISSING = "missing"
+    """There is none, or it cannot be read."""
+    UNKNOWN = "unknown"
+    """It was not tried yet."""
+    ACCEPTED = "accepted"
+    """The API took it."""
+    REFUSED = "refused"
+    """The API answered 401 or 403."""
+
+
+@dataclass(frozen=True)
+class RecordingNow:
+    """The segment that is being written."""
+
+    id: str
+    started_ms: int
+    duration_ms: int
+    size_bytes: int = 0
+    """Of the file so far."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why nothing is being delivered although something waits."""
+
+    reason: str
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The recording that is on its way to the storage."""
+
+    id: str
+    sent_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that is reported, at one moment."""
+
+    state: State = State.IDLE
+    fault: str | None = None
+    recording: RecordingNow | None = None
+    microphone_id: str | None = None
+    microphone_name: str | None = None
+    microphone_state: str = "closed"
+    online: bool | None = None
+    waiting: Waiting | None = None
+    transfer: Transfer | None = None
+    credential: CredentialState = CredentialState.UNKNOWN
+    last_delivery_ms: int | None = None
+
+
+class Board:
+    """Holds the snapshot; any thread may report and read."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._lock = threading.Lock()
+        self._snapshot = Snapshot()
+        self._monotonic = monotonic
+        self._progress_at = monotonic()
+        self.level_dbfs: Callable[[], float | None] = lambda: None
+        """The level of the newest sound, asked for only when somebody looks."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The present snapshot; it never changes afterwards."""
+        return self._snapshot
+
+    def report(self, **changes: Any) -> None:
+        """Replace fields of the snapshot; unknown names are a TypeError."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, **changes)
+
+    def progress(self) -> None:
+        """Say that the recorder's present state makes progress (what the watchdog is fed by)."""
+        self._progress_at = self._monotonic()
+
+    def since_progress(self) -> float:
+        """Seconds since the recorder last made progress."""
+        return self._monotonic() - self._progress_at

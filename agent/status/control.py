@@ -1,0 +1,154 @@
+"""The local socket: how a command speaks with the running daemon.
+
+One JSON object a line. The asking side sends ``{"command": …, …}``; the daemon answers with any number of
+``{"event": …, …}`` and ends with ``{"result": …}`` or ``{"error": sentence, "exit_code": n}``.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from agent.errors import AgentError
+from agent.statedir import bind, connect
+
+log = structlog.get_logger()
+
+LONGEST_LINE = 1 << 20
+Message = dict[str, Any]
+
+
+class Peer:
+    """The asking side, as a handler sees it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def tell(self, **event: Any) -> None:
+        """Send an event; OSError when nobody listens any more."""
+        self._connection.sendall(msgspec.json.encode(event) + b"\n")
+
+    def gone(self) -> bool:
+        """Whether the other side has hung up."""
+        try:
+            return self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+Handler = Callable[[Message, Peer], Any]
+
+
+class ControlServer:
+    """Answers commands, one thread a connection, until ``close``."""
+
+    def __init__(self, path: Path, handlers: dict[str, Handler], *, mode: int = 0o600) -> None:
+        self.path = path
+        self._handlers = handlers
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.path.unlink(missing_ok=True)
+        bind(self._listener, path)
+        self.path.chmod(mode)
+        self._listener.listen(16)
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), name="control-peer", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(30)
+            for line in lines(connection):
+                connection.settimeout(None)
+                self._answer(line, Peer(connection))
+
+    def _answer(self, line: bytes, peer: Peer) -> None:
+        try:
+            request = msgspec.json.decode(line, type=Message)
+            handler = self._handlers.get(str(request.get("command")))
+            if handler is None:
+                raise AgentError(
+                    f"this daemon does not know the command {request.get('command')!r}; upgrade it"
+                )
+            peer.tell(result=handler(request, peer))
+        except msgspec.DecodeError:
+            peer.tell(error="that was not a JSON object on one line; send one", exit_code=2)
+        except AgentError as error:
+            peer.tell(error=str(error), exit_code=error.exit_code)
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception(
+                "a command failed", action="control_failed", command=line[:80].decode(errors="replace")
+            )
+            peer.tell(error=f"the daemon failed at this command ({error}); its log says more", exit_code=1)
+
+
+class NoDaemon(AgentError):  # noqa: N818 - a state, asked for by many commands
+    """No daemon answers on this state directory."""
+
+
+def ask(path: Path, request: Message, on_event: Callable[[Message], None] = lambda _: None) -> Any:
+    """Send a command to the daemon and return its result.
+
+    Raises:
+        NoDaemon: nobody listens.
+        AgentError: the daemon's sentence, with its exit code.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connect(connection, path)
+        except PermissionError as error:
+            raise AgentError(
+                f"you may not speak with the daemon ({path}): join the group in control.group, or use sudo"
+            ) from error
+        except OSError as error:
+            raise NoDaemon("no daemon is running; start it with `recorder-agent run` or systemctl") from error
+        connection.sendall(msgspec.json.encode(request) + b"\n")
+        for line in lines(connection):
+            answer = msgspec.json.decode(line, type=Message)
+            if "event" in answer:
+                on_event(answer)
+            elif "error" in answer:
+                raise as_failed(answer)
+            else:
+                return answer.get("result")
+    raise AgentError("the daemon went away before it answered; look into its log")
+
+
+def as_failed(answer: Message) -> AgentError:
+    """Return the daemon's error as one of ours, with its exit code."""
+    error = AgentError(str(answer["error"]))
+    error.exit_code = int(answer.get("exit_code", 1))
+    return error
+
+
+def lines(connection: socket.socket) -> Iterator[bytes]:
+    """Yield what arrives, a line at a time; ends with the connection or an overlong line."""
+    buffer = b""
+    while chunk := connection.recv(65536):
+        buffer += chunk
+        while b"\n" in buffer:
+            line, buffer = buffer.split(b"\n", 1)
+            yield line
+        if len(buffer) > LONGEST_LINE:
+            return

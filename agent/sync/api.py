@@ -1,0 +1,304 @@
+"""The recordings API as a device with a token meets it: typed calls, each a result or one ``ApiFailure``.
+
+The token goes to the API host alone: storage has a line of its own that never knows it. Plain http is refused
+except to loopback, redirects are never followed, and no URL's query reaches a log or an error.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from agent import __version__
+from agent.errors import ConfigError
+from agent.sync import headers, verdicts
+from agent.sync.answers import Answer, Call, Completion, Created, UploadTicket, json_object
+from agent.sync.failures import Refused, UnreadableFile
+from agent.sync.headers import RateLimit
+from agent.sync.line import Line, Timeouts
+from agent.sync.urls import base_url, check_storage_url, host_of, segment
+
+__all__ = [
+    "ApiSettings",
+    "Completion",
+    "Created",
+    "RateLimit",
+    "RecordingsApi",
+    "ServerDate",
+    "Timeouts",
+    "Token",
+    "UploadTicket",
+]
+
+log = structlog.get_logger()
+
+USER_AGENT = f"recorder-agent/{__version__}"
+CHUNK = 64 * 1024
+PACED_CHUNK = 4 * 1024
+"""With a throttle the pieces are small: storage gives up a connection that is silent for about 20 s."""
+
+_SEND_BUFFER = 64 * 1024
+
+
+class Token(Protocol):
+    """The device token, kept out of every ``repr``."""
+
+    def reveal(self) -> str:
+        """Return the token itself."""
+
+
+class ApiSettings(Protocol):
+    """What the client needs of the configuration's ``[api]``."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the API lives, such as ``https://api.bota.dev/v1``."""
+
+    @property
+    def content_type(self) -> str:
+        """Sent on the PUT where the API names none."""
+
+    @property
+    def ca_file(self) -> str:
+        """A PEM file that takes the place of the system's CA store; empty for the system's."""
+
+
+class ServerDate(NamedTuple):
+    """A ``Date`` header of the API host, and when it arrived; all in seconds."""
+
+    server: float
+    """Unix time; the header counts whole seconds, so the true time was up to one second later."""
+    wall: float
+    """Our wall clock on arrival."""
+    monotonic: float
+    """Our monotonic clock on arrival."""
+    round_trip: float
+    """How long the call took: the header may be that much older than its arrival."""
+
+
+class RecordingsApi:
+    """The client. Thread-safe: one API call and one PUT at a time, each on its own kept-alive connection."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        token: Callable[[], Token],
+        *,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+        user_agent: str = USER_AGENT,
+    ) -> None:
+        """Open nothing yet; the token is asked for with every call.
+
+        Raises:
+            ConfigError: the base URL, the CA file or a proxy of the environment cannot be used.
+        """
+        self._base = base_url(settings.base_url)
+        self._content_type = settings.content_type
+        self._token = token
+        self._wall = wall
+        self._monotonic = monotonic
+        self._seen = threading.Lock()
+        self._last_date: ServerDate | None = None
+        self._rate_limit: RateLimit | None = None
+        tls = _trust(settings.ca_file)
+        self._api = Line(tls, timeouts, user_agent)
+        # Without a small buffer a slow line swallows megabytes at once and then seems to stall for minutes.
+        self._storage = Line(tls, timeouts, user_agent, send_buffer=_SEND_BUFFER)
+
+    @property
+    def last_date(self) -> ServerDate | None:
+        """The ``Date`` of the latest answer of the API host, None before there was one."""
+        with self._seen:
+            return self._last_date
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What the latest answer that spoke of it said about the rate limit."""
+        with self._seen:
+            return self._rate_limit
+
+    def create(self, local_id: str, body: Mapping[str, Any]) -> Created:
+        """Create a recording; the same ``local_id`` and body again are the same recording (api.md section 1).
+
+        Raises:
+            ApiFailure: it was not created, or the answer was lost.
+        """
+        answer, call = self._post("create", "/recordings", body, {"Idempotency-Key": local_id})
+        return verdicts.created(answer, call)
+
+    def upload_url(
+        self, remote_id: str, *, content_type: str, size_bytes: int, captured_at: str | None
+    ) -> UploadTicket:
+        """Ask where to PUT a finished file (api.md section 2); each call makes a new media row.
+
+        Raises:
+            ApiFailure: there is no URL that can be used.
+        """
+        body: dict[str, Any] = {"type": "audio", "content_type": content_type, "file_size_bytes": size_bytes}
+        if captured_at is not None:
+            body["captured_at"] = captured_at
+        answer, call = self._post("upload URL request", f"/recordings/{segment(remote_id)}/upload-url", body)
+        ticket = verdicts.upload_ticket(answer, call, content_type or self._content_type)
+        check_storage_url(ticket.url)
+        return ticket
+
+    def put(
+        self,
+        ticket: UploadTicket,
+        file: BinaryIO,
+        size: int,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        pace: Callable[[int], None] | None = None,
+    ) -> None:
+        """Upload ``size`` bytes of ``file`` from where it stands (api.md section 3).
+
+        ``on_progress`` gets the bytes sent so far after each piece. ``pace`` gets the length of each piece
+        before it is sent and may wait; it must itself end its wait when the agent stops.
+
+        Raises:
+            UnreadableFile: the file is shorter than ``size``, or cannot be read.
+            ApiFailure: storage has not taken the file.
+        """
+        check_storage_url(ticket.url)
+        pieces = _pieces(file, size, on_progress, pace)
+        answer = self._storage.send(
+            "PUT", ticket.url, {**ticket.headers, "Content-Length": str(size)}, pieces
+        )
+        host = host_of(ticket.url)
+        log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
+        verdicts.stored(answer, Call("upload", host, self._wall()))
+
+    def complete(self, remote_id: str, sha256: str) -> Completion:
+        """Say that the audio is uploaded; ``sha256`` is its 64 hex digits (api.md section 4).
+
+        Raises:
+            StillVerifying, Conflict, Untrusted, ApiFailure: see the verdict table.
+        """
+        path = f"/recordings/{segment(remote_id)}/upload-complete"
+        answer, call = self._post("complete", path, {"content_sha256": sha256.lower()})
+        return verdicts.completion(answer, call, remote_id, sha256)
+
+    def heartbeat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a heartbeat and return its answer, empty when that is no JSON object (api.md section 6).
+
+        Raises:
+            ApiFailure: the API did not take it.
+        """
+        answer, call = self._post("heartbeat", "/devices/me/heartbeat", body)
+        verdicts.succeeded(answer, call)
+        return json_object(answer) or {}
+
+    def refresh(self, device_id: str) -> str:
+        """Exchange the token for a new one and return that; the old one is dead at once (api.md section 7).
+
+        Raises:
+            ApiFailure: no new token came; the old one may be dead when the answer was lost.
+        """
+        answer, call = self._post("token refresh", f"/devices/{segment(device_id)}/token/refresh", None)
+        return verdicts.device_token(answer, call)
+
+    def ask_date(self) -> None:
+        """Ask for the base URL's head, without the token: any answer sets ``last_date``.
+
+        Raises:
+            Offline: there was none.
+        """
+        self._exchange("HEAD", self._base, {}, None)
+
+    def wake(self) -> None:
+        """Give up idle connections: the network has changed, and they may lead nowhere."""
+        self._api.wake()
+        self._storage.wake()
+
+    def abort(self) -> None:
+        """End all calls at once with ``Aborted``, for good; may be called from any thread."""
+        self._api.abort()
+        self._storage.abort()
+
+    def close(self) -> None:
+        """Abort, and let go of the connections."""
+        self.abort()
+        self._api.close()
+        self._storage.close()
+
+    def _post(
+        self, what: str, path: str, body: Mapping[str, Any] | None, extra: Mapping[str, str] | None = None
+    ) -> tuple[Answer, Call]:
+        token = _sendable(self._token())
+        given = {"Authorization": f"Bearer {token}", "Accept": "application/json", **(extra or {})}
+        content = None
+        if body is not None:
+            given["Content-Type"] = "application/json"
+            content = msgspec.json.encode(body)
+        answer = self._exchange("POST", self._base + path, given, content)
+        return answer, Call(what, host_of(self._base), self._wall(), token)
+
+    def _exchange(self, method: str, url: str, given: Mapping[str, str], content: bytes | None) -> Answer:
+        began = self._monotonic()
+        answer = self._api.send(method, url, given, content)
+        ended, wall = self._monotonic(), self._wall()
+        log.debug(
+            "the api answered",
+            action="api_answer",
+            method=method,
+            path=url.removeprefix(self._base),
+            status=answer.status,
+            seconds=round(ended - began, 3),
+        )
+        server = headers.server_time(answer.headers)
+        limit = headers.rate_limit(answer.headers, wall, ended)
+        with self._seen:
+            if server is not None:
+                self._last_date = ServerDate(server, wall, ended, ended - began)
+            if limit is not None:
+                self._rate_limit = limit
+        return answer
+
+
+def _pieces(
+    file: BinaryIO, size: int, on_progress: Callable[[int], None] | None, pace: Callable[[int], None] | None
+) -> Iterator[bytes]:
+    """Yield exactly ``size`` bytes; what a server would wait for after a short file is never waited for."""
+    longest = CHUNK if pace is None else PACED_CHUNK
+    sent = 0
+    while sent < size:
+        try:
+            piece = file.read(min(longest, size - sent))
+        except OSError as error:
+            raise UnreadableFile(f"The file cannot be read ({error.strerror}); check the card.") from error
+        if not piece:
+            raise UnreadableFile(
+                f"The file ends after {sent} of {size} bytes; `recorder-agent repair` checks it."
+            )
+        if pace is not None:
+            pace(len(piece))
+        yield piece
+        sent += len(piece)
+        if on_progress is not None:
+            on_progress(sent)
+
+
+def _sendable(token: Token) -> str:
+    text = token.reveal()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise Refused(
+            "The device token holds characters that cannot be sent; set it with `recorder-agent token set`.",
+            status=None,
+        )
+    return text
+
+
+def _trust(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"api.ca_file {ca_file} cannot be used ({why}); give a readable PEM file."
+        ) from error

@@ -1,0 +1,195 @@
+"""The steps of one recording's delivery, resumed at the first fact that is missing (api.md sections 1 to 4)."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from agent import __version__
+from agent.config import Config, render_name
+from agent.outbox.entry import Entry, Status, Ticket
+from agent.outbox.files import digest
+from agent.outbox.outbox import Outbox
+from agent.recording.clock import Clock, milliseconds, rfc3339
+from agent.sync.answers import UploadTicket
+from agent.sync.api import RecordingsApi
+from agent.sync.failures import Conflict, Rejected, StillVerifying, UnreadableFile, UploadRefused
+
+log = structlog.get_logger()
+
+METADATA_BYTES = 4096
+"""What the metadata of a recording may take, encoded."""
+FRESH_TICKETS = 3
+"""How many upload URLs in a row storage may refuse before this recording backs off."""
+CONFLICTS = 3
+"""How many times a file is sent again after a 409 before the recording is parked."""
+TICKET_MARGIN_MS = 60_000
+"""An upload URL this close to its end is not begun with."""
+
+Progress = Callable[[Entry, int], None]
+"""Called with the entry and the bytes sent so far."""
+
+
+class Delivery:
+    """Takes recordings through their steps; every fact is durable before the next step begins.
+
+    ``deliver`` raises ApiFailure, OSError or sqlite3.Error; the entry's facts up to there are kept.
+    """
+
+    def __init__(
+        self, api: RecordingsApi, outbox: Outbox, config: Config, clock: Clock, *, boot_id: str, hostname: str
+    ) -> None:
+        self._api = api
+        self._outbox = outbox
+        self._config = config
+        self._clock = clock
+        self._boot_id = boot_id
+        self._hostname = hostname
+
+    def deliver(self, entry: Entry, on_progress: Progress) -> Entry:
+        """Do every step that is missing; the entry returned is uploaded, or parked as damaged."""
+        if entry.remote_id is None:
+            entry = self._create(entry)
+        while True:
+            if entry.stored_ms is None:
+                entry = self._store(entry, on_progress)
+                if entry.status is Status.PARKED:
+                    return entry
+            try:
+                return self._complete(entry)
+            except Conflict:
+                if entry.conflicts >= CONFLICTS:
+                    raise
+                entry = self._outbox.note(
+                    entry,
+                    "conflict",
+                    stored_ms=None,
+                    asked_ms=None,
+                    ticket=None,
+                    conflicts=entry.conflicts + 1,
+                )
+                log.warning(
+                    "the server holds other bytes, sending again", action="upload_repeated", id=entry.id
+                )
+
+    def _create(self, entry: Entry) -> Entry:
+        if entry.request is None:
+            entry = self._outbox.note(entry, "frozen", request=self._body(entry))
+        created = self._api.create(entry.id, entry.request or {})
+        return self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
+
+    def _body(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "name": entry.name
+            or render_name(
+                self._config.recording.name,
+                hostname=self._hostname,
+                started_at=datetime.fromtimestamp(entry.started.wall_ms / 1000, tz=UTC).astimezone(),
+                seq=entry.seq,
+                mode=entry.mode,
+            ),
+            "started_at": rfc3339(entry.started.wall_ms),
+            "ended_at": rfc3339(entry.ended_ms),
+            "metadata": metadata_of(entry),
+        }
+
+    def _store(self, entry: Entry, on_progress: Progress) -> Entry:
+        for remaining in reversed(range(FRESH_TICKETS)):
+            entry = self._with_ticket(entry)
+            problem = self._problem_of_file(entry)
+            if problem is not None:
+                return self._outbox.damaged(entry, problem)
+            try:
+                self._put(entry, on_progress)
+            except UnreadableFile as error:
+                return self._outbox.damaged(entry, str(error))
+            except UploadRefused:
+                entry = self._outbox.index(entry, "ticket_refused", ticket=None)
+                if not remaining:
+                    raise
+            else:
+                break
+        return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), ticket=None)
+
+    def _problem_of_file(self, entry: Entry) -> str | None:
+        try:
+            same = digest(self._outbox.files.audio(entry)) == entry.sha256
+        except FileNotFoundError:
+            return "its audio file is missing"
+        return None if same else "its audio is not what was recorded (SHA-256 differs)"
+
+    def _with_ticket(self, entry: Entry) -> Entry:
+        if entry.ticket is not None and self._usable(entry.ticket):
+            return entry
+        given = self._api.upload_url(
+            remote_of(entry),
+            content_type=self._config.api.content_type,
+            size_bytes=entry.size_bytes,
+            captured_at=rfc3339(entry.started.wall_ms),
+        )
+        ticket = Ticket(given.url, given.headers, self._boot_id, milliseconds(self._clock.boottime()))
+        return self._outbox.index(entry, "ticket", ticket=ticket)
+
+    def _usable(self, ticket: Ticket) -> bool:
+        age = milliseconds(self._clock.boottime()) - ticket.boot_ms
+        return ticket.boot_id == self._boot_id and 0 <= age < ticket.lifetime_ms - TICKET_MARGIN_MS
+
+    def _put(self, entry: Entry, on_progress: Progress) -> None:
+        if entry.ticket is None:
+            raise AssertionError("a PUT without an upload URL")
+        with self._outbox.files.audio(entry).open("rb") as file:
+            self._api.put(
+                UploadTicket(entry.ticket.url, entry.ticket.headers),
+                file,
+                entry.size_bytes,
+                lambda sent: on_progress(entry, sent),
+            )
+
+    def _complete(self, entry: Entry) -> Entry:
+        unanswered = entry.asked_ms is not None
+        if not unanswered:
+            entry = self._outbox.note(entry, "asked", asked_ms=self._outbox.now_ms())
+        try:
+            completion = self._api.complete(remote_of(entry), entry.sha256)
+        except StillVerifying:
+            self._outbox.note(entry, "answered", asked_ms=None)
+            raise
+        except Rejected as error:
+            if error.status == 400 and unanswered:  # noqa: PLR2004 - api.md section 4, "already uploaded"
+                return self._outbox.complete(entry, verified=False)
+            if not isinstance(error, Conflict):
+                self._outbox.note(entry, "answered", asked_ms=None)
+            raise
+        return self._outbox.complete(entry, verified=completion.verified)
+
+
+def remote_of(entry: Entry) -> str:
+    """Return the id the API gave the recording."""
+    if entry.remote_id is None:
+        raise AssertionError("the recording was not created yet")
+    return entry.remote_id
+
+
+def metadata_of(entry: Entry) -> dict[str, Any]:
+    """Return the metadata to send: ours, and as much of the owner's as 4096 encoded bytes hold."""
+    ours: dict[str, Any] = {
+        "client_recording_id": entry.id,
+        "session_id": entry.session_id,
+        "segment": entry.segment,
+        "clock": entry.started.clock,
+        "recorded_by": f"recorder-agent/{__version__}",
+    }
+    if entry.recovered:
+        ours["recovered"] = True
+    metadata = {key: value for key, value in entry.metadata.items() if key not in ours} | ours
+    for key in reversed(list(entry.metadata)):
+        if len(msgspec.json.encode(metadata)) <= METADATA_BYTES:
+            break
+        if key not in ours:
+            del metadata[key]
+            log.warning(
+                "left out of the metadata: too large", action="metadata_dropped", id=entry.id, key=key
+            )
+    return metadata

@@ -1,0 +1,128 @@
+"""Why a call to the recordings API or its storage brought nothing: the classes of api.md sections 4 and 5.
+
+    ApiFailure                  exit 1
+    ├── Offline                 exit 75   nothing of the API was reached; ``kind`` says what stood in the way
+    ├── Aborted                 exit 75   this agent cut the call itself, because it stops
+    ├── Busy                    exit 75   408, 425, 429, 5xx: later
+    │   ├── RateLimited                   429: no call at all until ``retry_after`` has passed
+    │   └── StorageBusy                   the same from storage (RequestTimeout, SlowDown, …)
+    ├── StillVerifying          exit 75   425 on complete: repeat the identical request
+    ├── Refused                 exit 77   401, 403 of the API: the device token is not accepted
+    ├── UploadRefused                     storage refused the upload URL: a fresh one is needed
+    ├── Untrusted                         an answer that contradicts what was asked
+    ├── UnreadableFile                    the file on disk is shorter than recorded, or cannot be read
+    └── Rejected                          other 4xx: this recording only
+        ├── NotFound                      404: deleted, or of another project
+        └── Conflict                      409 on complete: the server holds other bytes
+
+``str()`` is one sentence for a person. No failure holds the device token, the query of a URL, or the request
+it belongs to.
+"""
+
+from enum import StrEnum
+
+from agent.errors import AgentError, CredentialError, StillWaiting
+
+
+class OfflineKind(StrEnum):
+    """What stood between the agent and the API."""
+
+    DNS = "dns"
+    """The name could not be resolved."""
+    CONNECT = "connect"
+    """No route, connection refused, network down."""
+    TLS = "tls"
+    """The certificate or the handshake is not acceptable."""
+    CLOCK = "clock"
+    """The certificate is not valid at the time this machine believes it to be."""
+    TIMEOUT = "timeout"
+    """No progress within the time allowed."""
+    RESET = "reset"
+    """The connection broke, or the answer was cut short or garbled."""
+    PROXY = "proxy"
+    """The proxy of the environment refused."""
+    PORTAL = "portal"
+    """Something else answered in the API's place: a captive portal, a proxy, a wrong base URL."""
+
+
+class ApiFailure(AgentError):  # noqa: N818 - classes of outcomes, most of them no error of anybody
+    """Base of all failures of a call; ``str()`` is the sentence for a person."""
+
+
+class Offline(ApiFailure, StillWaiting):
+    """The API could not be reached; uses up no recording's attempts."""
+
+    def __init__(self, message: str, *, kind: OfflineKind) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Aborted(ApiFailure, StillWaiting):
+    """The call was cut by ``abort()`` or ``close()`` of this agent."""
+
+
+class Busy(ApiFailure, StillWaiting):
+    """The server asks for patience; ``retry_after`` is in seconds from now, None when it did not say."""
+
+    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class RateLimited(Busy):
+    """429: ALL calls pause until ``retry_after`` seconds from now (None: until the backoff says so)."""
+
+
+class StorageBusy(Busy):
+    """Storage is overloaded, or lost the upload half-way: the whole file again, later."""
+
+
+class StillVerifying(ApiFailure, StillWaiting):
+    """The server is still verifying the upload: repeat the identical complete, no new PUT."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(ApiFailure, CredentialError):  # noqa: N818 - as above
+    """The API does not accept the device token; ``status`` is 401 or 403, None when it was never sent."""
+
+    def __init__(self, message: str, *, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UploadRefused(ApiFailure):
+    """Storage refused the upload URL (expired, or wrong headers): a fresh one is needed."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Untrusted(ApiFailure):
+    """The answer contradicts what was asked for: keep the file and say so."""
+
+
+class UnreadableFile(ApiFailure):
+    """The file on disk ended too early or could not be read."""
+
+
+class Rejected(ApiFailure):
+    """A 4xx that concerns this recording; ``code`` and ``words`` are the server's, cleaned and shortened."""
+
+    def __init__(self, message: str, *, status: int, code: str | None = None, words: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.words = words
+
+
+class NotFound(Rejected):
+    """404: the recording was deleted in the portal, or belongs to another project."""
+
+
+class Conflict(Rejected):
+    """409 on complete: the server holds other bytes under this recording."""

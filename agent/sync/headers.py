@@ -1,0 +1,101 @@
+"""What an answer's headers say about time: ``Date``, ``Retry-After``, ``X-RateLimit-*`` (api.md section 5).
+
+All results are seconds. An instant is turned into "from now" by the answer's own ``Date``, which needs no
+right clock on our side; only where there is none does our wall clock serve.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+LONGEST_PAUSE = 86_400.0
+"""No header makes the agent pause for longer than a day."""
+
+_UNIX_FROM = 1_000_000_000.0  # 2001: numbers from here on are instants, smaller ones are seconds
+_MILLIS_FROM = 1_000_000_000_000.0
+
+
+class RateLimit(NamedTuple):
+    """The last ``X-RateLimit-*`` headers seen; None is what the server did not say."""
+
+    limit: int | None
+    remaining: int | None
+    reset_in: float | None
+    """Seconds from the answer to the reset."""
+    monotonic: float
+    """When the answer came, by the monotonic clock."""
+
+
+def http_date(text: str) -> float | None:
+    """Return an HTTP date in any of its three forms (RFC 9110 section 5.6.7) as unix seconds, else None."""
+    try:
+        moment = parsedate_to_datetime(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """Return the ``Date`` of an answer as unix seconds, None when it is missing or unreadable."""
+    text = headers.get("date")
+    return http_date(text) if text else None
+
+
+def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
+    """Return ``Retry-After`` (seconds or an HTTP date) as seconds from now within 0 and a day, else None."""
+    text = headers.get("retry-after", "").strip()
+    seconds = _number(text)
+    if seconds is None and text:
+        moment = http_date(text)
+        if moment is not None:
+            seconds = moment - _now(headers, wall)
+    return None if seconds is None else min(max(seconds, 0.0), LONGEST_PAUSE)
+
+
+def rate_limit_reset(headers: Mapping[str, str], wall: float) -> float | None:
+    """Return ``X-RateLimit-Reset`` (unix seconds, or small numbers as seconds) as seconds from now.
+
+    None when it is missing, or more than a day away: that is a wrong clock, not a window.
+    """
+    value = _number(headers.get("x-ratelimit-reset", ""))
+    if value is None:
+        return None
+    if value >= _UNIX_FROM:
+        value = (value / 1000 if value >= _MILLIS_FROM else value) - _now(headers, wall)
+    return None if value > LONGEST_PAUSE else max(value, 0.0)
+
+
+def pause(headers: Mapping[str, str], wall: float) -> float | None:
+    """Return how long a 429 pauses all calls, in seconds; None when the answer does not say."""
+    asked = retry_after(headers, wall)
+    return rate_limit_reset(headers, wall) if asked is None else asked
+
+
+def rate_limit(headers: Mapping[str, str], wall: float, monotonic: float) -> RateLimit | None:
+    """Return what the answer says about the rate limit, None when it says nothing."""
+    limit = _number(headers.get("x-ratelimit-limit", ""))
+    remaining = _number(headers.get("x-ratelimit-remaining", ""))
+    reset_in = rate_limit_reset(headers, wall)
+    if limit is None and remaining is None and reset_in is None:
+        return None
+    return RateLimit(
+        None if limit is None else int(limit),
+        None if remaining is None else int(remaining),
+        reset_in,
+        monotonic,
+    )
+
+
+def _now(headers: Mapping[str, str], wall: float) -> float:
+    server = server_time(headers)
+    return wall if server is None else server
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None

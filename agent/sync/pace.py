@@ -1,0 +1,32 @@
+"""When something may be tried again, on a clock that no wall-clock jump disturbs and that a restart does not forget."""
+
+from agent.recording.clock import Clock, Instant, milliseconds
+
+
+class Deadlines:
+    """Makes and judges moments in the future; across a reboot only the wall clock is left to judge by."""
+
+    def __init__(self, clock: Clock, boot_id: str) -> None:
+        self._clock = clock
+        self._boot_id = boot_id
+
+    def after(self, seconds: float) -> Instant:
+        """Return the moment ``seconds`` from now."""
+        return Instant(
+            wall_ms=milliseconds(self._clock.wall() + seconds),
+            boot_id=self._boot_id,
+            boot_ms=milliseconds(self._clock.boottime() + seconds),
+            clock="",
+        )
+
+    def remaining(self, moment: Instant | None, longest: float) -> float:
+        """Return the seconds left until a moment that was set at most ``longest`` seconds ahead; 0 when it is over.
+
+        After a reboot a moment further away than ``longest`` was set under a wrong clock, and is over.
+        """
+        if moment is None:
+            return 0.0
+        if moment.boot_id == self._boot_id:
+            return max(0.0, moment.boot_ms / 1000 - self._clock.boottime())
+        left = moment.wall_ms / 1000 - self._clock.wall()
+        return left if 0 < left <= longest else 0.0

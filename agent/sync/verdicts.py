@@ -1,0 +1,269 @@
+"""What an answer means: a typed result, or the failure that it is (api.md sections 1 to 5)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from agent.sync import headers as said
+from agent.sync.answers import Answer, Call, Completion, Created, UploadTicket, json_object
+from agent.sync.failures import (
+    Busy,
+    Conflict,
+    NotFound,
+    Offline,
+    OfflineKind,
+    RateLimited,
+    Refused,
+    Rejected,
+    StillVerifying,
+    StorageBusy,
+    Untrusted,
+    UploadRefused,
+)
+from agent.sync.urls import host_of
+from agent.sync.words import words_of
+
+_NOT_DONE = frozenset({"pending", "streaming"})
+_CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_INTERCEPTED = frozenset(
+    {HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED}
+)
+_STORAGE_TRANSIENT = frozenset({"RequestTimeout", "IncompleteBody", "SlowDown", "InternalError"})
+_STORAGE_STALE = frozenset({"ExpiredToken", "TokenRefreshRequired"})
+_REFUSED_HEADERS = frozenset(
+    {"authorization", "connection", "content-length", "cookie", "expect", "host", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "proxy-authorization"}
+)
+_NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def created(answer: Answer, call: Call) -> Created:
+    """Judge the answer to a create: any 2xx with a JSON object that has an ``id``.
+
+    Raises:
+        ApiFailure: any other answer.
+    """
+    body = expected(answer, call)
+    remote_id = _text(body, "id")
+    if not remote_id:
+        _intercepted(answer, call)
+    return Created(remote_id, _text(body, "device_id"), _text(body, "end_user_id"), _text(body, "status"))
+
+
+def upload_ticket(answer: Answer, call: Call, content_type: str) -> UploadTicket:
+    """Judge the answer to a request for an upload URL: ``headers``, else ``content_type``, else ours.
+
+    Raises:
+        Untrusted: a returned header cannot be sent.
+        ApiFailure: any other answer.
+    """
+    body = expected(answer, call)
+    url = _text(body, "upload_url")
+    if not url:
+        _intercepted(answer, call)
+    given = body.get("headers")
+    headers = _put_headers(given, call) if isinstance(given, Mapping) else {}
+    headers = headers or _put_headers({"Content-Type": _text(body, "content_type") or content_type}, call)
+    return UploadTicket(url, headers, _text(body, "expires_at"), _text(body, "media_id"))
+
+
+def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Completion:
+    """Judge the answer to a complete by the table of api.md section 4.
+
+    Both id and hash may be missing, not both: one of them must tie the answer to this recording, or it is no
+    answer of the API. A status that is not yet ``uploaded`` counts as still verifying.
+
+    Raises:
+        Untrusted: another id or another hash.
+        Conflict: 409, or the status ``integrity_failure``.
+        StillVerifying: 425, or a status before ``uploaded``.
+        ApiFailure: any other answer.
+    """
+    if answer.status == HTTPStatus.TOO_EARLY:
+        after = said.retry_after(answer.headers, call.wall)
+        raise StillVerifying(_still_verifying(call), retry_after=after)
+    body = expected(answer, call)
+    answered_id, answered_hash = _text(body, "id") or None, _text(body, "content_sha256") or None
+    if answered_id is None and answered_hash is None:
+        _intercepted(answer, call)
+    if answered_id is not None and answered_id != remote_id:
+        raise Untrusted(f"{call.host} confirmed another recording than the one asked for; the file is kept.")
+    if answered_hash is not None and answered_hash.strip().lower() != sha256.lower():
+        raise Untrusted(
+            f"{call.host} confirmed other audio than was sent (its hash differs); the file is kept."
+        )
+    status = _text(body, "status")
+    if answered_hash is not None and body.get("content_sha256_verified_at"):
+        return Completion(verified=True, status=status)
+    if status == "integrity_failure":
+        raise Conflict(
+            f"{call.host} says that the audio arrived damaged; it will be uploaded again.",
+            status=answer.status,
+            code=status,
+        )
+    if status in _NOT_DONE:
+        raise StillVerifying(_still_verifying(call))
+    return Completion(verified=False, status=status)
+
+
+def device_token(answer: Answer, call: Call) -> str:
+    """Judge the answer to a token refresh: any 2xx with a ``device_token``.
+
+    Raises:
+        ApiFailure: any other answer.
+    """
+    token = _text(expected(answer, call), "device_token")
+    if not token:
+        _intercepted(answer, call)
+    return token
+
+
+def expected(answer: Answer, call: Call) -> dict[str, Any]:
+    """Return the JSON object of a 2xx answer.
+
+    Raises:
+        ApiFailure: the answer is anything else.
+    """
+    succeeded(answer, call)
+    body = json_object(answer)
+    if body is None:
+        _intercepted(answer, call)
+    return body
+
+
+def succeeded(answer: Answer, call: Call) -> None:
+    """Do nothing for a 2xx of the API.
+
+    Raises:
+        Offline, Refused, RateLimited, Busy, NotFound, Conflict, Rejected: by api.md section 5.
+    """
+    status = answer.status
+    if _is_success(status):
+        return
+    body = json_object(answer)
+    if _is_interception(status) or (status in _CREDENTIAL and not body):
+        _intercepted(answer, call)
+    words = words_of(answer.body, body, secret=call.secret)
+    if status in _CREDENTIAL:
+        raise Refused(
+            f"The API refused the device token with {status}{words}; "
+            "set a valid one with `recorder-agent token set`.",
+            status=status,
+        )
+    if _is_busy(status):
+        _busy(answer, call)
+    kept = "; the file is kept" if call.is_of_a_recording else ""
+    raise _rejection(status, call)(
+        f"The API answered the {call.what} with {status}{words}{kept}.",
+        status=status,
+        code=words.code,
+        words=words.text,
+    )
+
+
+def stored(answer: Answer, call: Call) -> None:
+    """Do nothing when storage has taken the file: 2xx with an ``ETag`` (api.md section 3).
+
+    Raises:
+        Offline, UploadRefused, StorageBusy, Rejected: any other answer.
+    """
+    status = answer.status
+    if _is_success(status) and answer.headers.get("etag"):
+        return
+    if _is_success(status) or _is_interception(status):
+        _intercepted(answer, call)
+    words = words_of(answer.body, json_object(answer), secret=call.secret)
+    if _is_busy(status) or words.code in _STORAGE_TRANSIENT:
+        raise StorageBusy(
+            f"Storage is busy or lost the upload with {status}{words}; the file is sent again later.",
+            status=status,
+            retry_after=said.pause(answer.headers, call.wall),
+        )
+    if status in _CREDENTIAL or words.code in _STORAGE_STALE:
+        raise UploadRefused(
+            f"Storage refused the upload URL with {status}{words}; a fresh one is needed.", status=status
+        )
+    raise Rejected(
+        f"Storage rejected the upload with {status}{words}; the file is kept.",
+        status=status,
+        code=words.code,
+        words=words.text,
+    )
+
+
+def _is_success(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _is_interception(status: int) -> bool:
+    """Tell whether no API answers so: redirects, a proxy's login, 511 of a captive portal (RFC 6585)."""
+    return status < HTTPStatus.BAD_REQUEST or status in _INTERCEPTED
+
+
+def _is_busy(status: int) -> bool:
+    return status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _rejection(status: int, call: Call) -> type[Rejected]:
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound
+    return Conflict if status == HTTPStatus.CONFLICT and call.what == "complete" else Rejected
+
+
+def _busy(answer: Answer, call: Call) -> NoReturn:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise RateLimited(
+            f"{call.host} asks for fewer calls (429); all calls pause.",
+            status=answer.status,
+            retry_after=said.pause(answer.headers, call.wall),
+        )
+    raise Busy(
+        f"{call.host} cannot take the {call.what} now ({answer.status}); it is tried again later.",
+        status=answer.status,
+        retry_after=said.retry_after(answer.headers, call.wall),
+    )
+
+
+def _intercepted(answer: Answer, call: Call) -> NoReturn:
+    if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        raise Offline(
+            f"The proxy before {call.host} asks for a login; check HTTPS_PROXY of the service.",
+            kind=OfflineKind.PROXY,
+        )
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        got = f"a redirect to {host_of(answer.headers.get('location', ''))}"
+    elif answer.body.lstrip()[:1] == b"<":
+        got = f"a web page with status {answer.status}"
+    else:
+        got = f"an unexpected answer with status {answer.status}"
+    raise Offline(
+        f"Something else answered for {call.host} ({got}): sign in to the network's captive portal, "
+        "or check the proxy and api.base_url.",
+        kind=OfflineKind.PORTAL,
+    )
+
+
+def _still_verifying(call: Call) -> str:
+    return f"{call.host} is still verifying the upload; it is asked again."
+
+
+def _put_headers(given: Mapping[str, Any], call: Call) -> dict[str, str]:
+    """Return the headers for the PUT as text, without those that belong to the connection."""
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(text, str) or not name or not _NAME_CHARS.issuperset(name) or not _sendable(text):
+            raise Untrusted(f"{call.host} asks for an upload header that cannot be sent; the file is kept.")
+        if name.lower() not in _REFUSED_HEADERS:
+            headers[name] = text
+    return headers
+
+
+def _sendable(value: str) -> bool:
+    return value.isascii() and (value.isprintable() or not value) and value == value.strip()
+
+
+def _text(body: Mapping[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    return value if isinstance(value, str) else None

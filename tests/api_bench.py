@@ -1,0 +1,98 @@
+"""A client of the recordings API for tests: short time-outs, a known token, clocks that stand still."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from socket_api import SocketApi
+
+from agent.sync.api import RecordingsApi, Timeouts, UploadTicket
+
+TOKEN = "dtok_kept-To_itself0123456789"
+NOW = 1_786_000_000.0
+SHORT = Timeouts(connect=1.0, read=0.4, write=0.4, answer=0.8, keepalive=5.0)
+SHA = "ab" * 32
+SIGNATURE = "5ec2e7f00d"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The part of the configuration the client reads."""
+
+    base_url: str
+    content_type: str = "audio/opus"
+    ca_file: str = ""
+
+
+class Secret:
+    """A token that shows itself only when asked."""
+
+    def __init__(self, text: str = TOKEN) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the token itself."""
+        return self._text
+
+
+@contextmanager
+def client_of(
+    server: SocketApi, *, token: str = TOKEN, ca_file: str = "", timeouts: Timeouts = SHORT
+) -> Iterator[RecordingsApi]:
+    """Give a client whose base URL is the server's ``/v1``."""
+    api = RecordingsApi(
+        Settings(f"{server.url}/v1", ca_file=ca_file),
+        lambda: Secret(token),
+        wall=lambda: NOW,
+        monotonic=lambda: 5.0,
+        timeouts=timeouts,
+    )
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+def ticket_for(server: SocketApi) -> UploadTicket:
+    """Return a ticket for a PUT to the server, with a secret in its query."""
+    return UploadTicket(
+        f"{server.url}/bucket/rec%2F1.opus?X-Amz-Credential=AKIA%2F2026&X-Amz-Signature={SIGNATURE}",
+        {"Content-Type": "audio/opus", "x-amz-meta-kind": "audio"},
+    )
+
+
+def call(api: RecordingsApi, what: str, server: SocketApi, file: BinaryIO | None = None) -> object:
+    """Make one call by its name, with arguments that suit it."""
+    match what:
+        case "create":
+            return api.create("0198c0de-0000-7000-8000-000000000001", {"name": "n"})
+        case "upload_url":
+            return api.upload_url("rec_1", content_type="audio/opus", size_bytes=3, captured_at=None)
+        case "complete":
+            return api.complete("rec_1", SHA)
+        case "heartbeat":
+            return api.heartbeat({"device_state": "idle"})
+        case "refresh":
+            return api.refresh("dev_1")
+        case "put":
+            if file is None:
+                raise AssertionError("a PUT needs a file")
+            api.put(ticket_for(server), file, 3)
+            return None
+    raise AssertionError(what)
+
+
+def everything_said_by(error: BaseException) -> str:
+    """Return all that a log of this error could show: texts, reprs and attributes along its whole chain."""
+    said = ["".join(traceback.format_exception(error))]
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is not None and current not in seen:
+            seen.append(current)
+            said += [str(current), repr(current), repr(vars(current)), repr(current.args)]
+            waiting += [current.__cause__, current.__context__]
+    return "\n".join(said)

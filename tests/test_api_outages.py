@@ -1,0 +1,378 @@
+"""What the network can do to a call: refused, cut, stalled, dribbled, wrong certificates, aborted."""
+
+import datetime as dt
+import io
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from api_bench import NOW, SIGNATURE, TOKEN, Secret, Settings, call, client_of, everything_said_by, ticket_for
+from socket_api import Reply, SocketApi, as_json
+
+from agent.errors import ConfigError
+from agent.sync.api import RecordingsApi, Timeouts
+from agent.sync.failures import Aborted, ApiFailure, Offline, OfflineKind, UnreadableFile, UploadRefused
+
+MEGABYTES = 8 * 1024 * 1024
+PATIENT = Timeouts(connect=5.0, read=30.0, write=30.0, answer=30.0)
+CREATED = as_json({"id": "rec_1"}, 201)
+
+
+@pytest.fixture
+def server() -> Iterator[SocketApi]:
+    with SocketApi().running() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: SocketApi) -> Iterator[RecordingsApi]:
+    with client_of(server) as client:
+        yield client
+
+
+@contextmanager
+def client_at(url: str, ca_file: str = "") -> Iterator[RecordingsApi]:
+    """Give a client of any base URL."""
+    settings = Settings(url, ca_file=ca_file)
+    timeouts = Timeouts(1.0, 1.0, 1.0, 1.0)
+    api = RecordingsApi(settings, Secret, wall=lambda: NOW, monotonic=lambda: 0.0, timeouts=timeouts)
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+def offline(act: Callable[[], object]) -> Offline:
+    """Return the outage that ``act`` meets; it tells no secret."""
+    with pytest.raises(Offline) as caught:
+        act()
+    said = everything_said_by(caught.value)
+    assert TOKEN not in said
+    assert SIGNATURE not in said
+    assert str(caught.value).endswith(".")
+    assert caught.value.exit_code == 75
+    return caught.value
+
+
+# cut and stalled
+
+ANSWER = b'{"id": "rec_1"}'
+TAG = (("ETag", "x"),)
+
+
+@pytest.mark.parametrize("what", ["create", "put"])
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(drop="before"), OfflineKind.RESET),
+        (Reply(drop="before", reset=True), OfflineKind.RESET),
+        (Reply(drop="after"), OfflineKind.RESET),
+        (Reply(drop="after", reset=True), OfflineKind.RESET),
+        (Reply(stall="answer"), OfflineKind.TIMEOUT),
+        (Reply(201, ANSWER, TAG, stall="middle"), OfflineKind.TIMEOUT),
+        (Reply(201, ANSWER, TAG, length=500), OfflineKind.TIMEOUT),
+        (Reply(201, ANSWER, TAG, dribble=0.05), OfflineKind.TIMEOUT),
+        (Reply(201, ANSWER, TAG, length=500, close=True), OfflineKind.RESET),
+        (Reply(status=201, headers=(("Content-Length", "1"), ("Content-Length", "2"))), OfflineKind.RESET),
+        (Reply(status=201, headers=(("X-Long", "y" * 300_000),)), OfflineKind.RESET),
+    ],
+)
+def test_a_call_that_is_cut_or_stalled(
+    server: SocketApi, api: RecordingsApi, what: str, reply: Reply, kind: OfflineKind
+) -> None:
+    """Whatever breaks between request and answer is an outage, in good time, and the next call works."""
+    server.script(reply, CREATED)
+    began = time.monotonic()
+    assert offline(lambda: call(api, what, server, io.BytesIO(b"abc"))).kind is kind
+    assert time.monotonic() - began < 2
+    assert call(api, "create", server)
+
+
+@pytest.mark.parametrize("at", [1, 12, 20, 40, 80, 90])
+def test_an_answer_cut_at_any_byte_is_no_answer(server: SocketApi, api: RecordingsApi, at: int) -> None:
+    """A create whose answer was cut in its status line, its headers or its body is not created."""
+    reply = as_json({"id": "rec_1"}, 201)
+    server.script(Reply(reply.status, reply.body, reply.headers, cut_at=at))
+    assert offline(lambda: call(api, "create", server)).kind is OfflineKind.RESET
+
+
+def test_a_huge_body_is_not_read_to_its_end(server: SocketApi, api: RecordingsApi) -> None:
+    """Of 64 MiB announced, little more than the cap is taken."""
+    server.script(Reply(200, b"x" * 3_000_000, length=64 * 1024 * 1024))
+    assert offline(lambda: call(api, "create", server)).kind is OfflineKind.PORTAL
+
+
+def test_a_deadline_does_not_cut_the_next_call(server: SocketApi) -> None:
+    """Calls that follow each other for longer than one deadline are not cut by that of an earlier one."""
+    with client_of(server, timeouts=Timeouts(1.0, 1.0, 1.0, answer=0.15)) as api:
+        for _ in range(6):
+            server.script(as_json({"id": "rec_1"}, 201, dribble=0.0006))
+            call(api, "create", server)
+    assert server.connections == 1
+
+
+# no connection
+
+
+def test_a_refused_connection(server: SocketApi) -> None:
+    """Nothing listens: no connection, with the system's reason."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    server.port = port
+    with client_of(server) as api:
+        failure = offline(lambda: call(api, "create", server))
+    assert failure.kind is OfflineKind.CONNECT
+    assert "refused" in str(failure)
+
+
+@pytest.mark.parametrize("host", ["recorder.invalid", "a" * 70 + ".invalid"])
+def test_a_name_that_does_not_resolve(host: str, server: SocketApi) -> None:
+    """An unknown name, or one no resolver would take, is a DNS outage."""
+    with client_at(f"https://{host}/v1") as api:
+        failure = offline(lambda: call(api, "create", server))
+    assert failure.kind is OfflineKind.DNS
+    assert host[:20] in str(failure)
+
+
+def test_a_proxy_that_refuses_is_named(server: SocketApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONNECT answered with 407 is a proxy's refusal; the token was not shown to it."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SIGNATURE}@127.0.0.1:{server.port}")
+    server.script(Reply(407))
+    with client_at("https://api.invalid/v1") as api:
+        assert offline(lambda: call(api, "create", server)).kind is OfflineKind.PROXY
+    (seen,) = server.seen
+    assert (seen.method, seen.target) == ("CONNECT", "api.invalid:443")
+    assert TOKEN.encode() not in seen.head
+
+
+def test_a_proxy_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, server: SocketApi) -> None:
+    """The sentence says that the way led through a proxy."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with client_at("https://api.invalid/v1") as api:
+        failure = offline(lambda: call(api, "create", server))
+    assert failure.kind is OfflineKind.CONNECT
+    assert "through the proxy 127.0.0.1" in str(failure)
+
+
+@pytest.mark.parametrize("proxy", [f"ftp://u:{SIGNATURE}@x", f"socks5://u:{SIGNATURE}@x:1", "http://[::1:x"])
+def test_an_unusable_proxy_is_a_config_error(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """A proxy we cannot speak to is named at the start, without its password."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught, client_at("https://x/v1"):
+        pass
+    assert SIGNATURE not in str(caught.value)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def tls_of(authority: trustme.CA, name: str, days_from: int, days_to: int) -> ssl.SSLContext:
+    """Return a server's context with a certificate valid between two days from now."""
+    now = dt.datetime.now(dt.UTC)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(
+        name,
+        not_before=now + dt.timedelta(days=days_from),
+        not_after=now + dt.timedelta(days=days_to),
+    ).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "trusted", "kind", "word"),
+    [
+        ("127.0.0.1", (5, 9), True, OfflineKind.CLOCK, "not yet valid"),
+        ("127.0.0.1", (-9, -5), True, OfflineKind.TLS, "expired"),
+        ("127.0.0.2", (-5, 5), True, OfflineKind.TLS, "not trusted"),
+        ("127.0.0.1", (-5, 5), False, OfflineKind.TLS, "not trusted"),
+    ],
+)
+def test_a_certificate_that_is_not_good(
+    authority: trustme.CA,
+    ca_file: str,
+    name: str,
+    days: tuple[int, int],
+    trusted: bool,
+    kind: OfflineKind,
+    word: str,
+) -> None:
+    """Not yet valid is a clock problem; expired, of another host or another CA is a TLS problem."""
+    with SocketApi(tls=tls_of(authority, name, *days)).running() as server:
+        server.script(CREATED)
+        with client_of(server, ca_file=ca_file if trusted else "") as api:
+            failure = offline(lambda: call(api, "create", server))
+        assert server.seen == []
+    assert failure.kind is kind
+    assert word in str(failure)
+
+
+def test_tls_with_the_owners_ca(authority: trustme.CA, ca_file: str) -> None:
+    """With ``ca_file`` a certificate of that CA is trusted, and the connection is kept across calls."""
+    with SocketApi(tls=tls_of(authority, "127.0.0.1", -5, 5)).running() as server:
+        server.script(CREATED, CREATED, Reply(200, b"", (("ETag", "x"),)))
+        with client_of(server, ca_file=ca_file) as api:
+            call(api, "create", server)
+            call(api, "create", server)
+            assert server.connections == 1
+            call(api, "put", server, io.BytesIO(b"abc"))
+        assert server.seen[2].body == b"abc"
+
+
+def test_https_to_a_server_that_speaks_plain_http(server: SocketApi) -> None:
+    """A portal that answers plain http on the TLS port is a TLS problem."""
+    server.script(Reply(drop="before"))
+    with client_at(f"https://127.0.0.1:{server.port}/v1") as api:
+        assert offline(lambda: call(api, "create", server)).kind in {OfflineKind.TLS, OfflineKind.CONNECT}
+
+
+@pytest.mark.parametrize("text", [None, "", "no certificate"])
+def test_a_ca_file_that_cannot_be_used(tmp_path: Path, text: str | None) -> None:
+    """A missing or senseless CA file is a config error that names it."""
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"ca\.pem"), client_at("https://x/v1", str(path)):
+        pass
+
+
+# the PUT's own troubles
+
+
+def test_a_file_shorter_than_recorded(server: SocketApi, api: RecordingsApi) -> None:
+    """The PUT ends with an error of the file, not with a server waiting for the rest."""
+    server.script(Reply(200, b"", (("ETag", "x"),)))
+    with pytest.raises(UnreadableFile, match="3 of 10"):
+        api.put(ticket_for(server), io.BytesIO(b"abc"), 10)
+
+
+def test_a_file_that_cannot_be_read(server: SocketApi, api: RecordingsApi) -> None:
+    """An I/O error is one of the file, not of the network (the first page of memory reads as EIO)."""
+    server.script(Reply(200, b"", TAG))
+    with (
+        Path("/proc/self/mem").open("rb", buffering=0) as broken,
+        pytest.raises(UnreadableFile, match=r"cannot be read \(Input/output error\)"),
+    ):
+        api.put(ticket_for(server), broken, 10)
+
+
+def test_an_early_403_is_a_403(server: SocketApi, api: RecordingsApi) -> None:
+    """Storage that refuses while we still send is understood, not taken for a broken connection."""
+    server.script(Reply(403, b"<Error><Code>AccessDenied</Code></Error>", early=True))
+    with pytest.raises(UploadRefused, match="AccessDenied"):
+        api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
+
+
+def test_a_put_nobody_reads_times_out(server: SocketApi, api: RecordingsApi) -> None:
+    """A line that takes no more bytes ends by the write time-out, and little of the file was called sent."""
+    server.script(Reply(stall="body"))
+    progress = [0]
+    failure = offline(
+        lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
+    )
+    assert failure.kind is OfflineKind.TIMEOUT
+    assert progress[-1] < MEGABYTES
+
+
+def test_bytes_called_sent_are_nearly_on_the_line() -> None:
+    """With a peer that reads nothing, well under a megabyte is handed to the kernel."""
+    with SocketApi(receive_buffer=4096).running() as server, client_of(server) as api:
+        server.script(Reply(stall="body"))
+        progress = [0]
+        offline(lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append))
+    assert progress[-1] <= 256 * 1024
+
+
+# abort
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("what", "reply"),
+    [
+        ("put", Reply(stall="body")),
+        ("put", Reply(stall="answer")),
+        ("create", Reply(stall="answer")),
+        ("create", Reply(status=200, body=b"x" * 99, stall="middle")),
+    ],
+)
+def test_abort_ends_a_stalled_call_at_once(
+    authority: trustme.CA, ca_file: str, what: str, reply: Reply, tls: bool, how: str
+) -> None:
+    """From another thread, with time-outs of 30 s, a stalled call ends within a second and says why."""
+    context = tls_of(authority, "127.0.0.1", -5, 5) if tls else None
+    with (
+        SocketApi(tls=context).running() as server,
+        client_of(server, ca_file=ca_file, timeouts=PATIENT) as api,
+    ):
+        server.script(reply)
+        caught: list[ApiFailure] = []
+
+        def run() -> None:
+            try:
+                if what == "put":
+                    api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
+                call(api, "create", server)
+            except ApiFailure as failure:
+                caught.append(failure)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        assert server.arrived.wait(5)
+        time.sleep(0.05)
+        began = time.monotonic()
+        getattr(api, how)()
+        thread.join(5)
+        assert time.monotonic() - began < 1
+        assert [type(failure) for failure in caught] == [Aborted]
+        with pytest.raises(Aborted):
+            call(api, "create", server)
+        assert TOKEN not in everything_said_by(caught[0])
+
+
+def test_abort_ends_a_tls_handshake(ca_file: str) -> None:
+    """A server that accepts and then says nothing does not hold up the end."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        api = RecordingsApi(
+            Settings(url, ca_file=ca_file), Secret, wall=lambda: 0.0, monotonic=lambda: 0.0, timeouts=PATIENT
+        )
+        caught: list[ApiFailure] = []
+
+        def run() -> None:
+            try:
+                api.heartbeat({})
+            except ApiFailure as failure:
+                caught.append(failure)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)
+            began = time.monotonic()
+            api.close()
+            thread.join(5)
+        assert time.monotonic() - began < 1
+        assert [type(failure) for failure in caught] == [Aborted]

@@ -1,0 +1,416 @@
+"""Which answer is which failure: the tables of api.md sections 3, 4 and 5, typed from there."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from api_bench import NOW, SHA, TOKEN, call, client_of, everything_said_by
+from socket_api import Reply, SocketApi, as_html, as_json
+
+from agent.errors import AgentError
+from agent.sync.api import RecordingsApi
+from agent.sync.failures import (
+    ApiFailure,
+    Busy,
+    Conflict,
+    NotFound,
+    Offline,
+    OfflineKind,
+    RateLimited,
+    Refused,
+    Rejected,
+    StillVerifying,
+    StorageBusy,
+    Untrusted,
+    UploadRefused,
+)
+
+PORTAL = OfflineKind.PORTAL
+ERROR = {"error": {"code": "invalid_request", "message": "no such thing", "param": "name"}}
+
+
+@pytest.fixture(scope="module")
+def standing_server() -> Iterator[SocketApi]:
+    with SocketApi().running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(standing_server: SocketApi) -> Iterator[RecordingsApi]:
+    with client_of(standing_server) as client:
+        yield client
+
+
+@pytest.fixture
+def server(standing_server: SocketApi) -> SocketApi:
+    standing_server.seen.clear()
+    while not standing_server.replies.empty():
+        standing_server.replies.get()
+    return standing_server
+
+
+def failure_of(api: RecordingsApi, server: SocketApi, what: str, reply: Reply) -> ApiFailure:
+    """Return the failure that a reply to a call is; it must be one sentence that tells no secret."""
+    server.script(reply)
+    with pytest.raises(ApiFailure) as caught:
+        call(api, what, server, io.BytesIO(b"abc"))
+    said = everything_said_by(caught.value)
+    assert TOKEN not in said
+    assert "X-Amz-Signature" not in said
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert len(text) < 500
+    return caught.value
+
+
+# section 5: classes of answers
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "complete"])
+@pytest.mark.parametrize(
+    ("reply", "kind", "exit_code"),
+    [
+        (as_json(ERROR, 401), Refused, 77),
+        (as_json({"message": "Forbidden"}, 403), Refused, 77),
+        (as_json({"error": "unauthorized"}, 401), Refused, 77),
+        (as_json(ERROR, 408), Busy, 75),
+        (as_json(ERROR, 429), RateLimited, 75),
+        (as_html(429), RateLimited, 75),
+        (as_json(ERROR, 500), Busy, 75),
+        (as_html(502), Busy, 75),
+        (Reply(503), Busy, 75),
+        (as_html(504), Busy, 75),
+        (Reply(599), Busy, 75),
+        (as_json(ERROR, 400), Rejected, 1),
+        (as_json(ERROR, 404), NotFound, 1),
+        (Reply(404), NotFound, 1),
+        (as_html(405), Rejected, 1),
+        (Reply(410), Rejected, 1),
+        (as_json(ERROR, 413), Rejected, 1),
+        (as_json({"error": {"type": "x", "message": "y"}}, 422), Rejected, 1),
+        (as_json(ERROR, 451), Rejected, 1),
+    ],
+)
+def test_every_class_of_answer(
+    server: SocketApi, api: RecordingsApi, what: str, reply: Reply, kind: type[ApiFailure], exit_code: int
+) -> None:
+    """The status decides the class, whatever the body, for each call alike."""
+    failure = failure_of(api, server, what, reply)
+    assert type(failure) is kind
+    assert isinstance(failure, AgentError)
+    assert failure.exit_code == exit_code
+    assert getattr(failure, "status") == reply.status  # noqa: B009 - not all kinds have one
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "refresh"])
+def test_425_outside_of_complete_is_busy(server: SocketApi, api: RecordingsApi, what: str) -> None:
+    """Only a complete can be still verifying."""
+    assert type(failure_of(api, server, what, as_json(ERROR, 425))) is Busy
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "refresh"])
+def test_409_outside_of_complete_is_a_rejection(server: SocketApi, api: RecordingsApi, what: str) -> None:
+    """The same key with another body, say: no conflict of hashes."""
+    assert type(failure_of(api, server, what, as_json(ERROR, 409))) is Rejected
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "complete", "refresh"])
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (as_html(401), PORTAL),
+        (as_html(403), PORTAL),
+        (Reply(401), PORTAL),
+        (as_json({}, 403), PORTAL),
+        (as_json(["x"], 401), PORTAL),
+        (Reply(302, b"", (("Location", "http://login.hotel.example/?token=dtok_x"),)), PORTAL),
+        (Reply(307, b"", (("Location", "/elsewhere?X-Amz-Signature=1"),)), PORTAL),
+        (Reply(304), PORTAL),
+        (as_html(511), PORTAL),
+        (as_html(407), OfflineKind.PROXY),
+    ],
+)
+def test_what_no_api_answers_is_offline(
+    server: SocketApi, api: RecordingsApi, what: str, reply: Reply, kind: OfflineKind
+) -> None:
+    """A redirect, a login page, a 401 without a JSON error: something else answered; nothing is followed."""
+    failure = failure_of(api, server, what, reply)
+    assert isinstance(failure, Offline)
+    assert (failure.kind, failure.exit_code) == (kind, 75)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "complete", "refresh"])
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"<html>Log in", b"OK", b"[]", b"null", b'"rec_1"', b"{}", b'{"id": ""}', b'{"id": 5}'),
+        *(
+            b'{"id": "rec_1"',
+            b'{"id": "rec\xff"}',
+            b'{"a":' * 60_000,
+            b'{"status": "uploaded"}',
+            b'{"id": null}',
+        ),
+        b'{"id": "rec_1", "pad": "' + b"x" * 2_000_000 + b'"}',
+    ],
+    ids=lambda body: repr(body[:24]) if isinstance(body, bytes) else None,
+)
+def test_a_2xx_that_is_not_the_expected_object_is_offline(
+    server: SocketApi, api: RecordingsApi, what: str, status: int, body: bytes
+) -> None:
+    """A captive portal that says 200, half an object, no id, a body beyond the cap: no success."""
+    failure = failure_of(api, server, what, Reply(status, body))
+    assert isinstance(failure, Offline)
+    assert failure.kind is PORTAL
+
+
+# section 5: the server's words
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (b'{"error":{"code":"not_found","message":"gone","details":{}}}', "not_found", "gone"),
+        (b'{"error":{"type":"invalid","message":"bad"}}', "invalid", "bad"),
+        (b'{"error":{"code":"c","message":"m","param":"name","request_id":"r"}}', "c", "m [name]"),
+        (b'{"error":"text"}', None, "text"),
+        (b'{"message":"only this"}', None, "only this"),
+        (b'{"error":{"code":42,"message":null}}', "42", ""),
+        (b'{"error":null,"message":{"a":1}}', None, ""),
+        (b"<html><head><title>404 Not\n Found</title></head><body>x</body>", None, "404 Not Found"),
+        (b"<html><script>var a=1;</script><p>Sorry,&nbsp;no", None, "Sorry, no"),
+        (b"plain\r\n words\x00\x1b[31m", None, "plain words[31m"),
+        (b"", None, ""),
+        (b"\xff\xfe", None, "\ufffd\ufffd"),
+        (b'{"message":"' + b"long " * 500 + b'"}', None, "long " * 59 + "long\u2026"),
+    ],
+)
+def test_the_servers_words_in_every_shape(
+    server: SocketApi, api: RecordingsApi, body: bytes, code: str | None, words: str
+) -> None:
+    """Code and message of each error shape, as one line of at most 300 characters."""
+    failure = failure_of(api, server, "create", Reply(400, body))
+    assert isinstance(failure, Rejected)
+    assert (failure.code, failure.words) == (code, words)
+    assert len(failure.words) <= 300
+    assert words in str(failure)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"token {TOKEN} is bad",
+        f"Bearer {TOKEN}",
+        "x" * 290 + TOKEN,
+        f"dt\u200bok {TOKEN[:5]}\x07{TOKEN[5:]}",
+        "PUT https://s3.example/b?X-Amz-Signature=5ec2e7f00d&a=b failed",
+        "see https://user:5ec2e7f00d@host/x",
+        "grant_token: 5ec2e7f00d",
+        "eyJhbGciOiJI.eyJ5ec2e7f00d.5ec2e7f00d",
+    ],
+)
+def test_secrets_echoed_by_the_server_are_hidden(server: SocketApi, api: RecordingsApi, said: str) -> None:
+    """Whatever an error body repeats, no token and no query gets into words, code or sentence."""
+    for body in ({"error": {"code": said, "message": said}}, {"error": said}):
+        failure = failure_of(api, server, "create", as_json(body, 422))
+        everything = everything_said_by(failure)
+        assert TOKEN[8:] not in everything
+        assert "5ec2e7f00d" not in everything
+
+
+# section 5: pauses
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": " 7.5 "}, 7.5),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "-3"}, 0.0),
+        ({"Retry-After": "99999999"}, 86_400.0),
+        ({"Retry-After": "Thu, 06 Aug 2026 07:08:40 GMT"}, 120.0),
+        ({"Retry-After": "Thursday, 06-Aug-26 07:08:40 GMT"}, 120.0),
+        ({"Retry-After": "Thu Aug  6 07:08:40 2026"}, 120.0),
+        ({"Retry-After": "Thu, 06 Aug 2026 06:00:00 GMT"}, 0.0),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT", "Date": "Thu, 01 Jan 1970 00:00:00 GMT"}, 60.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "1_0"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "Thu, 99 Foo 2026"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_in_every_form(
+    server: SocketApi, api: RecordingsApi, headers: dict[str, str], seconds: float | None
+) -> None:
+    """Seconds or an HTTP date, judged by the answer's own Date, else by our clock; for 429 and 503 alike."""
+    for status in (429, 503):
+        failure = failure_of(api, server, "create", Reply(status, b"", tuple(headers.items())))
+        assert isinstance(failure, Busy)
+        assert failure.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"X-RateLimit-Reset": "30"}, 30.0),
+        ({"X-RateLimit-Reset": "0"}, 0.0),
+        ({"X-RateLimit-Reset": str(int(NOW) + 45)}, 45.0),
+        ({"X-RateLimit-Reset": str((int(NOW) + 45) * 1000)}, 45.0),
+        ({"X-RateLimit-Reset": str(int(NOW) - 45)}, 0.0),
+        ({"X-RateLimit-Reset": str(int(NOW) + 45), "Date": "Thu, 06 Aug 2026 07:07:10 GMT"}, 15.0),
+        ({"X-RateLimit-Reset": str(int(NOW) + 40 * 86_400)}, None),
+        ({"X-RateLimit-Reset": "100000000"}, None),
+        ({"X-RateLimit-Reset": "later"}, None),
+        ({"X-RateLimit-Reset": "30", "Retry-After": "7"}, 7.0),
+        ({"X-RateLimit-Reset": "30", "Retry-After": "soon"}, 30.0),
+    ],
+)
+def test_rate_limit_reset_in_every_form(
+    server: SocketApi, api: RecordingsApi, headers: dict[str, str], seconds: float | None
+) -> None:
+    """Unix seconds, or small numbers as seconds; Retry-After goes first; more than a day is no window."""
+    failure = failure_of(api, server, "create", Reply(429, b"", tuple(headers.items())))
+    assert isinstance(failure, RateLimited)
+    assert failure.retry_after == seconds
+    assert api.rate_limit is None or api.rate_limit.reset_in is None or api.rate_limit.reset_in >= 0
+
+
+def test_a_reset_header_is_no_retry_after_of_a_503(server: SocketApi, api: RecordingsApi) -> None:
+    """A window that ends says nothing about when an overloaded server is back."""
+    failure = failure_of(api, server, "create", Reply(503, b"", (("X-RateLimit-Reset", "30"),)))
+    assert isinstance(failure, Busy)
+    assert failure.retry_after is None
+
+
+# section 4: complete
+
+OTHER = "cd" * 32
+AT = "2026-08-06T07:06:40Z"
+VERIFIED = {"content_sha256": SHA, "content_sha256_verified_at": AT}
+
+
+@pytest.mark.parametrize(
+    ("body", "verified", "status"),
+    [
+        ({"id": "rec_1", "status": "uploaded", **VERIFIED}, True, "uploaded"),
+        ({"id": "rec_1", "status": "pending", **VERIFIED}, True, "pending"),
+        ({"id": "rec_1", "content_sha256": SHA.upper(), "content_sha256_verified_at": AT}, True, None),
+        ({"content_sha256": SHA, "content_sha256_verified_at": AT}, True, None),
+        ({"id": "rec_1", "status": "uploaded"}, False, "uploaded"),
+        ({"id": "rec_1", "status": "processing"}, False, "processing"),
+        ({"id": "rec_1", "status": "completed"}, False, "completed"),
+        ({"id": "rec_1", "status": "failed"}, False, "failed"),
+        ({"id": "rec_1", "status": "teleported"}, False, "teleported"),
+        ({"id": "rec_1"}, False, None),
+        ({"id": "rec_1", "content_sha256": None, "content_sha256_verified_at": None}, False, None),
+        ({"id": "rec_1", "content_sha256": SHA, "content_sha256_verified_at": None}, False, None),
+        ({"id": "rec_1", "content_sha256": "", "status": "uploaded"}, False, "uploaded"),
+        ({"id": "rec_1", "status": "uploaded", "content_sha256_verified_at": AT}, False, "uploaded"),
+    ],
+)
+def test_complete_done(
+    server: SocketApi, api: RecordingsApi, body: dict[str, Any], verified: bool, status: str | None
+) -> None:
+    """Both contracts are success; only our own hash with the time of its check is the strong form."""
+    server.script(as_json(body))
+    completion = api.complete("rec_1", SHA)
+    assert (completion.verified, completion.status) == (verified, status)
+    assert server.seen[0].target == "/v1/recordings/rec_1/upload-complete"
+    assert server.seen[0].body == b'{"content_sha256":"' + SHA.encode() + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (as_json({"id": "rec_2", "content_sha256": SHA, "content_sha256_verified_at": AT}), Untrusted),
+        (as_json({"id": "rec_2", "status": "uploaded"}), Untrusted),
+        (as_json({"id": "rec_1", "content_sha256": OTHER, "content_sha256_verified_at": AT}), Untrusted),
+        (as_json({"id": "rec_1", "content_sha256": OTHER, "status": "uploaded"}), Untrusted),
+        (as_json({"content_sha256": OTHER}), Untrusted),
+        (as_json(ERROR, 425), StillVerifying),
+        (Reply(425), StillVerifying),
+        (as_json({"id": "rec_1", "status": "pending"}), StillVerifying),
+        (as_json({"id": "rec_1", "status": "integrity_failure"}), Conflict),
+        (as_json(ERROR, 400), Rejected),
+        (as_json(ERROR, 404), NotFound),
+        (as_json(ERROR, 409), Conflict),
+    ],
+)
+def test_complete_not_done(
+    server: SocketApi, api: RecordingsApi, reply: Reply, kind: type[ApiFailure]
+) -> None:
+    """Another id, another hash, still verifying, conflict, gone: each is its own failure."""
+    assert type(failure_of(api, server, "complete", reply)) is kind
+
+
+def test_still_verifying_may_name_a_wait(server: SocketApi, api: RecordingsApi) -> None:
+    """A Retry-After on a 425 is handed on."""
+    failure = failure_of(api, server, "complete", Reply(425, b"", (("Retry-After", "20"),)))
+    assert isinstance(failure, StillVerifying)
+    assert failure.retry_after == 20.0
+
+
+# section 3: storage
+
+
+def s3(code: str) -> bytes:
+    """Return an error body of S3."""
+    return (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>words &amp; more</Message></Error>".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(403, s3("AccessDenied")), UploadRefused),
+        (Reply(403, s3("SignatureDoesNotMatch")), UploadRefused),
+        (Reply(403), UploadRefused),
+        (as_html(403), UploadRefused),
+        (Reply(401, s3("AccessDenied")), UploadRefused),
+        (Reply(400, s3("ExpiredToken")), UploadRefused),
+        (Reply(400, s3("RequestTimeout")), StorageBusy),
+        (Reply(400, s3("IncompleteBody")), StorageBusy),
+        (Reply(408), StorageBusy),
+        (Reply(429), StorageBusy),
+        (Reply(500, s3("InternalError")), StorageBusy),
+        (Reply(502), StorageBusy),
+        (Reply(503, s3("SlowDown")), StorageBusy),
+        (Reply(400, s3("InvalidArgument")), Rejected),
+        (Reply(404, s3("NoSuchBucket")), Rejected),
+        (Reply(411), Rejected),
+        (Reply(413, s3("EntityTooLarge")), Rejected),
+        (Reply(200), Offline),
+        (as_html(200), Offline),
+        (Reply(204), Offline),
+        (Reply(200, b"", (("ETag", ""),)), Offline),
+        (Reply(307, b"", (("Location", "http://127.0.0.1:9/"), ("ETag", "x"))), Offline),
+        (Reply(302, b"", (("Location", "https://login.example/"),)), Offline),
+        (as_html(511), Offline),
+        (as_html(407), Offline),
+    ],
+)
+def test_storage_answers(server: SocketApi, api: RecordingsApi, reply: Reply, kind: type[ApiFailure]) -> None:
+    """2xx with an ETag alone is success; 403 wants a fresh URL; S3's transient codes want patience."""
+    failure = failure_of(api, server, "put", reply)
+    assert type(failure) is kind
+    assert len(server.seen) == 1
+    if isinstance(failure, Rejected | StorageBusy | UploadRefused):
+        assert failure.status == reply.status
+    if b"words" in reply.body:
+        assert "words & more" in str(failure)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_any_2xx_with_an_etag_is_stored(server: SocketApi, api: RecordingsApi, status: int) -> None:
+    """S3 says 200, others may say 201 or 204."""
+    server.script(Reply(status, b"", (("ETag", '"1"'),)))
+    call(api, "put", server, io.BytesIO(b"abc"))
+    assert server.seen[0].body == b"abc"

@@ -1,0 +1,297 @@
+"""A WAV file as a source of sound."""
+
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from speech import speech, write_wav
+
+from agent.audio.opus import SAMPLE_RATES
+from agent.audio.source import Block, EndOfSource, Source, SourceLost, SourceState
+from agent.audio.wavfile import RealTime, WavFile, parse_file_input, read_wav_format
+from agent.errors import AgentError
+
+RATE = 16000
+PCM = speech(RATE, 1, RATE + 123)
+PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
+
+
+@dataclass
+class SimulatedTime:
+    """A clock that only waiting moves."""
+
+    now: float = 1000.0
+    waited: float = 0.0
+
+    def monotonic(self) -> float:
+        """Return the simulated time."""
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        assert seconds >= 0
+        self.now += seconds
+        self.waited += seconds
+
+    @property
+    def pace(self) -> RealTime:
+        """What paces a file."""
+        return RealTime(self.monotonic, self.wait)
+
+
+def read_all(source: WavFile) -> list[Block]:
+    """Read until the end."""
+    blocks = []
+    try:
+        while True:
+            block = source.read(1.0)
+            if block is not None:
+                blocks.append(block)
+    except EndOfSource:
+        return blocks
+
+
+def sound(blocks: list[Block]) -> bytes:
+    """Join the samples of blocks."""
+    return b"".join(block.samples for block in blocks)
+
+
+def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
+    """Return a RIFF chunk, padded; ``size`` is what it claims instead of the truth."""
+    return name + struct.pack("<I", len(body) if size is None else size) + body + bytes(len(body) % 2)
+
+
+def fmt(tag: int = 1, channels: int = 1, rate: int = RATE, bits: int = 16, extra: bytes = b"") -> bytes:
+    """Return a format chunk."""
+    frame = channels * bits // 8
+    return chunk(b"fmt ", struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits) + extra)
+
+
+def riff(*chunks: bytes) -> bytes:
+    """Return a WAV file."""
+    return chunk(b"RIFF", b"WAVE" + b"".join(chunks))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_every_sample_is_handed_out_once(tmp_path: Path, rate: int, channels: int) -> None:
+    """All rates, mono and stereo: blocks of 60 ms, numbered, timed by their samples, and none missing."""
+    pcm = speech(rate, channels, rate + 7)
+    path = write_wav(tmp_path / "speech.wav", rate, channels, pcm)
+    source = WavFile(path, start=50.0)
+    protocol: Source = source
+    assert (protocol.sample_rate, protocol.channels, source.total_samples) == (rate, channels, rate + 7)
+    assert (protocol.identity, protocol.name) == (f"file:{path}", "speech.wav")
+    states = [protocol.state]
+
+    first = source.read(0)
+    assert first is not None
+    states.append(protocol.state)
+    blocks = [first, *read_all(source)]
+    assert [*states, protocol.state] == [SourceState.CLOSED, SourceState.LISTENING, SourceState.ENDED]
+    assert sound(blocks) == pcm
+    assert [block.sequence for block in blocks] == list(range(17))
+    assert {len(block.samples) for block in blocks[:-1]} == {rate * 60 // 1000 * channels * 2}
+    assert blocks[0].captured_at == pytest.approx(50.06)
+    assert blocks[-1].captured_at == pytest.approx(50 + 1 + 7 / rate)
+    assert not any(block.overflow for block in blocks)
+
+
+def test_the_end_stays_the_end_until_closed(tmp_path: Path) -> None:
+    """After the end each read says so again; closing makes the file readable from its start."""
+    source = WavFile(write_wav(tmp_path / "a.wav", RATE, 1, PCM))
+    blocks = read_all(source)
+    assert read_all(source) == []
+    states = [source.state]
+    source.close()
+    assert [*states, source.state] == [SourceState.ENDED, SourceState.CLOSED]
+    assert read_all(source) == blocks
+
+
+def test_closing_in_the_middle_starts_over(tmp_path: Path) -> None:
+    """A block that was read ahead is not carried over to the next opening."""
+    clock = SimulatedTime()
+    source = WavFile(write_wav(tmp_path / "a.wav", RATE, 1, PCM), realtime=clock.pace)
+    assert source.read(1) is not None
+    assert source.read(0.01) is None
+    source.close()
+    assert sound(read_all(source)) == PCM
+
+
+@given(st.integers(1, 3000), st.sampled_from([10, 60, 100]), st.integers(1, 60))
+def test_a_loop_has_no_seam(
+    tmp_path_factory: pytest.TempPathFactory, samples: int, block_ms: int, count: int
+) -> None:
+    """Looping, every block is full and the sound is the file's over and over, however short the file."""
+    path = write_wav(tmp_path_factory.getbasetemp() / "loop.wav", RATE, 2, PCM[: samples * 4])
+    source = WavFile(path, loop=True, block_ms=block_ms)
+    assert source.total_samples is None
+    blocks = [block for _ in range(count) if (block := source.read(0)) is not None]
+    size = RATE * block_ms // 1000 * 4
+    assert [len(block.samples) for block in blocks] == [size] * count
+    pattern = PCM[: samples * 4]
+    assert sound(blocks) == (pattern * (size * count // len(pattern) + 1))[: size * count]
+    source.close()
+
+
+def test_real_time_keeps_the_schedule_of_a_microphone(tmp_path: Path) -> None:
+    """A block comes when its last sample would have been captured, and an hour brings no drift."""
+    clock = SimulatedTime()
+    source = WavFile(write_wav(tmp_path / "a.wav", RATE, 1, PCM), loop=True, realtime=clock.pace)
+    clock.now = 2000.0
+    for number in range(1, 60001):
+        block = source.read(1.0)
+        assert block is not None
+        assert clock.now == pytest.approx(2000.0 + number * 0.06, abs=1e-5)
+        assert block.captured_at == pytest.approx(2000.0 + number * 0.06, abs=1e-5)
+    source.close()
+
+
+def test_real_time_waits_no_longer_than_asked(tmp_path: Path) -> None:
+    """A block that is not due within the timeout is None, and comes later with nothing lost."""
+    clock = SimulatedTime()
+    source = WavFile(write_wav(tmp_path / "a.wav", RATE, 1, PCM), realtime=clock.pace)
+    assert [source.read(0.025), source.read(0.025)] == [None, None]
+    assert clock.waited == pytest.approx(0.05)
+    block = source.read(0.025)
+    assert block is not None
+    assert block.sequence == 0
+    assert clock.waited == pytest.approx(0.06)
+    assert block.samples + sound(read_all(source)) == PCM
+
+
+def test_real_time_catches_up_after_a_stall(tmp_path: Path) -> None:
+    """After half a second without a read all that is due comes without waiting, then the schedule goes on."""
+    clock = SimulatedTime()
+    source = WavFile(write_wav(tmp_path / "a.wav", RATE, 1, PCM), realtime=clock.pace)
+    blocks = [source.read(1.0)]
+    clock.now += 0.5
+    waited = clock.waited
+    blocks += [source.read(1.0) for _ in range(8)]
+    assert clock.waited == waited
+    blocks.append(source.read(1.0))
+    assert clock.now == pytest.approx(1000.6)
+    got = [block for block in blocks if block is not None]
+    assert [block.captured_at for block in got] == [
+        pytest.approx(1000 + 0.06 * number) for number in range(1, 11)
+    ]
+    assert sound(got + read_all(source)) == PCM
+
+
+@pytest.mark.parametrize(
+    ("content", "samples"),
+    [
+        (riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"fact", bytes(4)), chunk(b"data", PCM)), len(PCM) // 2),
+        (riff(fmt(extra=bytes(2)), chunk(b"data", PCM), chunk(b"LIST", b"behind")), len(PCM) // 2),
+        (
+            riff(fmt(0xFFFE, extra=struct.pack("<HHI", 22, 16, 4) + PCM_GUID), chunk(b"data", PCM)),
+            len(PCM) // 2,
+        ),
+        (riff(fmt(), chunk(b"data", PCM, 0)), len(PCM) // 2),
+        (riff(fmt(), chunk(b"data", PCM, 0xFFFFFFFF)), len(PCM) // 2),
+        (riff(fmt(), chunk(b"data", PCM, 0x7FFFF000)), len(PCM) // 2),
+        (riff(fmt(), chunk(b"data", PCM))[:-3], len(PCM) // 2 - 2),
+        (riff(fmt(channels=2), chunk(b"data", PCM[:1002])), 250),
+    ],
+    ids=["chunks", "behind", "extensible", "size 0", "size -1", "sox pipe", "truncated", "half frame"],
+)
+def test_headers_as_they_are_found_in_the_wild(tmp_path: Path, content: bytes, samples: int) -> None:
+    """Other chunks, the extensible format, sizes left open and cut files are all read, in whole frames."""
+    path = tmp_path / "wild.wav"
+    path.write_bytes(content)
+    source = WavFile(path)
+    assert source.total_samples == samples
+    assert sound(read_all(source)) == PCM[: samples * 2 * source.channels]
+
+
+def test_what_sox_writes_to_a_pipe_is_read(tmp_path: Path) -> None:
+    """A file whose sizes sox could not fill in, because it wrote to a pipe, gives all its samples."""
+    path = tmp_path / "piped.wav"
+    plain = write_wav(tmp_path / "plain.wav", RATE, 1, PCM)
+    piped = subprocess.run(["sox", "-q", plain, "-t", "wav", "-"], capture_output=True, check=True).stdout
+    path.write_bytes(piped)
+    assert sound(read_all(WavFile(path))) == PCM
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is no WAV file"),
+        (b"fLaC" + bytes(100), "is no WAV file"),
+        (riff(), "is a damaged WAV file without a format and samples"),
+        (riff(chunk(b"data", PCM), fmt()), "is a damaged WAV file without a format and samples"),
+        (
+            riff(chunk(b"fmt ", bytes(8)), chunk(b"data", PCM)),
+            "is a damaged WAV file with a short format chunk",
+        ),
+        (riff(fmt(rate=44100), chunk(b"data", PCM)), "is 16-bit PCM at 44100 Hz with 1 channel"),
+        (riff(fmt(bits=24), chunk(b"data", PCM)), "is 24-bit PCM"),
+        (riff(fmt(channels=6), chunk(b"data", PCM)), r"is 16-bit PCM at 16000 Hz with 6 channel\(s\)"),
+        (riff(fmt(channels=0), chunk(b"data", PCM)), r"is 16-bit PCM at 16000 Hz with 0 channel\(s\)"),
+        (riff(fmt(tag=3, bits=32), chunk(b"data", PCM)), "is 32-bit floating-point"),
+        (riff(fmt(tag=0x161), chunk(b"data", PCM)), "is 16-bit format 0x161"),
+        (riff(fmt(0xFFFE, extra=bytes(24)), chunk(b"data", PCM)), "is 16-bit format 0xfffe"),
+    ],
+)
+def test_anything_else_is_one_sentence_with_the_cure(tmp_path: Path, content: bytes, sentence: str) -> None:
+    """What cannot be encoded is named: the file, what it is, what is accepted, and how to convert it."""
+    path = tmp_path / "it's.wav"
+    path.write_bytes(content)
+    with pytest.raises(
+        AgentError, match=rf"it's\.wav {sentence}.*8, 12, 16, 24 or 48 kHz.*: convert it with ffmpeg"
+    ):
+        WavFile(path)
+
+
+def test_the_command_in_the_sentence_works(tmp_path: Path) -> None:
+    """The conversion that an error proposes makes a file that is accepted."""
+    path = tmp_path / "music & more.wav"
+    path.write_bytes(riff(fmt(rate=44100, channels=2, bits=32), chunk(b"data", PCM[:32000])))
+    with pytest.raises(AgentError) as caught:
+        WavFile(path)
+    command = str(caught.value).partition("convert it with ")[2]
+    subprocess.run(["sh", "-c", command], capture_output=True, check=True, stdin=subprocess.DEVNULL)
+    converted = read_wav_format(tmp_path / "music & more-48000.wav")
+    assert (converted.sample_rate, converted.channels) == (48000, 2)
+    assert converted.samples == pytest.approx(4000 * 48000 / 44100, abs=32)
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
+    """No file, a folder, and a file without samples are each one sentence."""
+    with pytest.raises(AgentError, match=r"none\.wav is not a file: name an existing WAV file"):
+        WavFile(tmp_path / "none.wav")
+    with pytest.raises(AgentError, match="is not a file"):
+        WavFile(tmp_path)
+    with pytest.raises(AgentError, match=r"empty\.wav holds no samples"):
+        WavFile(write_wav(tmp_path / "empty.wav", RATE, 1, b""))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_file_that_goes_away_is_a_loss_and_then_the_end(tmp_path: Path, loop: bool) -> None:
+    """A file that is gone or has become empty is said to be lost once; it does not come back by itself."""
+    path = write_wav(tmp_path / "a.wav", RATE, 1, PCM)
+    source = WavFile(path, loop=loop)
+    if loop:
+        assert source.read(0) is not None
+        path.write_bytes(b"")
+        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read: it has become empty"):
+            read_all(source)
+    else:
+        path.unlink()
+        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read: No such file"):
+            source.read(0)
+    with pytest.raises(EndOfSource):
+        source.read(0)
+
+
+def test_parse_file_input() -> None:
+    """The input setting names a path, and ?loop at its end says to start again."""
+    assert parse_file_input("file:/a/b.wav") == (Path("/a/b.wav"), False)
+    assert parse_file_input("file:/a/what?.wav?loop") == (Path("/a/what?.wav"), True)
+    for text in ("default", "/a/b.wav", "file:", "file:?loop"):
+        with pytest.raises(ValueError, match="is not file:PATH"):
+            parse_file_input(text)
