@@ -196,7 +196,7 @@ def _word(value: Any) -> str:
     return (
         text
         if text.isprintable() and not set(" \"='") & set(text) and text
-        else json.dumps(text, ensure_ascii=False)
+        else _printable(json.dumps(text, ensure_ascii=False))
     )
 
 

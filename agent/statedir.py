@@ -1,8 +1,8 @@
 """The state directory: where it is, who owns it, and that one daemon at a time works on it.
 
-Order: ``storage.directory``, else ``$STATE_DIRECTORY``, else ``/var/lib/recorder-agent`` when the settings are
-the system's, else ``$XDG_STATE_HOME/recorder-agent``. Root becomes the owner of the directory before it writes
-there, so that no file of root's appears among the daemon's.
+Order: ``storage.directory``, else ``$STATE_DIRECTORY``, else ``/var/lib/recorder-agent`` when the settings
+are the system's, else ``$XDG_STATE_HOME/recorder-agent``. Root becomes the owner of the directory before it
+writes there, so that no file of root's appears among the daemon's.
 """
 
 import contextlib

@@ -121,10 +121,10 @@ def test_a_system_file_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
             ),
         ),
         (
-            'api.base_url = "https://u:secret@example.org"',
+            'api.base_url = "https://u:hush@example.org"',
             (
-                'api.base_url is "https://…@example.org", but must hold no user, password, query or fragment; '
-                "write an address like https://api.bota.dev/v1."
+                'api.base_url is "https://…@example.org", but must hold no user, password, query or '
+                "fragment; write an address like https://api.bota.dev/v1."
             ),
         ),
         (
@@ -147,8 +147,8 @@ def test_a_system_file_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
             'recording.schedule is empty, but must have an entry when recording.mode is "schedule".',
         ),
         (
-            'recording.name = "{host}"',
-            'recording.name is "{host}", but may use {hostname}, {started_at}, {seq}, {mode} only, not {host}.',
+            'recording.name = "{a}"',
+            'recording.name is "{a}", but may use {hostname}, {started_at}, {seq}, {mode} only, not {a}.',
         ),
         (
             'recording.name = "{seq:99999999999}"',
@@ -233,8 +233,8 @@ def test_each_mistake_has_its_sentence(tmp_path: Path, text: str, sentence: str)
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     """Someone who edits by hand need not come back for the second mistake."""
-    text = 'opus.dtx = 1\nled.brightnes = 3\napi.base_url = "x"\n[[recording.schedule]]\nstart = "1"\nminutes = 0'
-    file = write(tmp_path, text)
+    text = 'opus.dtx = 1\nled.brightnes = 3\napi.base_url = "x"\n'
+    file = write(tmp_path, text + '[[recording.schedule]]\nstart = "1"\nminutes = 0')
     with pytest.raises(ConfigError) as caught:
         settings.load(file, {})
     told = [line.removeprefix(f"{file}: ").split()[0] for line in str(caught.value).splitlines()]

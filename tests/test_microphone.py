@@ -1,4 +1,4 @@
-"""The microphone: a real PortAudio capture through a virtual device, and what becomes of it when things break."""
+"""The microphone: a real PortAudio capture through a virtual device, and what happens when things break."""
 
 import json
 import os
@@ -53,14 +53,14 @@ def make(virtual_microphone: VirtualMicrophone, tmp_path: Path) -> Iterator[Make
     made: list[Microphone] = []
 
     def make_one(wanted: str = "default", rate: int = 48000, **options: Any) -> Microphone:
-        options = {
+        defaults: dict[str, Any] = {
             "channels": 1,
             "channel": "mix",
             "runtime_directory": tmp_path / "run",
             "cards": FakeCards(),
             "environment": virtual_microphone.env,
-        } | options
-        made.append(Microphone(wanted, rate, **options))
+        }
+        made.append(Microphone(wanted, rate, **(defaults | options)))
         return made[-1]
 
     yield make_one
@@ -94,7 +94,7 @@ def collect(microphone: Microphone, seconds: float) -> Samples:
 
 
 def correlate(heard: Samples, played: Samples) -> tuple[int, float]:
-    """Return the shift at which ``played`` is most alike to a part of ``heard``, and the correlation there."""
+    """Return the shift at which a part of ``heard`` is most like ``played``, and their correlation."""
     size = 1 << (len(heard) + len(played)).bit_length()
     product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(played, size))
     shift = int(np.argmax(np.fft.irfft(product, size)[: len(heard) - len(played) + 1]))
@@ -122,9 +122,19 @@ def lose(microphone: Microphone, within: float) -> tuple[float, str]:
     pytest.fail(f"not lost within {within} s")
 
 
+def state(microphone: Microphone) -> str:
+    """Return the state as a text, which mypy does not narrow."""
+    return microphone.state.value
+
+
 def children() -> set[str]:
     """Return the pids of this process's children, zombies included."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def descriptors() -> int:
+    """Return how many file descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_speech_at_48_khz_is_captured_sample_for_sample(
@@ -171,9 +181,11 @@ def test_blocks_carry_the_time_of_their_capture(make: Make) -> None:
 
 LISTENER = """
 import os, sys
+import structlog
 from pathlib import Path
 from agent.audio.microphone import Microphone
 from agent.host.soundcards import SoundCards
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 microphone = Microphone("default", 48000, 1, "mix", runtime_directory=Path(sys.argv[1]), cards=SoundCards())
 microphone.require(5)
 os.write(1, b"%d\\n" % microphone.ear_pid)
@@ -186,7 +198,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
     virtual_microphone: VirtualMicrophone, tmp_path: Path
 ) -> None:
-    """Stopped for 3 s while somebody speaks it misses nothing and keeps its ear, which ends when it is killed."""
+    """Stopped for 3 s while somebody speaks it misses nothing and keeps its ear, which dies when it does."""
     raw = tmp_path / "raw"
     command = [sys.executable, "-c", LISTENER, str(tmp_path), str(raw)]
     with subprocess.Popen(command, env=virtual_microphone.env, stdout=subprocess.PIPE, text=True) as parent:
@@ -200,7 +212,6 @@ def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
         parent.send_signal(signal.SIGCONT)
         time.sleep(1)
         ear_lived_through = ear.exists()
-        parent.send_signal(signal.SIGINT)
         parent.kill()
     played = read_wav(SPEECH)
     heard = np.frombuffer(raw.read_bytes(), dtype="<i2")
@@ -221,7 +232,7 @@ def _alive(process: Path) -> bool:
 
 
 def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
-    """SIGINT and SIGHUP, which a terminal sends to the whole group, leave the ear as it is; SIGTERM ends it."""
+    """SIGINT and SIGHUP, which a terminal sends to the whole group, leave the ear alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
     ear = microphone.ear_pid
@@ -237,7 +248,7 @@ def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
 def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
-    """Lost within 2 s, said once, warned of once; the next attempts fail quietly; listening within 10 s of its return."""
+    """Lost within 2 s, said and warned of once, tried again quietly, listening within 10 s of its return."""
     microphone = make()
     microphone.require(5)
     with structlog.testing.capture_logs() as logs:
@@ -245,15 +256,15 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
         seconds, reason = lose(microphone, 3)
         assert seconds < 2
         assert "went away" in reason
-        assert microphone.state is SourceState.LOST
+        assert state(microphone) == "lost"
         until = time.monotonic() + 2.5
         while time.monotonic() < until:
             assert microphone.read(0.2) is None
-        assert microphone.state is SourceState.WAITING
+        assert state(microphone) == "waiting"
         assert "no microphone default" in microphone.last_error
         virtual_microphone.start()
         microphone.require(10)
-    assert microphone.state is SourceState.LISTENING
+    assert state(microphone) == "listening"
     levels = [(entry["action"], entry["log_level"]) for entry in logs]
     assert levels[0] == ("microphone_fail", "warning")
     assert set(levels[1:-1]) == {("microphone_fail", "debug")}
@@ -263,7 +274,7 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
 def test_a_wedged_microphone_is_found_out_and_comes_back(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
-    """A device that hangs without a word is WEDGED within 2 s, its ear is killed, and a new one hears it later."""
+    """A device that hangs silently is WEDGED within 2 s, its ear is killed, and a new one hears it later."""
     microphone = make()
     microphone.require(5)
     first = microphone.ear_pid
@@ -291,27 +302,27 @@ def test_a_device_that_hangs_while_opening_is_given_up(
 def test_a_microphone_absent_at_first_is_waited_for(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
-    """Without a device: one SourceLost, state WAITING, and ``require`` says why; then it listens by itself."""
+    """Without a device: one SourceLost, WAITING, and ``require`` says why; then it listens by itself."""
     virtual_microphone.kill()
     microphone = make()
     assert "no microphone default" in lose(microphone, 3)[1]
-    assert microphone.state is SourceState.WAITING
+    assert state(microphone) == "waiting"
     with pytest.raises(MicrophoneError, match="no microphone default"):
         microphone.require(0.7)
     virtual_microphone.start()
     microphone.require(10)
-    assert microphone.state is SourceState.LISTENING
+    assert state(microphone) == "listening"
 
 
 def test_ten_openings_leave_nothing_behind(make: Make) -> None:
     """Neither a file descriptor nor a process, not even a zombie, is left by opening and closing."""
-    descriptors, processes = len(os.listdir("/proc/self/fd")), children()
+    open_files, processes = descriptors(), children()
     microphone = make()
     for _ in range(10):
         microphone.require(5)
         microphone.close()
     assert microphone.state is SourceState.CLOSED
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert descriptors() == open_files
     assert children() == processes
 
 
@@ -327,7 +338,7 @@ def program(tmp_path: Path, script: str) -> str:
     "script", ["kill -ABRT $$", "kill -SEGV $$", "exit 0", "yes nonsense", "exec /nowhere"]
 )
 def test_an_ear_that_dies_while_opening_is_no_microphone(make: Make, tmp_path: Path, script: str) -> None:
-    """Whatever PortAudio does to the ear before sound flows, the state is WAITING and the sentence is ours."""
+    """Whatever kills the ear before sound flows, the state is WAITING and the sentence is ours."""
     microphone = make(python=program(tmp_path, script))
     assert "The microphone default" in lose(microphone, 3)[1]
     assert microphone.state is SourceState.WAITING
@@ -360,7 +371,7 @@ def test_attempts_follow_the_backoff(make: Make) -> None:
 def test_a_missing_portaudio_says_what_to_install(
     virtual_microphone: VirtualMicrophone, make: Make, tmp_path: Path
 ) -> None:
-    """When the library does not load, microphone and listing both name the package; the microphone keeps trying."""
+    """When the library does not load, microphone and listing name the package; the former keeps trying."""
     (tmp_path / "libportaudio.so.2").touch()
     environment = virtual_microphone.env | {"LD_LIBRARY_PATH": str(tmp_path)}
     microphone = make(environment=environment)
@@ -375,12 +386,12 @@ def test_a_pcm_is_opened_by_name_and_an_unknown_one_is_named(make: Make) -> None
     named = make("mic")
     named.require(5)
     assert (named.identity, named.name) == ("mic", "mic")
-    with pytest.raises(SourceLost, match="no microphone tuba .*mic, default"):
+    with pytest.raises(SourceLost, match=r"no microphone tuba .*mic, default"):
         make("tuba").read(5)
 
 
 def test_devices_lists_cards_and_named_pcms(virtual_microphone: VirtualMicrophone) -> None:
-    """Cards by stable id with what the kernel tells, PCMs by name; ``default`` is the PCM when there is one."""
+    """Cards by stable id with what the kernel tells, PCMs by name; ``default`` is the PCM if there is one."""
     card = CARD._replace(channel_counts=(1, 2), sample_rates=(44100, 48000))
     found = list_devices(FakeCards(card), environment=virtual_microphone.env)
     assert [(device.id, device.name, device.default) for device in found] == [
@@ -492,7 +503,7 @@ def test_a_card_of_another_rate_gets_the_good_converter(
 def test_the_configuration_picks_a_channel_only_where_there_are_two(
     counts: tuple[int, ...] | None, channels: int, channel: Channel, expected: str
 ) -> None:
-    """A mono card has no left and right, a card that does mono mixes by itself, unknown ones are taken as stereo."""
+    """A mono card has no left and right, one that does mono mixes by itself, unknown ones count as stereo."""
     card = CARD._replace(channel_counts=counts)
     text = render(card, channels=channels, channel=channel, environment={})
     assert expected in text.splitlines()[-1]

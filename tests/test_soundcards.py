@@ -43,13 +43,14 @@ class Machine:
         (self.proc / "asound").mkdir(parents=True)
 
     def cards(self) -> SoundCards:
+        """Return the lister of this machine."""
         return SoundCards(self.sys, self.proc)
 
     def plug_usb(
         self, number: int, card_id: str, port: str, *, serial: str = "", function: str = "1.0"
     ) -> None:
         """Plug in a USB microphone; the same port again adds a function to the device."""
-        device = self.sys / "devices/platform/soc/usb1" / port.split(".")[0] / port
+        device = self.sys / "devices/platform/soc/usb1" / port.partition(".")[0] / port
         device.mkdir(parents=True, exist_ok=True)
         (device.parent / "idVendor").write_text("1d6b\n")
         facts = {"idVendor": "0d8c", "idProduct": "0014", "product": "USB Mic", "serial": serial}
@@ -87,14 +88,14 @@ def test_a_usb_card_is_known_by_its_serial(machine: Machine) -> None:
     assert (card.number, card.card_id, card.name, card.capture_device) == (1, "Mic", "USB Mic", 0)
 
 
-def test_equal_cards_without_serial_differ_by_port(machine: Machine) -> None:
+def test_equal_cards_without_serial_differ_by_port(tmp_path: Path) -> None:
     """Two identical microphones are told apart, and keep their ids when their numbers and ALSA ids swap."""
-    machine.plug_usb(1, "Mic", "1-1.2")
-    machine.plug_usb(2, "Mic_1", "1-1.3")
-    assert [card.stable_id for card in machine.cards().present()] == [
-        "usb-0d8c:0014-1-1.2",
-        "usb-0d8c:0014-1-1.3",
-    ]
+    for ports in (["1-1.2", "1-1.3"], ["1-1.3", "1-1.2"]):
+        machine = Machine(tmp_path / ports[0])
+        machine.plug_usb(1, "Mic", ports[0])
+        machine.plug_usb(2, "Mic_1", ports[1])
+        ids = [card.stable_id for card in machine.cards().present()]
+        assert ids == [f"usb-0d8c:0014-{port}" for port in ports]
 
 
 def test_a_duplicate_serial_is_told_apart_by_port(machine: Machine) -> None:

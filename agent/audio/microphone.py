@@ -185,7 +185,8 @@ class Microphone:
         """Start an ear on the next target, waiting for its time; False when that is after ``deadline``."""
         now = self._monotonic()
         if not self._targets and now < self._retry_at:
-            self._sleep(max(0.0, min(self._retry_at, deadline) - now))
+            if now < deadline:
+                self._sleep(min(self._retry_at, deadline) - now)
             if self._monotonic() < self._retry_at:
                 return False
         self._undead = [ear for ear in self._undead if not ear.gone]

@@ -1,6 +1,7 @@
 """``token set`` and ``token status``: the device token, which is never shown."""
 
 import os
+import sys
 
 import click
 import msgspec
@@ -30,10 +31,10 @@ def token() -> None:
 @click.pass_obj
 def set_token(session: Session, same_owner: bool) -> None:
     """Read the device token from standard input (hidden on a terminal) and keep it."""
-    if click.get_text_stream("stdin").isatty():
+    if sys.stdin.isatty():
         text = click.prompt("Device token", hide_input=True, err=True)
     else:
-        text = click.get_binary_stream("stdin").readline(_LONGEST_LINE).decode("ascii", "replace")
+        text = sys.stdin.buffer.readline(_LONGEST_LINE).decode("ascii", "replace")
     new = Token(text.strip())
     statedir.become_owner(session.state, os.environ)
     session.state.create()

@@ -25,7 +25,7 @@ def clock_state(
 
 
 def kernel_is_synchronized() -> bool | None:
-    """Return what adjtimex(2) says; None where it may not be asked (EPERM: ProtectClock=yes) or is missing."""
+    """Return what adjtimex(2) says; None where it is missing or may not be asked (ProtectClock=yes)."""
     timex = _Timex()
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex

@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.sandbox.answers import DROP_EXTENSION
 from agent.sandbox.book import sha256_text
 from agent.sandbox.model import utc_text
 
@@ -29,7 +30,9 @@ def fingerprint(token: str) -> str:
 
 
 class RequestLog:
-    """ASGI middleware that writes the line when a request is over; no token and no query string gets in.
+    """ASGI middleware that writes the line just before the client can see how its request went.
+
+    No token and no query string gets in.
 
     A line is ``{time, method, path, status, bytes, headers, credential}``: status is null when the connection
     was closed without an answer, bytes is what came of the body, credential the scheme and a fingerprint.
@@ -44,12 +47,15 @@ class RequestLog:
         self._console = console
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, then write its line."""
+        """Serve one request and write its line."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         status: int | None = None
         size = 0
+        written = False
+        started_at = self._now()
+        drop = scope.get("extensions", {}).get(DROP_EXTENSION)
 
         async def counted_receive() -> Message:
             nonlocal size
@@ -61,13 +67,24 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                write()
             await send(message)
 
-        started_at = self._now()
+        def noted_drop() -> None:
+            write()
+            drop()
+
+        def write() -> None:
+            nonlocal written
+            if not written:
+                written = True
+                self._write(scope, started_at, status, size)
+
         try:
-            await self._app(scope, counted_receive, noted_send)
+            noted = {**scope, "extensions": {DROP_EXTENSION: noted_drop}}
+            await self._app(noted, counted_receive, noted_send)
         finally:
-            self._write(scope, started_at, status, size)
+            write()
 
     def _write(self, scope: Scope, started_at: float, status: int | None, size: int) -> None:
         headers = Headers(scope=scope)

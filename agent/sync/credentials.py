@@ -182,7 +182,8 @@ class Credentials:
             self._disk.replace(self._own, token.reveal().encode() + b"\n", "token.token")
         except OSError as error:
             raise CredentialError(
-                f"the device token cannot be kept in {self._folder} ({error.strerror}): nothing has changed"
+                f"the device token cannot be kept in {self._folder} ({error.strerror}): "
+                "set it again when that is mended"
             ) from error
 
     def _lower(self) -> Choice | None:
@@ -261,23 +262,26 @@ def _read(path: Path, *, ours: bool) -> Token | None:
         return None
     except OSError as error:
         raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CredentialError(f"{path} is not a file, and should hold the device token: {_HOW}")
-        if ours and status.st_mode & 0o077:
-            mode = stat.S_IMODE(status.st_mode)
-            raise CredentialError(
-                f"others can read the device token in {path} (mode {mode:04o}): chmod 600 {path}, "
-                "and ask for a new token if they should not have it"
-            )
-        try:
-            content = file.read(_LARGEST + 1)
-        except OSError as error:
-            raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+    try:
+        _check(path, os.fstat(descriptor).st_mode, ours=ours)
+        content = os.read(descriptor, _LARGEST + 1)
+    except OSError as error:
+        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
     text = content.decode("ascii", "replace").strip()
     if not text:
         raise CredentialError(f"{path} is empty, and should hold the device token: {_HOW}")
     if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
         raise CredentialError(f"{path} holds no device token (dtok_ and no blanks): {_HOW}")
     return Token(text)
+
+
+def _check(path: Path, mode: int, *, ours: bool) -> None:
+    if not stat.S_ISREG(mode):
+        raise CredentialError(f"{path} is not a file, and should hold the device token: {_HOW}")
+    if ours and mode & 0o077:
+        raise CredentialError(
+            f"others can read the device token in {path} (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}, "
+            "and ask for a new token if they should not have it"
+        )
