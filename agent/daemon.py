@@ -24,6 +24,7 @@ import structlog
 from agent import __version__, log
 from agent.config import LoadedConfig, changed_keys, load
 from agent.errors import AgentError, ConfigError
+from agent.housekeeping import Housekeeping
 from agent.outbox.wishes import WISHES
 from agent.parts import Parts
 from agent.recording.triggers import ManualRequest, trigger_for
@@ -40,6 +41,8 @@ STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
+DISK_RETRY_SECONDS = 10.0
+"""How long delivery rests when the disk or the index failed."""
 PROGRESS_SECONDS = 0.5
 """How often a command that waits for a recording hears of it."""
 
@@ -86,7 +89,9 @@ class Daemon:
         }
         self._listen_to_signals()
         control = ControlServer(self._state.socket, handlers)
+        self._house = Housekeeping(parts)
         recording = self._start("recorder", self._recorder.run)
+        self._start("housekeeping", lambda: self._house.run(self._stopping))
         syncing = self._start("sync", self._deliver)
         logger.info(
             "started",
@@ -101,6 +106,7 @@ class Daemon:
         self._notifier.stopping("finishing the recording")
         logger.info("stopping", action="daemon_stopping")
         self._recorder.stop()
+        self._house.wake()
         if "syncer" in vars(parts):
             parts.syncer.stop()
             parts.api.abort()
@@ -132,16 +138,18 @@ class Daemon:
             self._wake.set()
 
     def _deliver(self) -> None:
-        """Reconcile, then deliver; while the disk or the index fails, say so and try again."""
-        self._parts.reconcile(self._stopping.is_set)
+        """Deliver once files and index agree; while the disk or the index fails, say so and try again."""
         while not self._stopping.is_set():
+            if not self._house.settled.wait(1):
+                continue
             try:
                 self._parts.syncer.run(self._stopping)
             except (OSError, sqlite3.Error) as error:
                 logger.error(
                     "delivery rests: the disk or the index failed", action="sync_failed", error=error
                 )
-                self._stopping.wait(30)
+                self._parts.outbox.store.unsettled.set()
+                self._stopping.wait(DISK_RETRY_SECONDS)
 
     # signals
 

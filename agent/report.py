@@ -98,8 +98,11 @@ def _storage(config: Config, state: StateDirectory) -> Json:
 def credential_of(known: CredentialState, credentials: Credentials) -> Json:
     """Return what is known about the token: never the token, only its fingerprint."""
     try:
-        fingerprint = credentials.token().fingerprint
+        choice = credentials.find()
     except CredentialError:
+        choice = None
+    fingerprint = choice.token.fingerprint if choice is not None else credentials.hidden()
+    if fingerprint is None:
         return {"state": CredentialState.MISSING.value, "fingerprint": None}
     state = CredentialState.UNKNOWN if known is CredentialState.MISSING else known
     return {"state": state.value, "fingerprint": fingerprint}

@@ -1,4 +1,4 @@
-"""A client of the recordings API for tests: short time-outs, a known token, clocks that stand still."""
+"""A client of the recordings API for tests: known time-outs and token, clocks that stand still."""
 
 import traceback
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from agent.sync.api import RecordingsApi, Timeouts, UploadTicket
 
 TOKEN = "dtok_kept-To_itself0123456789"
 NOW = 1_786_000_000.0
-SHORT = Timeouts(connect=1.0, read=0.4, write=0.4, answer=0.8, keepalive=5.0)
+PATIENT = Timeouts(connect=10.0, read=30.0, write=30.0, answer=30.0, keepalive=30.0)
+SHORT = Timeouts(connect=5.0, read=0.5, write=0.5, answer=1.0, keepalive=30.0)
 SHA = "ab" * 32
 SIGNATURE = "5ec2e7f00d"
 
@@ -39,7 +40,7 @@ class Secret:
 
 @contextmanager
 def client_of(
-    server: SocketApi, *, token: str = TOKEN, ca_file: str = "", timeouts: Timeouts = SHORT
+    server: SocketApi, *, token: str = TOKEN, ca_file: str = "", timeouts: Timeouts = PATIENT
 ) -> Iterator[RecordingsApi]:
     """Give a client whose base URL is the server's ``/v1``."""
     api = RecordingsApi(

@@ -184,11 +184,13 @@ class SocketApi:
             return False
         if not reply.early:
             wanted = int(request.all("content-length")[0]) if request.all("content-length") else 0
-            while len(body) < wanted:
-                data = connection.recv(min(65536, wanted - len(body)))
+            whole = bytearray(body)
+            while len(whole) < wanted:
+                data = connection.recv(min(65536, wanted - len(whole)))
                 if not data:
                     return False
-                body += data
+                whole += data
+            body = bytes(whole)
         request.body = body
         return self._answer(connection, reply, request)
 
@@ -234,3 +236,55 @@ def _rendered(reply: Reply, *, head_only: bool) -> bytes:
     if reply.close or reply.early:
         lines.append("Connection: close")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (b"" if head_only else reply.body)
+
+
+class Tunnel:
+    """A proxy that knows CONNECT and passes bytes on, for one connection at a time."""
+
+    def __init__(self) -> None:
+        self.tunnels = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def serve(self) -> None:
+        """Serve until the listener is shut down."""
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += near.recv(65536)
+                host, _, port = head.split()[1].decode().rpartition(":")
+                far = socket.create_connection((host, int(port)))
+                near.sendall(b"HTTP/1.1 200 Established\r\n\r\n")
+                self.tunnels += 1
+                with near, far:
+                    back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
+                    back.start()
+                    _pass_on(near, far)
+                    back.join(5)
+
+    def end(self) -> None:
+        """Stop accepting."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextlib.contextmanager
+def tunnel() -> Iterator[Tunnel]:
+    """Give a running proxy."""
+    proxy = Tunnel()
+    thread = threading.Thread(target=proxy.serve, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.end()
+        thread.join(5)
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)

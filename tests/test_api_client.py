@@ -15,8 +15,8 @@ from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
 from agent.errors import ConfigError
-from agent.sync.api import PACED_CHUNK, RecordingsApi, ServerDate, UploadTicket
-from agent.sync.failures import Refused, Untrusted
+from agent.sync.api import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
+from agent.sync.failures import ApiFailure, Refused, Untrusted
 from agent.sync.headers import RateLimit
 
 LOCAL = "0198c0de-0000-7000-8000-000000000001"
@@ -275,6 +275,28 @@ def test_many_calls_share_one_connection(server: SocketApi, api: RecordingsApi) 
     for thread in threads:
         thread.join(5)
     assert len(server.seen) == 10
+    assert server.connections == 1
+
+
+def test_calls_of_many_threads_wait_for_their_turn(server: SocketApi) -> None:
+    """A call waits for as long as those before it take, which may be longer than a connection may."""
+    server.script(*[as_json({}, dribble=0.001) for _ in range(5)])
+    failures: list[Exception] = []
+    with client_of(server, timeouts=Timeouts(connect=0.1, read=5.0, write=5.0, answer=5.0)) as api:
+
+        def beat() -> None:
+            try:
+                api.heartbeat({})
+            except ApiFailure as failure:
+                failures.append(failure)
+
+        threads = [threading.Thread(target=beat) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert failures == []
+    assert len(server.seen) == 5
     assert server.connections == 1
 
 

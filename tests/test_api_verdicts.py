@@ -208,6 +208,7 @@ def test_the_servers_words_in_every_shape(
         "x" * 290 + TOKEN,
         f"dt\u200bok {TOKEN[:5]}\x07{TOKEN[5:]}",
         "PUT https://s3.example/b?X-Amz-Signature=5ec2e7f00d&a=b failed",
+        "GET https://s3.example/b?next=5ec2e7f00d failed",
         "see https://user:5ec2e7f00d@host/x",
         "grant_token: 5ec2e7f00d",
         "eyJhbGciOiJI.eyJ5ec2e7f00d.5ec2e7f00d",
@@ -220,6 +221,17 @@ def test_secrets_echoed_by_the_server_are_hidden(server: SocketApi, api: Recordi
         everything = everything_said_by(failure)
         assert TOKEN[8:] not in everything
         assert "5ec2e7f00d" not in everything
+
+
+def test_a_token_of_an_unknown_form_is_hidden_too(server: SocketApi) -> None:
+    """The token in use is hidden for what it is, not for how it looks."""
+    server.script(
+        as_json({"error": {"code": "opaque.5ec2e7f00d", "message": "no opaque.5ec2e7f00d here"}}, 422)
+    )
+    with client_of(server, token="opaque.5ec2e7f00d") as api, pytest.raises(Rejected) as caught:
+        call(api, "create", server)
+    assert "5ec2e7f00d" not in everything_said_by(caught.value)
+    assert caught.value.words == "no [hidden] here"
 
 
 # section 5: pauses

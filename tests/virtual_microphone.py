@@ -97,7 +97,10 @@ class VirtualMicrophone:
         self._signal(signal.SIGCONT)
 
     def play(self, wav: Path, sink: str = "vmic") -> None:
-        """Play a file into the microphone, at real time; returns when it has been played."""
+        """Play a file into the microphone, at real time; returns when it has been played.
+
+        PulseAudio swallows the first 5 ms of a stream: a file to be compared exactly begins with silence.
+        """
         subprocess.run(["paplay", "-d", sink, str(wav)], env=self.env, check=True, timeout=60)
 
     def pactl(self, *arguments: str) -> str:

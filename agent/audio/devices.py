@@ -18,7 +18,10 @@ DEFAULT = "default"
 NO_PORTAUDIO = "PortAudio cannot be loaded because libportaudio2 is missing: apt-get install libportaudio2."
 LIST_SECONDS = 5.0
 
-_HARDWARE = re.compile(r"\(hw:(\d+),\d+\)$")
+# What PortAudio takes for inputs and are none: cards by number, and the converters of libasound2-plugins.
+_NO_DEVICE = re.compile(
+    r".*\(hw:\d+,\d+\)|surround\d+|lavrate|samplerate|speexrate|speex|upmix|vdownmix|a52|jack|oss|usbstream"
+)
 
 
 @dataclass(frozen=True)
@@ -131,4 +134,4 @@ def _named_pcms(environment: Mapping[str, str], python: str, timeout: float) -> 
         if answer["kind"] == protocol.NO_PORTAUDIO:
             raise MicrophoneError(NO_PORTAUDIO)
         return []
-    return [entry["name"] for entry in answer if not _HARDWARE.search(entry["name"])]
+    return [entry["name"] for entry in answer if not _NO_DEVICE.fullmatch(entry["name"])]

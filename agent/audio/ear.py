@@ -137,7 +137,9 @@ def list_inputs() -> list[dict[str, str | int]]:
 
 
 def find(devices: "list[Mapping[str, str | int | float]]", wanted: str) -> "Mapping[str, str | int | float]":
-    """Return the device of that name, or the only input that has it as a part of its name.
+    """Return the device of that name, or the only named PCM that captures and has it as a part of its name.
+
+    A part of a card's name is the parent's matter: a card is not opened without the configuration made for it.
 
     Raises:
         EarError: no device, or more than one input, answers to the name.
@@ -146,7 +148,8 @@ def find(devices: "list[Mapping[str, str | int | float]]", wanted: str) -> "Mapp
         if device["name"] == wanted:
             return device
     inputs = [device for device in devices if int(device["maxInputChannels"]) > 0]
-    found = [device for device in inputs if wanted.casefold() in str(device["name"]).casefold()]
+    pcms = [device for device in inputs if "(hw:" not in str(device["name"])]
+    found = [device for device in pcms if wanted.casefold() in str(device["name"]).casefold()]
     if len(found) == 1:
         return found[0]
     names = ", ".join(str(device["name"]) for device in found or inputs) or "no input at all"

@@ -40,6 +40,8 @@ class Microphone:
     it is a card, start an ear, wait for its first frame (``open_timeout``). When none gives one: once
     ``SourceLost``, then again after the next of ``backoff`` (seconds from start to start of an attempt, and
     the first of them at least from its end; the last one repeats).
+
+    ``block_ms`` also sets ALSA's buffer, to two blocks: so late may the ear be before samples are lost.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Microphone:
         open_timeout: float = 5.0,
         frame_timeout: float = 1.5,
         backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5),
-        block_ms: int = 60,
+        block_ms: int = 120,
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -234,8 +236,15 @@ class Microphone:
                 return None, True
             ear.wait(min(judgement, deadline) - now)
         elif not ear.wait(GRACE_SECONDS) and self._monotonic() - now < 2 * GRACE_SECONDS:
-            raise _Failure(SourceState.WEDGED, self._silent("hangs"))
+            raise self._hanging()
         return None, False
+
+    def _hanging(self) -> _Failure:
+        """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
+        card = self._target.card
+        if card is not None and card.ids[-1] not in {present.ids[-1] for present in self._cards.present()}:
+            return _Failure(SourceState.LOST, self._silent("went away"))
+        return _Failure(SourceState.WEDGED, self._silent("hangs"))
 
     def _take(self, message: Message) -> Block | None:
         """Return the block a message carries, or None for a hello."""

@@ -1,6 +1,7 @@
 """``recorder-agent status``: what the recorder is doing, and what waits."""
 
 import contextlib
+import os
 import time
 from typing import Any
 
@@ -41,7 +42,9 @@ def _status(session: Session) -> dict[str, Any]:
     except NoDaemon:
         store = open_for_reading(state)
         try:
-            return stopped_status(config, state, store, Credentials(state.path, config.api.token_file, {}))
+            return stopped_status(
+                config, state, store, Credentials(state.path, config.api.token_file, os.environ)
+            )
         finally:
             if store is not None:
                 store.close()

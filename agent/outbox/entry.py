@@ -59,6 +59,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     sha256: str
     recovered: bool = False
+    """Cut short by a kill or a power cut, and repaired."""
+    gap_ms: int = 0
+    """How much of it is silence in the place of samples that were lost while it was captured."""
+    overflows: int = 0
+    """How many times that happened."""
+    clipped: int = 0
+    """Samples at the limit of 16 bits."""
     name: str | None = None
     metadata: dict[str, Any] = {}
     lineage: str | None = None
@@ -73,6 +80,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: int = 0
     """How often the server held other bytes than were sent (409)."""
     completed_ms: int | None = None
+    completed_clock: str | None = None
+    """Whether the wall clock was right then; ages are counted from right times only."""
     verified: bool = False
     """The API has compared the hash."""
     parked_ms: int | None = None
@@ -146,6 +155,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             size_bytes=segment.size_bytes,
             sha256=segment.sha256,
             recovered=segment.recovered,
+            gap_ms=segment.gap_samples * 1000 // start.sample_rate,
+            overflows=segment.overflows,
+            clipped=segment.clipped,
             name=start.name,
             metadata=start.metadata,
             lineage=start.lineage,

@@ -1,7 +1,6 @@
 """The files of the outbox and their durable moves; the only place that knows where a recording lies."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from agent.host.disk import Disk
@@ -33,6 +32,15 @@ class Files:
         if entry.status is Status.UPLOADED:
             return self.sent / entry.audio_name
         return (self.damaged if is_damaged(entry) else self.outbox) / entry.audio_name
+
+    def last_sequence(self) -> int:
+        """Return the highest sequence number that a file's name bears, 0 without files."""
+        found = 0
+        for folder in (self.recording, self.outbox, self.sent, self.damaged):
+            for name in names(folder):
+                number = name.split("-")[1] if name.count("-") else ""
+                found = max(found, int(number) if number.isdecimal() else 0)
+        return found
 
     def finish(self, segment: FinishedSegment, entry: Entry) -> None:
         """Move a finished file and its new sidecar into ``outbox/`` (procedure Finish)."""
@@ -107,7 +115,7 @@ def stems(folder: Path, ending: str) -> set[str]:
     return {name.removesuffix(ending) for name in names(folder) if name.endswith(ending)}
 
 
-def names(folder: Path) -> Iterable[str]:
+def names(folder: Path) -> list[str]:
     """Return the names in a folder, oldest first; none when it is missing."""
     try:
         return sorted(entry.name for entry in folder.iterdir())

@@ -1,6 +1,8 @@
 """The outbox as the recorder and the delivery see it: every change of an entry goes through here, in order."""
 
+import sqlite3
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from agent.host.disk import Disk
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.store import Store
-from agent.recording.clock import Clock, milliseconds
+from agent.recording.clock import Instant
 from agent.recording.segment import FinishedSegment
 
 log = structlog.get_logger()
@@ -20,6 +22,10 @@ NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_
 """What a recording has that is not going to be tried."""
 
 
+def no_notice(_entry: Entry) -> None:
+    """Take no notice."""
+
+
 class Outbox:
     """Files and index of one state directory; may be used by several threads.
 
@@ -27,10 +33,19 @@ class Outbox:
     the index, and reconciliation completes what was begun.
     """
 
-    def __init__(self, root: Path, disk: Disk, clock: Clock) -> None:
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        now: Callable[[], Instant],
+        on_deleted: Callable[[Entry], None] = no_notice,
+    ) -> None:
         self.files = Files(root, disk)
-        self.store = Store(root / "outbox.db", disk)
-        self._clock = clock
+        self.store = Store(root / "outbox.db", disk, lambda: now().wall_ms / 1000)
+        self._now = now
+        self._on_deleted = on_deleted
+        self.last_sequence = self.files.last_sequence()
+        """The highest number known to have been given."""
         self.moving = threading.RLock()
         """Held while files and index change together, so that reconciliation never sees a half-done move."""
         self.arrived = threading.Event()
@@ -47,18 +62,26 @@ class Outbox:
 
     def now_ms(self) -> int:
         """Return the wall clock in unix milliseconds, as facts record it."""
-        return milliseconds(self._clock.wall())
+        return self._now().wall_ms
 
     def next_sequence(self) -> int:
-        """Return the next sequence number."""
-        return self.store.next_sequence()
+        """Return the next sequence number; an index that fails does not stop a recording."""
+        try:
+            self.last_sequence = self.store.next_sequence(self.last_sequence + 1)
+        except sqlite3.Error as error:
+            self.last_sequence += 1
+            self._index_failed(error)
+        return self.last_sequence
 
     def accept(self, segment: FinishedSegment) -> Entry:
-        """Take over a finished file (procedure Finish)."""
+        """Take over a finished file (procedure Finish); an index that fails gets its row by reconciliation."""
         entry = Entry.of(segment)
         with self.moving:
             self.files.finish(segment, entry)
-            self.store.insert(entry, "finish.commit")
+            try:
+                self.store.insert([entry], "finish.commit")
+            except sqlite3.Error as error:
+                self._index_failed(error)
         log.info(
             "recorded",
             action="recording_finished",
@@ -66,16 +89,21 @@ class Outbox:
             seq=entry.seq,
             duration_ms=entry.duration_ms,
             size_bytes=entry.size_bytes,
-            recovered=entry.recovered or None,
+            recovered=entry.recovered,
         )
         self.arrived.set()
         return entry
 
-    def adopt(self, entry: Entry) -> Entry:
-        """Add a row for files that have none."""
-        self.store.insert(entry, "reconcile.commit_adopted")
+    def _index_failed(self, error: sqlite3.Error) -> None:
+        log.error(
+            "the index failed; the files are safe and are adopted later", action="index_failed", error=error
+        )
+        self.store.unsettled.set()
+
+    def adopt(self, entries: Sequence[Entry]) -> None:
+        """Add rows for files that have none, in one transaction."""
+        self.store.insert(entries, "reconcile.commit_adopted")
         self.arrived.set()
-        return entry
 
     def note(self, entry: Entry, step: str, **facts: Any) -> Entry:
         """Record facts: in the index, then in the sidecar (procedure Note)."""
@@ -137,6 +165,14 @@ class Outbox:
         log.error("parked as damaged", action="recording_damaged", id=entry.id, seq=entry.seq, reason=reason)
         return entry
 
+    def take_damaged(self, part: Path, entry: Entry, reason: str) -> None:
+        """Keep a file that nothing can be made of: in ``damaged/``, with a parked row of its own."""
+        entry = changed(entry, parked_ms=self.now_ms(), parked_reason=reason, last_error=reason)
+        with self.moving:
+            self.store.update(entry, "damaged.commit")
+            self.files.set_aside(part)
+            self.files.write_sidecar(entry, "damaged.sidecar")
+
     def retry(self, entry: Entry, *, tries: int = 0) -> Entry:
         """Make a parked or waiting recording due now; ``tries`` counts the ones made without a person."""
         entry = self.note(
@@ -158,13 +194,15 @@ class Outbox:
         return entry
 
     def delete(self, entry: Entry) -> None:
-        """Forget a recording and delete its files (procedure Prune)."""
-        self.store.delete(entry.id, "prune.commit")
-        self.files.remove(entry)
-        log.warning(
-            "deleted",
-            action="recording_deleted",
-            id=entry.id,
-            seq=entry.seq,
-            delivered=entry.status is Status.UPLOADED,
-        )
+        """Forget a recording because a person says so, delivered or not."""
+        if entry.status is not Status.UPLOADED:
+            self._on_deleted(entry)
+        self.prune(entry)
+        delivered = entry.status is Status.UPLOADED
+        log.warning("deleted", action="recording_deleted", id=entry.id, seq=entry.seq, delivered=delivered)
+
+    def prune(self, entry: Entry) -> None:
+        """Remove a recording's row, then its files (procedure Prune)."""
+        with self.moving:
+            self.store.delete(entry.id, "prune.commit")
+            self.files.remove(entry)

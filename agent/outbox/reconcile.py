@@ -1,184 +1,169 @@
 """Bringing index, sidecars and files together again after whatever happened: the outbox's procedure Reconcile."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.oggrepair import Unrepairable, plan_repair
 from agent.host.disk import Disk
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
-from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, names, stems
+from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
+from agent.outbox.findings import Findings
 from agent.outbox.outbox import Outbox
-from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
+from agent.outbox.repair import Repair
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
 log = structlog.get_logger()
 
-
-@dataclass
-class Findings:
-    """What reconciliation found and did: one sentence per mismatch."""
-
-    sentences: list[str] = field(default_factory=list)
-
-    def add(self, sentence: str, action: str, path: Path) -> None:
-        """Note and log one."""
-        self.sentences.append(f"{path.name}: {sentence}")
-        log.warning(sentence, action=action, file=path.name)
+CHUNK = 200
+"""How many recordings are compared, and adopted in one transaction, at a time."""
 
 
 class Reconciler:
-    """Compares an outbox's files with its index and completes what was begun; running it twice changes nothing more."""
+    """Compares an outbox's files with its index and completes what was begun; a second run finds nothing."""
 
-    def __init__(self, outbox: Outbox, disk: Disk, *, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        disk: Disk,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        dry_run: bool = False,
+    ) -> None:
         self._outbox = outbox
         self._files = outbox.files
         self._store = outbox.store
-        self._disk = disk
         self._stopped = stopped
-        self.findings = Findings()
+        self.findings = Findings(dry_run)
+        self._repair = Repair(outbox, disk, self.findings)
 
     def run(self) -> Findings:
         """Go through all folders, then through the rows that have no file."""
-        for folder, ending, check in (
-            (self._files.recording, PART, self._check_open),
-            (self._files.recording, TEMPORARY, self._check_temporary),
-            (self._files.outbox, TEMPORARY, self._check_temporary),
-            (self._files.sent, TEMPORARY, self._check_temporary),
-        ):
-            for name in names(folder):
-                if name.endswith(ending) and not self._stopped():
-                    with self._outbox.moving:
-                        check(folder / name)
-        for stem in sorted(stems(self._files.outbox, AUDIO) | stems(self._files.outbox, SIDECAR)):
-            self._locked(self._check_waiting, stem)
-        for stem in sorted(stems(self._files.sent, AUDIO)):
-            self._locked(self._check_sent, stem)
-        for stem in sorted(stems(self._files.damaged, SIDECAR)):
-            self._locked(self._check_damaged, stem)
+        files = self._files
+        for folder in (files.outbox, files.sent, files.damaged):
+            self._each(folder, names(folder), TEMPORARY, self._discard)
+        self._each(files.recording, names(files.recording), PART, self._repair.open_file)
+        self._each(files.recording, names(files.recording), TEMPORARY, self._discard)
+        waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
+        self._chunks(waiting, self._check_waiting)
+        self._chunks(sorted(stems(files.sent, AUDIO)), self._check_sent)
+        self._chunks(sorted(stems(files.damaged, SIDECAR)), self._check_damaged)
         self._check_rows()
         return self.findings
 
-    def _locked(self, check: Callable[[str], None], stem: str) -> None:
-        if not self._stopped():
+    def _each(self, folder: Path, present: Sequence[str], ending: str, check: Callable[[Path], None]) -> None:
+        for name in present:
+            if name.endswith(ending) and not self._stopped():
+                with self._outbox.moving:
+                    check(folder / name)
+
+    def _chunks(self, present: Sequence[str], check: Callable[[str, Entry | None], Entry | None]) -> None:
+        """Compare files with rows, a chunk at a time; ``check`` returns the entry to adopt, if any."""
+        for begin in range(0, len(present), CHUNK):
+            chunk = present[begin : begin + CHUNK]
+            if self._stopped():
+                return
             with self._outbox.moving:
-                check(stem)
+                rows = self._store.of_stems(chunk)
+                adopted = [entry for stem in chunk if (entry := check(stem, rows.get(stem))) is not None]
+                if adopted and not self.findings.dry_run:
+                    self._outbox.adopt(adopted)
+                    for entry in adopted:
+                        self._settle(entry)
 
-    # recording/
+    def _settle(self, entry: Entry) -> None:
+        """Move an adopted recording to where its facts say it belongs."""
+        if entry.status is Status.UPLOADED:
+            self._files.move_to_sent(entry)
+        elif is_damaged(entry):
+            self._files.move_to_damaged(entry)
 
-    def _check_open(self, path: Path) -> None:
-        try:
-            file = path.open("r+b", buffering=0)
-        except FileNotFoundError:
-            return
-        with file:
-            if not lock_open_file(file):
-                return
-            stem = path.name.removesuffix(AUDIO + PART)
-            entry = sidecar.read(self._files.outbox / f"{stem}{SIDECAR}")
-            if entry is not None and entry.size_bytes == path.stat().st_size:
-                self._files.finish_audio(path, entry)
-                self._outbox.adopt(entry)
-                self.findings.add("finished its move into the outbox", "reconcile_moved", path)
-                return
-            self._repair(path)
-
-    def _repair(self, path: Path) -> None:
-        try:
-            plan = plan_repair(path)
-            summary = read_summary(path)
-            start = SegmentStart.from_tags(summary.tags)
-        except (Unrepairable, NotOggOpus) as problem:
-            self._give_up(path, str(problem))
-            return
-        if start is None:
-            self._give_up(path, "its tags do not say which recording it is")
-            return
-        if not plan.already_complete:
-            with path.open("r+b", buffering=0) as file:
-                self._disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
-                self._disk.truncate(file, plan.truncate_to, "repair.truncate")
-                self._disk.sync(file, "repair.sync")
-            self.findings.add(f"repaired, {plan.cut_bytes} bytes cut", "reconcile_repaired", path)
-        segment = FinishedSegment(
-            start=start,
-            path=path,
-            samples=plan.samples_48k * start.sample_rate // 48000,
-            size_bytes=plan.truncate_to,
-            sha256=digest(path),
-            recovered=not plan.already_complete,
-        )
-        self._outbox.accept(segment)
-
-    def _give_up(self, path: Path, reason: str) -> None:
-        self._files.set_aside(path)
-        self.findings.add(f"nothing usable, moved to damaged/: {reason}", "reconcile_damaged", path)
-
-    def _check_temporary(self, path: Path) -> None:
+    def _discard(self, path: Path) -> None:
+        """Remove a temporary file that a crash left behind; not one that is being written now."""
         part = path.with_name(path.name.removesuffix(SIDECAR + TEMPORARY) + AUDIO + PART)
-        if part.exists():
-            with part.open("r+b", buffering=0) as file:
-                if not lock_open_file(file):
-                    return
-        self._files.discard_temporary(path)
+        if is_being_written(part) or not path.exists():
+            return
+        if self.findings.found("a temporary file was left behind, removed", "reconcile_discarded", path):
+            self._files.discard_temporary(path)
 
     # outbox/
 
-    def _check_waiting(self, stem: str) -> None:
+    def _check_waiting(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.outbox / f"{stem}{AUDIO}"
-        written = sidecar.read(self._files.outbox / f"{stem}{SIDECAR}")
-        row = self._store.of_stem(stem)
+        written = sidecar.read(audio.with_suffix(SIDECAR))
         if not audio.exists():
             self._check_missing(stem, row or written)
         elif row is None:
-            self._adopt(audio, written)
+            return self._adoptable(audio, written)
         elif row.status is Status.UPLOADED:
-            self._files.write_sidecar(row, "reconcile.sidecar")
-            self._files.move_to_sent(row)
-            self.findings.add("delivered, finished its move to sent/", "reconcile_moved", audio)
-        elif written is None or written.progress != row.progress or written.status != row.status:
+            if self.findings.found("is delivered, its move to sent/ is finished", "reconcile_moved", audio):
+                self._files.write_sidecar(row, "reconcile.sidecar")
+                self._files.move_to_sent(row)
+        elif is_damaged(row):
+            if self.findings.found("is damaged, its move to damaged/ is finished", "reconcile_moved", audio):
+                self._files.move_to_damaged(row)
+                self._files.write_sidecar(row, "reconcile.sidecar")
+        elif written is None or (written.progress, written.status) != (row.progress, row.status):
             self._agree(audio, row, written)
+        return None
 
     def _check_missing(self, stem: str, entry: Entry | None) -> None:
+        """Look into a sidecar that has no audio beside it."""
         part = self._files.recording / f"{stem}{AUDIO}{PART}"
-        if entry is None or part.exists():
+        lone = self._files.outbox / f"{stem}{SIDECAR}"
+        if part.exists() or not lone.exists():
             return
-        if (self._files.sent / f"{stem}{AUDIO}").exists():
-            self._files.move_to_sent(entry)
-            self.findings.add("finished the move of its sidecar to sent/", "reconcile_moved", part)
-        elif (self._files.damaged / f"{stem}{AUDIO}").exists():
-            self._files.move_to_damaged(entry)
-        else:
-            self._store.insert(entry, "reconcile.commit_missing")
+        for folder, move in (
+            (self._files.sent, self._files.move_to_sent),
+            (self._files.damaged, self._files.move_to_damaged),
+        ):
+            if (folder / f"{stem}{AUDIO}").exists():
+                if entry and self.findings.found(
+                    f"its sidecar follows it to {folder.name}/", "reconcile_moved", lone
+                ):
+                    move(entry)
+                return
+        if entry is None:
+            if self.findings.found(
+                "is a torn sidecar without audio, moved to damaged/", "reconcile_moved", lone
+            ):
+                self._files.set_aside(lone)
+        elif self.findings.found("its audio file is missing", "reconcile_missing", lone):
             self._outbox.damaged(entry, "its audio file is missing")
 
-    def _adopt(self, audio: Path, written: Entry | None) -> None:
+    def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:
+        """Return the entry of a file that has no row: from its sidecar, else from its own tags."""
         if written is not None:
-            self._outbox.adopt(written)
-            if written.status is Status.UPLOADED:
-                self._files.move_to_sent(written)
-            self.findings.add("had no row, adopted", "reconcile_adopted", audio)
-            return
+            self.findings.found("had no row, adopted", "reconcile_adopted", audio)
+            return written
         try:
             summary = read_summary(audio)
             start = SegmentStart.from_tags(summary.tags)
         except NotOggOpus:
             start = None
         if start is None:
-            self.findings.add("is not a recording of ours, left alone", "reconcile_foreign", audio)
-            return
+            log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
+            return None
+        mend = self.findings.found(
+            "had neither row nor sidecar, adopted from its tags", "reconcile_adopted", audio
+        )
         samples = summary.samples_48k * start.sample_rate // 48000
         size = audio.stat().st_size
-        entry = Entry.of(FinishedSegment(start, audio, samples, size, digest(audio), not summary.complete))
-        self._files.write_sidecar(entry, "reconcile.sidecar")
-        self._outbox.adopt(entry)
-        self.findings.add("had neither row nor sidecar, adopted from its tags", "reconcile_adopted", audio)
+        entry = Entry.of(
+            FinishedSegment(start, audio, samples, size, digest(audio), recovered=not summary.complete)
+        )
+        if mend:
+            self._files.write_sidecar(entry, "reconcile.sidecar")
+        return entry
 
     def _agree(self, audio: Path, row: Entry, written: Entry | None) -> None:
         """Let the further fact win on both sides."""
+        if not self.findings.found(
+            "row and sidecar disagreed, the further fact is kept", "reconcile_agreed", audio
+        ):
+            return
         if written is not None and written.progress > row.progress:
             row = changed(
                 row,
@@ -188,60 +173,63 @@ class Reconciler:
                 stored_ms=written.stored_ms,
                 asked_ms=written.asked_ms,
                 completed_ms=written.completed_ms,
+                completed_clock=written.completed_clock,
                 verified=written.verified,
             )
             self._store.update(row, "reconcile.commit_facts")
         self._files.write_sidecar(row, "reconcile.sidecar")
-        if row.status is Status.UPLOADED:
-            self._files.move_to_sent(row)
-        self.findings.add("row and sidecar disagreed, the further one was kept", "reconcile_agreed", audio)
+        self._settle(row)
 
     # sent/ and damaged/
 
-    def _check_sent(self, stem: str) -> None:
+    def _check_sent(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.sent / f"{stem}{AUDIO}"
-        row = self._store.of_stem(stem)
-        if row is not None and row.status is Status.UPLOADED:
-            return
-        entry = sidecar.read(self._files.sent / f"{stem}{SIDECAR}") or row
+        if (row is not None and row.status is Status.UPLOADED) or not audio.exists():
+            return None
+        entry = sidecar.read(audio.with_suffix(SIDECAR)) or row
         if entry is None:
-            self.findings.add("is delivered and has no sidecar, left alone", "reconcile_foreign", audio)
-            return
+            log.warning(
+                "is delivered and has no sidecar, left alone", action="reconcile_foreign", file=audio.name
+            )
+            return None
+        mend = self.findings.found("is delivered, its row now says so", "reconcile_adopted", audio)
         entry = changed(entry, completed_ms=entry.completed_ms or self._outbox.now_ms(), parked_ms=None)
         if row is None:
-            self._outbox.adopt(entry)
-        else:
+            return entry
+        if mend:
             self._store.update(entry, "reconcile.commit_facts")
-        self.findings.add("is delivered, its row now says so", "reconcile_adopted", audio)
+        return None
 
-    def _check_damaged(self, stem: str) -> None:
-        written = sidecar.read(self._files.damaged / f"{stem}{SIDECAR}")
-        if written is not None and self._store.of_stem(stem) is None:
-            self._outbox.adopt(written)
-            self.findings.add(
-                "had no row, adopted", "reconcile_adopted", self._files.damaged / f"{stem}{SIDECAR}"
-            )
+    def _check_damaged(self, stem: str, row: Entry | None) -> Entry | None:
+        path = self._files.damaged / f"{stem}{SIDECAR}"
+        written = sidecar.read(path)
+        if row is not None or written is None:
+            return None
+        self.findings.found("had no row, adopted", "reconcile_adopted", path)
+        return written
 
     # rows
 
     def _check_rows(self) -> None:
         """Find the rows whose file is nowhere."""
+        for entry in self._rows_without_file():
+            audio = self._files.audio(entry)
+            if entry.status is Status.UPLOADED:
+                if self.findings.found(
+                    "is delivered and its file is gone, its row too", "reconcile_pruned", audio
+                ):
+                    self._outbox.prune(entry)
+            elif not is_damaged(entry):
+                if self.findings.found("has a row and no file, parked", "reconcile_missing", audio):
+                    self._outbox.damaged(entry, "its audio file is missing")
+
+    def _rows_without_file(self) -> Iterator[Entry]:
         for entry in self._store.all():
             if self._stopped():
                 return
+            if self._files.audio(entry).exists():
+                continue
             with self._outbox.moving:
                 fresh = self._store.get(entry.id)
-                if fresh is None or self._files.audio(fresh).exists():
-                    continue
-                self._check_lost(fresh)
-
-    def _check_lost(self, entry: Entry) -> None:
-        audio = self._files.audio(entry)
-        if entry.status is Status.UPLOADED:
-            self._store.delete(entry.id, "reconcile.commit_pruned")
-            self.findings.add("is delivered and its file is gone, its row too", "reconcile_pruned", audio)
-        elif (self._files.outbox / entry.audio_name).exists():
-            self._files.move_to_damaged(entry)
-        elif not (entry.parked_reason or "").endswith("is missing"):
-            self._outbox.damaged(entry, "its audio file is missing")
-            self.findings.add("has a row and no file, parked", "reconcile_missing", audio)
+                if fresh is not None and not self._files.audio(fresh).exists():
+                    yield fresh

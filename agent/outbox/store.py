@@ -2,7 +2,8 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,10 @@ from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
 from agent.outbox.entry import Entry, Status
+from agent.outbox.index import SUFFIXES, connect, is_damage, open_index, set_aside
 from agent.recording.clock import Instant
 
 migrations = Migrations("outbox")
-
-BUSY_SECONDS = 10.0
-"""How long one process waits for another's transaction."""
 
 _JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
 
@@ -48,6 +47,9 @@ def first_schema(db: Database) -> None:
             "size_bytes": int,
             "sha256": str,
             "recovered": int,
+            "gap_ms": int,
+            "overflows": int,
+            "clipped": int,
             "name": str,
             "metadata": str,
             "lineage": str,
@@ -58,6 +60,7 @@ def first_schema(db: Database) -> None:
             "asked_ms": int,
             "conflicts": int,
             "completed_ms": int,
+            "completed_clock": str,
             "verified": int,
             "parked_ms": int,
             "parked_reason": str,
@@ -88,36 +91,68 @@ def first_schema(db: Database) -> None:
 class Store:
     """The index; thread-safe, and safe beside other processes.
 
-    Raises sqlite3.Error as SQLite gives it.
+    Raises sqlite3.Error as SQLite gives it. When that means damage, or the file was deleted or replaced beneath us,
+    a new index is begun at once, ``unsettled`` is set, and the rows come back by reconciliation.
     """
 
-    def __init__(self, path: Path, disk: Disk, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, disk: Disk, wall: Callable[[], float] = time.time, *, read_only: bool = False
+    ) -> None:
         self.path = path
+        self.unsettled = threading.Event()
+        """Set when files and rows may disagree: reconciliation is due."""
         self._disk = disk
+        self._wall = wall
         self._lock = threading.RLock()
-        uri = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
-        self._connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._db = Database(self._connection, execute_plugins=False)
-            if not read_only:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("PRAGMA synchronous=FULL")
-                self._connection.execute("PRAGMA secure_delete=ON")
-                migrations.apply(self._db)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._read_only = read_only
+        self._open()
+
+    def _open(self) -> None:
+        if self._read_only:
+            self._connection = connect(self.path, read_only=True)
+        else:
+            self._connection = open_index(self.path, migrations, self._disk, self._wall)
+            self._inode = self.path.stat().st_ino
+        self._db = Database(self._connection, execute_plugins=False)
 
     def close(self) -> None:
         """Close the index; its write-ahead log is folded in when no other process has it open."""
         with self._lock:
             self._connection.close()
 
+    def check_in_place(self) -> None:
+        """Begin anew when the file was deleted or replaced while it was open: SQLite would not notice."""
+        with self._lock:
+            try:
+                same = self.path.stat().st_ino == self._inode
+            except FileNotFoundError:
+                same = False
+            if not same:
+                for suffix in SUFFIXES[1:]:  # they belong to the file that is gone
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._connection.close()
+        self._open()
+        self.unsettled.set()
+
+    @contextmanager
+    def _healing(self) -> Iterator[None]:
+        """Begin a new index when an operation finds this one damaged; the error is raised all the same."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if not self._read_only and is_damage(error):
+                    self._connection.close()
+                    set_aside(self.path, self._disk, self._wall, str(error))
+                    self._begin_anew()
+                raise
+
     @contextmanager
     def _transaction(self, step: str) -> Iterator[None]:
-        with self._lock:
+        with self._healing():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -140,22 +175,28 @@ class Store:
             ).fetchone()
         return int(row[0])
 
-    def insert(self, entry: Entry, step: str) -> bool:
-        """Add a row; False when there is one of this id already."""
+    def insert(self, entries: Sequence[Entry], step: str) -> int:
+        """Add rows in one transaction; those of an id that is there already change nothing. Returns how many were new."""
+        added = 0
         with self._transaction(step):
-            row = _row(entry)
-            names = ", ".join(row)
-            marks = ", ".join("?" * len(row))
-            cursor = self._connection.execute(
-                f"INSERT OR IGNORE INTO recordings({names}) VALUES ({marks})",  # noqa: S608 - names of the Entry's fields
-                list(row.values()),
-            )
-        return cursor.rowcount == 1
+            for entry in entries:
+                row = _row(entry)
+                marks = ", ".join("?" * len(row))
+                cursor = self._connection.execute(
+                    f"INSERT OR IGNORE INTO recordings({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - our fields
+                    list(row.values()),
+                )
+                added += cursor.rowcount
+        return added
 
     def update(self, entry: Entry, step: str) -> None:
-        """Write all of an entry's columns."""
+        """Write all of an entry's columns; a row that a rebuilt index does not have yet is added."""
+        row = _row(entry)
         with self._transaction(step):
-            self._db.table("recordings").update(entry.id, _row(entry))
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO recordings({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 - our fields
+                list(row.values()),
+            )
 
     def delete(self, recording_id: str, step: str) -> None:
         """Remove a row."""
@@ -175,12 +216,12 @@ class Store:
 
     def pause(self, name: str) -> Instant | None:
         """Return until when something must rest."""
-        with self._lock:
+        with self._healing():
             row = self._connection.execute("SELECT until FROM pauses WHERE name = ?", (name,)).fetchone()
         return None if row is None else msgspec.json.decode(row[0], type=Instant)
 
     def _query(self, where: str, arguments: tuple[Any, ...] = (), *, limit: int | None = None) -> list[Entry]:
-        with self._lock:
+        with self._healing():
             cursor = self._connection.execute(
                 f"SELECT * FROM recordings WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608 - conditions are ours
                 (*arguments, -1 if limit is None else limit),
@@ -200,6 +241,19 @@ class Store:
         """Return the entry of a file."""
         return next(iter(self._query("stem = ?", (stem,))), None)
 
+    def of_stems(self, stems: Sequence[str]) -> dict[str, Entry]:
+        """Return the entries of some files, by stem."""
+        marks = ", ".join("?" * len(stems))
+        return {entry.stem: entry for entry in self._query(f"stem IN ({marks})", tuple(stems))}
+
+    def newest_continuous(self, up_to_seq: int) -> Entry | None:
+        """Return the newest recording, up to a sequence number, that nobody had to ask for."""
+        found = self._query(
+            "seq = (SELECT max(seq) FROM recordings WHERE seq <= ? AND mode IN ('continuous', 'schedule'))",
+            (up_to_seq,),
+        )
+        return next(iter(found), None)
+
     def waiting(self, after_seq: int = -1, limit: int = 100) -> list[Entry]:
         """Return what waits for delivery, oldest first, beyond a sequence number."""
         return self._query(f"{WAITING} AND seq > ?", (after_seq,), limit=limit)
@@ -208,17 +262,38 @@ class Store:
         """Return the uploaded, parked or held entries, oldest first."""
         return self._query(_WHERE[status])
 
-    def all(self) -> Iterator[Entry]:
-        """Yield every entry, oldest first, a page at a time."""
+    def delivered_before(self, unix_ms: int) -> list[Entry]:
+        """Return what was delivered before a time, at most 500 of them."""
+        return self._query("completed_ms IS NOT NULL AND completed_ms <= ?", (unix_ms,), limit=500)
+
+    def delivered(self, *, verified: bool) -> Iterator[Entry]:
+        """Yield what was delivered, oldest first; rows may be deleted meanwhile."""
+        return self._pages(f"completed_ms IS NOT NULL AND verified = {int(verified)}")
+
+    def pending_and_parked(self) -> Iterator[Entry]:
+        """Yield what is not delivered and not held, oldest first; rows may be deleted meanwhile."""
+        return self._pages(f"({WAITING}) OR ({_WHERE[Status.PARKED]})")
+
+    def total_bytes(self) -> int:
+        """Return how many bytes of audio the files of all rows hold."""
+        with self._healing():
+            value = self._connection.execute("SELECT total(size_bytes) FROM recordings").fetchone()[0]
+        return int(value)
+
+    def _pages(self, condition: str) -> Iterator[Entry]:
         seq = -1
-        while page := self._query("seq > ?", (seq,), limit=200):
+        while page := self._query(f"({condition}) AND seq > ?", (seq,), limit=200):
             yield from page
             seq = page[-1].seq
+
+    def all(self) -> Iterator[Entry]:
+        """Yield every entry, oldest first, a page at a time."""
+        return self._pages("TRUE")
 
     def counts(self) -> dict[str, int]:
         """Return how many are pending, parked and held."""
         conditions = {"pending": WAITING, "parked": _WHERE[Status.PARKED], "held": _WHERE[Status.HELD]}
-        with self._lock:
+        with self._healing():
             return {
                 name: int(
                     self._connection.execute(
@@ -234,16 +309,11 @@ class Store:
 
     def last_delivery_ms(self) -> int | None:
         """Return when the newest delivery was confirmed."""
-        with self._lock:
+        with self._healing():
             value = self._connection.execute(
                 "SELECT max(completed_ms) FROM recordings WHERE completed_ms IS NOT NULL"
             ).fetchone()[0]
         return None if value is None else int(value)
-
-    def is_sound(self) -> bool:
-        """Whether SQLite finds no damage."""
-        with self._lock:
-            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.audio.level import LevelMeter
-from agent.audio.source import Block, EndOfSource, Source, SourceLost, SourceState
+from agent.audio.source import EndOfSource, Source, SourceLost
 from agent.config import RecordingConfig
 from agent.errors import AgentError
+from agent.recording.ledger import Cause
+from agent.recording.listener import Heard, Listener
 from agent.recording.session import Session, Workshop, no_listener
 from agent.recording.triggers import ManualRequest, Trigger, Wish
 from agent.status.board import Board, RecordingNow, State
@@ -20,12 +21,19 @@ READ_SECONDS = 0.25
 """How long one wait for sound may take; requests and wishes are looked at in between."""
 IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
+STORAGE_CHECK_SECONDS = 5.0
+"""How often the room on the disk is looked at while recording."""
 STORAGE_RETRY_SECONDS = 10.0
 """How often a full or failing disk is tried again."""
 
 
 class Recorder:
-    """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``."""
+    """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``.
+
+    ``storage_problem`` returns a sentence when there is no room; it is given whether the disk was full until now, and
+    then asks for a margin. With ``unattended`` every fault is said, noted in the ledger and tried again; without it
+    the first one is raised, and the recorder ends with its one recording.
+    """
 
     def __init__(
         self,
@@ -35,17 +43,20 @@ class Recorder:
         settings: RecordingConfig,
         board: Board,
         *,
-        storage_problem: Callable[[], str | None] = lambda: None,
+        storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
+        disk_failed: Callable[[], object] = lambda: None,
         unattended: bool = True,
     ) -> None:
-        self._source = source
+        self._listener = Listener(source, board)
         self._trigger = trigger
         self._workshop = workshop
         self._settings = settings
         self._board = board
         self._storage_problem = storage_problem
+        self._tell_disk_failed = disk_failed
         self._unattended = unattended
         self._clock = workshop.clock
+        self._coverage = workshop.coverage
         self._requests: queue.SimpleQueue[ManualRequest | None] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopped_at: float | None = None
@@ -53,10 +64,9 @@ class Recorder:
         self._wish: Wish | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
-        self._storage_retry_at = 0.0
+        self._storage_check_at = self._storage_retry_at = 0.0
         self._source_ended = False
-        self._meter = LevelMeter(source.sample_rate, source.channels)
-        board.level_dbfs = self._meter.dbfs
+        self._wanted_since = self._clock.monotonic()
 
     # asked from other threads
 
@@ -86,8 +96,10 @@ class Recorder:
         """Record until ``stop``.
 
         Raises:
-            AgentError, OSError: only when not ``unattended``; what was captured is finished first.
+            AgentError: only when not ``unattended``; what was captured is finished first.
         """
+        if self._unattended and self._trigger.wish() is not None:
+            self._lost(Cause.NOT_RUNNING)
         try:
             while self._stopped_at is None:
                 self._turn()
@@ -96,7 +108,8 @@ class Recorder:
             self._drain()
         finally:
             self._end_session()
-            self._source.close()
+            self._coverage.ended(self._workshop.instant(self._clock.monotonic()))
+            self._listener.close()
             self._board.report(state=State.STOPPED, recording=None)
 
     def _turn(self) -> None:
@@ -124,15 +137,15 @@ class Recorder:
         wish = self._wish = manual_wish(manual, self._settings) if manual else self._trigger.wish()
         if wish is None or self._source_ended or self._clock.monotonic() < self._storage_retry_at:
             return False
-        problem = self._storage_problem()
+        problem = self._storage_problem(self._board.snapshot.state is State.STORAGE_FULL)
         if problem is not None:
             self._storage_failed(problem)
             return False
         self._session = Session(
             self._workshop,
             wish.mode,
-            sample_rate=self._source.sample_rate,
-            channels=self._source.channels,
+            sample_rate=self._listener.sample_rate,
+            channels=self._listener.channels,
             segment_seconds=wish.segment_seconds,
             total_seconds=manual.seconds if manual else None,
             name=manual.name if manual else None,
@@ -149,84 +162,107 @@ class Recorder:
             return True
         if self._manual is None:
             return self._trigger.wish() != self._wish
-        silent = session.open_segment is None and self._source.state is not SourceState.LISTENING
-        return silent and self._deadline is not None and self._clock.monotonic() > self._deadline
+        quiet = session.open_segment is None and not self._listener.is_listening
+        return quiet and self._deadline is not None and self._clock.monotonic() > self._deadline
 
-    def _listen(self, timeout: float) -> bool:
-        """Read one block and write it; return whether there was one."""
+    def _listen(self, timeout: float) -> None:
+        """Read one block and write it."""
         try:
-            block = self._source.read(timeout)
+            heard = self._listener.read(timeout)
         except SourceLost as lost:
             self._lose_source(lost)
-            return False
+            return
         except EndOfSource:
             self._end_session()
             self._source_ended = True
-            log.info("the file was recorded to its end", action="source_ended", source=self._source.name)
-            return False
-        self._report_source(block)
-        if block is not None:
-            self._meter.feed(block.samples)
-            self._write(block)
-        return block is not None
+            log.info("the file was recorded to its end", action="source_ended")
+            return
+        if heard is not None:
+            if self._coverage.is_open:
+                self._coverage.ended(self._workshop.instant(heard.begins_at))
+            self._write(heard)
+            self._board.progress()
+            self._check_storage()
+        elif not self._listener.is_listening:
+            self._board.progress()
+            if self._listener.is_missing:
+                self._board.report(state=State.NO_MICROPHONE, recording=None)
 
-    def _write(self, block: Block) -> None:
-        while self._session is not None and block.samples:
+    def _write(self, heard: Heard | None) -> None:
+        while self._session is not None and heard is not None:
             session = self._session
             try:
-                rest = session.take(block)
+                heard = session.take(heard)
             except OSError as error:
                 self._disk_failed(session, error)
                 return
-            self._note_segments(session)
-            if not rest:
-                return
-            block = block._replace(samples=rest)
-            self._end_session()
-            if self._unattended:
-                self._begin()
+            self._show(session)
+            if heard is not None:
+                self._end_session()
+                if self._unattended:
+                    self._begin()
 
-    def _note_segments(self, session: Session) -> None:
-        segment = session.open_segment
+    def _show(self, session: Session) -> None:
         if self._manual is not None and session.segments:
             self._manual.started.set()
+        segment = session.open_segment
         now = None
         if segment is not None:
-            now = RecordingNow(segment.start.id, segment.start.started.wall_ms, segment.duration_ms, segment.size_bytes)
-            before = self._board.snapshot.recording
-            if before is None or before.id != now.id:
-                log.info(
-                    "recording",
-                    action="recording_started",
-                    id=now.id,
-                    mode=session.mode,
-                    seq=segment.start.seq,
-                    segment=segment.start.segment,
-                    clock=segment.start.started.clock,
-                )
+            start = segment.start
+            now = RecordingNow(start.id, start.started.wall_ms, segment.duration_ms, segment.size_bytes)
         self._board.report(state=State.RECORDING, recording=now, fault=None)
 
-    def _report_source(self, block: Block | None) -> None:
-        state = self._source.state
-        if block is not None or state is not SourceState.LISTENING:
-            self._board.progress()
-        if block is None and state in {SourceState.LOST, SourceState.WEDGED, SourceState.WAITING}:
-            self._board.report(state=State.NO_MICROPHONE, recording=None)
-        if state != self._board.snapshot.microphone_state:
-            self._board.report(
-                microphone_state=state.value,
-                microphone_id=self._source.identity,
-                microphone_name=self._source.name,
-            )
+    def _check_storage(self) -> None:
+        now = self._clock.monotonic()
+        if self._session is None or now < self._storage_check_at:
+            return
+        self._storage_check_at = now + STORAGE_CHECK_SECONDS
+        problem = self._storage_problem(False)
+        if problem is not None:
+            self._finish_segment()
+            self._storage_failed(problem)
+
+    # what goes wrong
+
+    def _lost(self, cause: Cause) -> None:
+        """Note in the ledger that nothing is recorded from the newest sample on, or since something is wanted."""
+        if self._unattended:
+            since = max(self._wanted_since, self._listener.until or 0.0)
+            self._coverage.lost(cause, self._workshop.instant(since))
 
     def _lose_source(self, lost: SourceLost) -> None:
         self._finish_segment()
-        self._board.report(
-            state=State.NO_MICROPHONE, recording=None, microphone_state=self._source.state.value
-        )
+        self._lost(Cause.NO_MICROPHONE)
+        self._board.report(state=State.NO_MICROPHONE, recording=None)
         if not self._unattended:
             self._end_session()
             raise lost
+
+    def _disk_failed(self, session: Session, error: OSError) -> None:
+        session.abandon()
+        self._session = None
+        self._tell_disk_failed()
+        folder = self._workshop.sink.recording_folder
+        self._storage_failed(
+            f"the recording cannot be written to {folder}: {error.strerror or error}; "
+            "free some space or replace the disk"
+        )
+
+    def _storage_failed(self, problem: str) -> None:
+        if self._manual is not None:
+            self._manual.error = problem
+        if not self._unattended:
+            raise AgentError(problem)
+        self._end_session()
+        self._lost(Cause.STORAGE)
+        self._storage_retry_at = self._clock.monotonic() + STORAGE_RETRY_SECONDS
+        repeated = self._board.snapshot.state is State.STORAGE_FULL
+        (log.debug if repeated else log.error)(
+            "recording has stopped", action="storage_refused", reason=problem
+        )
+        self._board.report(state=State.STORAGE_FULL, recording=None, fault=problem)
+
+    # ends
 
     def _finish_segment(self) -> None:
         """Finish what is open without ending the session."""
@@ -249,34 +285,14 @@ class Recorder:
                 manual.error = manual.error or "nothing was recorded: no sound came from the microphone"
             manual.done.set()
 
-    def _disk_failed(self, session: Session, error: OSError) -> None:
-        session.abandon()
-        self._session = None
-        folder = self._workshop.sink.recording_folder
-        self._storage_failed(
-            f"the recording cannot be written to {folder}: {error.strerror or error}; "
-            "free some space or replace the disk"
-        )
-
-    def _storage_failed(self, problem: str) -> None:
-        if self._manual is not None:
-            self._manual.error = problem
-        if not self._unattended:
-            raise AgentError(problem)
-        self._end_session()
-        self._storage_retry_at = self._clock.monotonic() + STORAGE_RETRY_SECONDS
-        repeated = self._board.snapshot.state is State.STORAGE_FULL
-        (log.debug if repeated else log.error)(
-            "recording has stopped", action="storage_refused", reason=problem
-        )
-        self._board.report(state=State.STORAGE_FULL, recording=None, fault=problem)
-
     def _rest(self) -> None:
         """Nothing is recorded: let go of the device, and wait for a wish."""
-        self._source.close()
+        self._listener.close()
         if self._wish is None or self._source_ended:
+            self._wanted_since = self._clock.monotonic()
+            if self._coverage.is_open:
+                self._coverage.ended(self._workshop.instant(self._wanted_since))
             self._board.report(state=State.IDLE, recording=None, fault=None)
-        self._board.report(microphone_state=self._source.state.value)
         self._board.progress()
         self._clock.wait(self._wake, IDLE_SECONDS)
 
@@ -284,12 +300,12 @@ class Recorder:
         """Take what was captured before the stop and still lies in the pipe."""
         while self._session is not None and self._stopped_at is not None:
             try:
-                block = self._source.read(0)
+                heard = self._listener.read(0)
             except (SourceLost, EndOfSource):
                 return
-            if block is None or block.captured_at > self._stopped_at:
+            if heard is None or heard.block.captured_at > self._stopped_at:
                 return
-            self._write(block)
+            self._write(heard)
 
 
 def manual_wish(request: ManualRequest, settings: RecordingConfig) -> Wish:

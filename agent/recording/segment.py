@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import secrets
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,10 @@ class FinishedSegment(msgspec.Struct, frozen=True):
     size_bytes: int
     sha256: str
     recovered: bool = False
+    gap_samples: int = 0
+    """Silence written in the place of lost samples."""
+    overflows: int = 0
+    clipped: int = 0
 
 
 class OpenSegment:
@@ -85,6 +90,9 @@ class OpenSegment:
         self.start = start
         self.path = folder / f"{start.stem}.opus{PART}"
         self.samples = 0
+        self.gap_samples = 0
+        self.overflows = 0
+        self.clipped = 0
         self._encoder = encoder
         self._disk = disk
         self._monotonic = monotonic
@@ -176,7 +184,21 @@ class OpenSegment:
         self._step = "finish.last_page"
         self._writer.finish(total_48k)
         self._disk.sync_data(self._file, "finish.sync")
-        return FinishedSegment(self.start, self.path, self.samples, self.size_bytes, self._hash.hexdigest())
+        return FinishedSegment(
+            self.start,
+            self.path,
+            self.samples,
+            self.size_bytes,
+            self._hash.hexdigest(),
+            gap_samples=self.gap_samples,
+            overflows=self.overflows,
+            clipped=self.clipped,
+        )
+
+    def discard(self) -> None:
+        """Remove the file: the owner wants no recording as short as this."""
+        self._disk.unlink(self.path, "drop.unlink")
+        self._disk.sync_folder(self.path.parent, "drop.sync_folder")
 
     def release(self) -> None:
         """Close the file, and with it the lock that says somebody is writing."""
@@ -190,3 +212,34 @@ def lock_open_file(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the file open for recording."""
+    try:
+        with path.open("r+b", buffering=0) as file:
+            return not lock_open_file(file)
+    except FileNotFoundError:
+        return False
+
+
+def start_of_stem(stem: str) -> SegmentStart | None:
+    """Return what a file's name alone tells about a segment; None when the name is not one of ours."""
+    stamp, _, rest = stem.partition("-")
+    number, _, recording_id = rest.partition("-")
+    try:
+        began = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        uuid.UUID(recording_id)
+        seq = int(number)
+    except ValueError:
+        return None
+    return SegmentStart(
+        id=recording_id,
+        seq=seq,
+        session_id=recording_id,
+        segment=1,
+        mode="unknown",
+        started=Instant(int(began.timestamp()) * 1000, "", 0, "unsynchronized"),
+        sample_rate=48000,
+        channels=1,
+    )

@@ -4,12 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from agent.audio.opus import OpusEncoder, OpusSettings
-from agent.audio.source import Block
 from agent.host.disk import Disk
 from agent.recording.clock import Clock, Instant, milliseconds
+from agent.recording.coverage import Coverage
 from agent.recording.identity import new_id
+from agent.recording.ledger import Cause
+from agent.recording.listener import Heard
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
+
+log = structlog.get_logger()
 
 
 def no_listener(_: str) -> None:
@@ -31,7 +37,7 @@ class SegmentSink(Protocol):
 
 
 class Workshop:
-    """What every segment is made with: encoder, file layer, clocks and the facts of this boot."""
+    """What every segment is made with: encoder, file layer, clocks, and the ledger of what is missing."""
 
     def __init__(
         self,
@@ -40,29 +46,22 @@ class Workshop:
         *,
         disk: Disk,
         clock: Clock,
-        boot_id: str,
-        clock_state: Callable[[], str],
+        instant: Callable[[float], Instant],
+        coverage: Coverage,
         flush_seconds: float,
+        min_seconds: float = 0,
     ) -> None:
         self.sink = sink
         self.clock = clock
+        self.instant = instant
+        """Gives a moment of the monotonic clock on the other clocks."""
+        self.coverage = coverage
+        self.min_seconds = min_seconds
         self._opus = opus
         self._disk = disk
-        self._boot_id = boot_id
-        self._clock_state = clock_state
         self._flush_seconds = flush_seconds
         self._encoder: OpusEncoder | None = None
         self._format: tuple[int, int] | None = None
-
-    def instant(self, monotonic: float) -> Instant:
-        """Return a moment of the monotonic clock on the other clocks."""
-        ago = self.clock.monotonic() - monotonic
-        return Instant(
-            wall_ms=milliseconds(self.clock.wall() - ago),
-            boot_id=self._boot_id,
-            boot_ms=milliseconds(self.clock.boottime() - ago),
-            clock=self._clock_state(),
-        )
 
     def new_id(self) -> str:
         """Return a fresh local id."""
@@ -108,6 +107,7 @@ class Session:
         self.open_segment: OpenSegment | None = None
         self._workshop = workshop
         self._channels = channels
+        self._width = 2 * channels
         self._segment_samples = max(1, round(segment_seconds * sample_rate))
         self._total_samples = None if total_seconds is None else round(total_seconds * sample_rate)
         self._name = name
@@ -119,35 +119,59 @@ class Session:
         """Whether all the samples that were asked for have been taken in."""
         return self._total_samples is not None and self.samples >= self._total_samples
 
-    def take(self, block: Block) -> bytes:
-        """Write the block, cutting where a segment is full; return what lies behind the session's end."""
-        width = 2 * self._channels
-        samples = memoryview(block.samples)
-        while samples and not self.complete:
-            segment = self.open_segment or self._open(
-                block.captured_at - len(samples) / width / self.sample_rate
+    def take(self, heard: Heard) -> Heard | None:
+        """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
+        if heard.missing and self.samples:
+            self._fill(heard.missing, heard.begins_at - heard.missing / self.sample_rate)
+        rest = self._write(memoryview(heard.block.samples), heard.begins_at)
+        if self.open_segment is not None:
+            self.open_segment.clipped += heard.clipped
+            self.open_segment.flush_if_due()
+        if not rest:
+            return None
+        taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
+        block = heard.block._replace(samples=bytes(rest))
+        return Heard(block, 0, 0, heard.begins_at + taken)
+
+    def _fill(self, missing: int, begins_at: float) -> None:
+        """Write silence in the place of lost samples, so that time stays true, and note it."""
+        self._write(memoryview(bytes(missing * self._width)), begins_at)
+        segment = self.open_segment
+        if segment is not None:
+            segment.gap_samples += missing
+            segment.overflows += 1
+            self._workshop.coverage.note(
+                Cause.OVERFLOW,
+                self._workshop.instant(begins_at),
+                missing * 1000 // self.sample_rate,
+                segment.start.id,
             )
+
+    def _write(self, samples: memoryview, begins_at: float) -> memoryview:
+        """Write samples until they or the session are at an end; return those that are left."""
+        while samples and not self.complete:
+            segment = self.open_segment or self._open(begins_at)
             room = self._segment_samples - segment.samples
             if self._total_samples is not None:
                 room = min(room, self._total_samples - self.samples)
-            part = samples[: room * width]
+            part = samples[: room * self._width]
             segment.write(part)
-            self.samples += len(part) // width
+            count = len(part) // self._width
+            self.samples += count
+            begins_at += count / self.sample_rate
             samples = samples[len(part) :]
             if segment.samples >= self._segment_samples or self.complete:
                 self.cut()
-        if self.open_segment is not None:
-            self.open_segment.flush_if_due()
-        return bytes(samples)
+        return samples
 
-    def _open(self, captured_at: float) -> OpenSegment:
+    def _open(self, begins_at: float) -> OpenSegment:
         start = SegmentStart(
             id=self._workshop.new_id(),
             seq=self._workshop.sink.next_sequence(),
             session_id=self.id,
             segment=self.segments + 1,
             mode=self.mode,
-            started=self._workshop.instant(captured_at),
+            started=self._workshop.instant(begins_at),
             sample_rate=self.sample_rate,
             channels=self._channels,
             name=self._name,
@@ -155,6 +179,15 @@ class Session:
         )
         self.open_segment = self._workshop.open(start)
         self.segments += 1
+        log.info(
+            "recording",
+            action="recording_started",
+            id=start.id,
+            seq=start.seq,
+            mode=start.mode,
+            segment=start.segment,
+            clock=start.started.clock,
+        )
         return self.open_segment
 
     def cut(self) -> None:
@@ -163,10 +196,29 @@ class Session:
         if segment is None:
             return
         try:
+            if self._is_too_short(segment):
+                self._drop(segment)
+                return
             self._workshop.sink.accept(segment.finish())
         finally:
             segment.release()
         self._on_finished(segment.start.id)
+
+    def _is_too_short(self, segment: OpenSegment) -> bool:
+        """Whether the whole session is shorter than ``recording.min_seconds``; the tail of a long one is kept."""
+        return segment.start.segment == 1 and segment.samples < self._workshop.min_seconds * self.sample_rate
+
+    def _drop(self, segment: OpenSegment) -> None:
+        segment.discard()
+        self._workshop.coverage.note(
+            Cause.TOO_SHORT, segment.start.started, segment.duration_ms, segment.start.id
+        )
+        log.info(
+            "dropped, shorter than recording.min_seconds",
+            action="recording_dropped",
+            id=segment.start.id,
+            duration_ms=segment.duration_ms,
+        )
 
     def abandon(self) -> None:
         """Let go of the open file without finishing it: the disk refuses it; repair will take it up."""

@@ -9,10 +9,10 @@ import structlog
 
 from agent import __version__
 from agent.config import Config, render_name
-from agent.outbox.entry import Entry, Status, Ticket
+from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
 from agent.outbox.outbox import Outbox
-from agent.recording.clock import Clock, milliseconds, rfc3339
+from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
 from agent.sync.answers import UploadTicket
 from agent.sync.api import RecordingsApi
 from agent.sync.failures import Conflict, Rejected, StillVerifying, UnreadableFile, UploadRefused
@@ -39,7 +39,15 @@ class Delivery:
     """
 
     def __init__(
-        self, api: RecordingsApi, outbox: Outbox, config: Config, clock: Clock, *, boot_id: str, hostname: str
+        self,
+        api: RecordingsApi,
+        outbox: Outbox,
+        config: Config,
+        clock: Clock,
+        *,
+        boot_id: str,
+        hostname: str,
+        corrected: Callable[[Instant], Instant],
     ) -> None:
         self._api = api
         self._outbox = outbox
@@ -47,6 +55,7 @@ class Delivery:
         self._clock = clock
         self._boot_id = boot_id
         self._hostname = hostname
+        self._corrected = corrected
 
     def deliver(self, entry: Entry, on_progress: Progress) -> Entry:
         """Do every step that is missing; the entry returned is uploaded, or parked as damaged."""
@@ -76,6 +85,7 @@ class Delivery:
 
     def _create(self, entry: Entry) -> Entry:
         if entry.request is None:
+            entry = changed(entry, started=self._corrected(entry.started))
             entry = self._outbox.note(entry, "frozen", request=self._body(entry))
         created = self._api.create(entry.id, entry.request or {})
         return self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
@@ -181,8 +191,8 @@ def metadata_of(entry: Entry) -> dict[str, Any]:
         "clock": entry.started.clock,
         "recorded_by": f"recorder-agent/{__version__}",
     }
-    if entry.recovered:
-        ours["recovered"] = True
+    optional = {"recovered": entry.recovered, "gap_ms": entry.gap_ms, "overflows": entry.overflows}
+    ours |= {key: value for key, value in optional.items() if value}
     metadata = {key: value for key, value in entry.metadata.items() if key not in ours} | ours
     for key in reversed(list(entry.metadata)):
         if len(msgspec.json.encode(metadata)) <= METADATA_BYTES:

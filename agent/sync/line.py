@@ -167,9 +167,7 @@ def _client(tls: ssl.SSLContext, timeouts: Timeouts, user_agent: str) -> httpx.C
             limits=httpx.Limits(
                 max_connections=1, max_keepalive_connections=1, keepalive_expiry=timeouts.keepalive
             ),
-            mounts={
-                "http://": None
-            },  # plain http is loopback only, and never through the environment's proxy
+            mounts={"http://": None},  # plain http is loopback: never through the environment's proxy
         )
     except (ImportError, ValueError, httpx.InvalidURL):
         # Their words may hold the proxy's password.

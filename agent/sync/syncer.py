@@ -9,10 +9,11 @@ from agent.outbox.entry import Entry, Status
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock
 from agent.status.board import Board, Transfer
+from agent.sync.clockgate import ClockGate
 from agent.sync.conclusions import LONGEST_PAUSE, Conclusions
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
-from agent.sync.failures import RateLimited
+from agent.sync.failures import Offline, RateLimited
 from agent.sync.pace import Deadlines
 
 LOOK_SECONDS = 10.0
@@ -37,6 +38,7 @@ class Syncer:
         clock: Clock,
         *,
         deadlines: Deadlines,
+        gate: ClockGate,
         token_changed: Callable[[], bool],
     ) -> None:
         self._delivery = delivery
@@ -45,6 +47,7 @@ class Syncer:
         self._board = board
         self._clock = clock
         self._deadlines = deadlines
+        self._gate = gate
         self._token_changed = token_changed
         self._draining = threading.Lock()
         self._stop = threading.Event()
@@ -83,7 +86,8 @@ class Syncer:
             if everything or self._token_changed():
                 self._conclusions.rest = None
             if not self._rests(report):
-                self._pass(report, lambda entry: everything or self._is_due(entry))
+                self._ask_time(report)
+                self._pass(report, lambda entry: everything or self._may_be_tried(entry))
                 while everything and self._goes_on(report) and self._await_verification():
                     self._pass(report, lambda entry: entry.id in self._verifying and self._is_due(entry))
             self._board.report(transfer=None)
@@ -121,6 +125,9 @@ class Syncer:
     def _goes_on(self, report: Report) -> bool:
         return report.stopped_by is None and not self._stop.is_set()
 
+    def _may_be_tried(self, entry: Entry) -> bool:
+        return self._is_due(entry) and self._gate.opens_for(entry)
+
     def _is_due(self, entry: Entry) -> bool:
         return self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE) <= 0
 
@@ -131,6 +138,21 @@ class Syncer:
             self._conclusions.delivered(self._delivery.deliver(entry, self._note_progress), report)
         except AgentError as error:
             self._conclusions.failed(entry.id, error, report)
+            if isinstance(error, Offline):
+                self._gate.offline()
+                return
+        self._gate.learn()
+
+    def _ask_time(self, report: Report) -> None:
+        """Learn the time before the first recording that was captured under a wrong clock is created."""
+        oldest = self._outbox.store.oldest_waiting()
+        if oldest is None or self._gate.opens_for(oldest):
+            return
+        try:
+            self._gate.ask()
+        except AgentError as error:
+            self._gate.offline()
+            self._conclusions.failed(oldest.id, error, report)
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
         self._board.report(transfer=Transfer(entry.id, sent, entry.size_bytes))
@@ -157,5 +179,6 @@ class Syncer:
         waits = [
             self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE)
             for entry in self._outbox.store.waiting()
+            if self._gate.opens_for(entry)
         ]
         return min([LOOK_SECONDS, *waits])

@@ -1,0 +1,43 @@
+"""A file that is given up when the disk is full, so that what must still be written can be."""
+
+import os
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+FILE = "ballast"
+BYTES = 1_000_000
+
+
+class Ballast:
+    """Holds about a megabyte of the disk for the index and the ledger; thread-safe enough: both steps are idempotent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+
+    def take_in(self) -> None:
+        """Occupy the room, where the disk allows it; sparse room would be none."""
+        if self._path.exists():
+            return
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BYTES)
+            temporary.rename(self._path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def give_up(self) -> None:
+        """Free the room; harmless when it is free already, or when the disk refuses even that."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.error("the ballast cannot be given up", action="ballast_failed", error=error)
+            return
+        log.warning(
+            "the disk is full: the ballast was given up for the index and the ledger", action="ballast_used"
+        )

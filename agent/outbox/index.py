@@ -1,0 +1,124 @@
+"""Opening the index whatever state it is in: a damaged or foreign one is set aside, and a new one begun.
+
+The files are the truth (see the package's invariants), so nothing is lost with an index but attempts and tickets.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from sqlite_utils import Database, Migrations
+
+from agent.host.disk import Disk
+
+log = structlog.get_logger()
+
+BUSY_SECONDS = 10.0
+"""How long one process waits for another's transaction."""
+SUFFIXES = ("", "-wal", "-shm")
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
+"""Primary result codes that mean the file is not an index of ours; SQLITE_ERROR is a table or column missing."""
+
+
+class ForeignIndex(sqlite3.DatabaseError):  # noqa: N818 - a verdict on a file
+    """The index was written by a newer version, or is none of ours."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the index itself is unusable, rather than busy, full or out of reach."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, ForeignIndex) or (code is not None and code & 0xFF in _DAMAGE)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the file with the settings every connection of ours has."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    if not read_only:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_index(
+    path: Path, migrations: Migrations, disk: Disk, wall: Callable[[], float]
+) -> sqlite3.Connection:
+    """Return a connection to a sound index of the present schema; a damaged one is set aside first.
+
+    Raises:
+        sqlite3.Error: the disk refuses even a new index.
+    """
+    try:
+        return _open_sound(path, migrations)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        set_aside(path, disk, wall, str(error))
+    return _open_sound(path, migrations)
+
+
+def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) -> None:
+    """Rename a damaged index and its companions, with the time in the name."""
+    stamp = f"{datetime.fromtimestamp(int(wall()), tz=UTC):%Y%m%dT%H%M%SZ}"
+    target, count = path.with_name(f"{path.name}.damaged-{stamp}"), 1
+    while target.exists():
+        count += 1
+        target = path.with_name(f"{path.name}.damaged-{stamp}-{count}")
+    for suffix in reversed(SUFFIXES):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            disk.rename(source, target.with_name(target.name + suffix), f"index.set_aside{suffix}")
+    disk.sync_folder(path.parent, "index.sync_folder")
+    log.error(
+        "the index was damaged and is rebuilt", action="index_set_aside", reason=reason, kept=target.name
+    )
+
+
+def _open_sound(path: Path, migrations: Migrations) -> sqlite3.Connection:
+    existed = path.exists() and path.stat().st_size > 0
+    connection = connect(path)
+    try:
+        if existed:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise ForeignIndex(str(found))
+        _migrate(connection, path, migrations, existed=existed)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations, *, existed: bool) -> None:
+    """Bring the schema up to date in one transaction; the index as it was stays beside it."""
+    db = Database(connection, execute_plugins=False)
+    applied = {step.name for step in migrations.applied(db)} if existed else set()
+    pending = [step.name for step in migrations.pending(db)]
+    if applied - {step.name for step in migrations._migrations}:  # noqa: SLF001 - the library has no public list
+        raise ForeignIndex("it was written by a newer version")
+    if existed and not applied and db.table_names():
+        raise ForeignIndex("it is no index of this program")
+    if not pending:
+        return
+    if applied:
+        backup = path.with_name(f"{path.name}.before-{pending[0]}")
+        backup.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", (str(backup),))
+        with backup.open("rb") as file:
+            os.fsync(file.fileno())
+    with db.atomic():
+        migrations.apply(db)

@@ -1,0 +1,86 @@
+"""Files that were left open: finish the move of whole ones, repair torn ones, set aside what nothing can be made of."""
+
+from pathlib import Path
+
+from agent.audio.ogg import NotOggOpus, read_summary
+from agent.audio.oggrepair import RepairPlan, Unrepairable, plan_repair
+from agent.host.disk import Disk
+from agent.outbox import sidecar
+from agent.outbox.entry import Entry
+from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, digest
+from agent.outbox.findings import Findings
+from agent.outbox.outbox import Outbox
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file, start_of_stem
+
+
+class Repair:
+    """Takes up the ``.part`` files that nobody is writing."""
+
+    def __init__(self, outbox: Outbox, disk: Disk, findings: Findings) -> None:
+        self._outbox = outbox
+        self._disk = disk
+        self._findings = findings
+
+    def open_file(self, path: Path) -> None:
+        """Look into one ``.part`` file, and hold its lock meanwhile."""
+        try:
+            file = path.open("r+b", buffering=0)
+        except FileNotFoundError:
+            return
+        with file:
+            if lock_open_file(file):
+                self._take_up(path)
+
+    def _take_up(self, path: Path) -> None:
+        stem = path.name.removesuffix(AUDIO + PART)
+        entry = sidecar.read(self._outbox.files.outbox / f"{stem}{SIDECAR}")
+        if entry is not None and entry.size_bytes == path.stat().st_size and entry.sha256 == digest(path):
+            if self._findings.found(
+                "is whole, its move into the outbox is finished", "reconcile_moved", path
+            ):
+                self._outbox.files.finish_audio(path, entry)
+                self._outbox.adopt([entry])
+            return
+        try:
+            plan = plan_repair(path)
+            start = SegmentStart.from_tags(read_summary(path).tags)
+        except (Unrepairable, NotOggOpus):
+            self._give_up(path, stem, "it ends before its first whole page of audio")
+            return
+        if start is None:
+            self._give_up(path, stem, "its tags do not say which recording it is")
+            return
+        self._mend(path, plan, start)
+
+    def _mend(self, path: Path, plan: RepairPlan, start: SegmentStart) -> None:
+        what = "is whole, finished" if plan.already_complete else f"repaired, {plan.cut_bytes} bytes cut off"
+        if not self._findings.found(what, "reconcile_repaired", path):
+            return
+        if not plan.already_complete:
+            with path.open("r+b", buffering=0) as file:
+                self._disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
+                self._disk.truncate(file, plan.truncate_to, "repair.truncate")
+                self._disk.sync(file, "repair.sync")
+        segment = FinishedSegment(
+            start=start,
+            path=path,
+            samples=plan.samples_48k * start.sample_rate // 48000,
+            size_bytes=plan.truncate_to,
+            sha256=digest(path),
+            recovered=not plan.already_complete,
+        )
+        self._outbox.accept(segment)
+
+    def _give_up(self, path: Path, stem: str, reason: str) -> None:
+        """Move a file of no use to ``damaged/`` with a parked row, so that it is listed and can be deleted."""
+        if not self._findings.found(
+            f"nothing usable, moved to damaged/: {reason}", "reconcile_damaged", path
+        ):
+            return
+        start = start_of_stem(stem)
+        if start is None:
+            self._outbox.files.set_aside(path)
+            return
+        segment = FinishedSegment(start, path, 0, path.stat().st_size, digest(path), recovered=True)
+        reason = f"{DAMAGED} {reason}"
+        self._outbox.take_damaged(path, Entry.of(segment), reason)

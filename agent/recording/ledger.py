@@ -1,0 +1,102 @@
+"""The ledger: every second that should have been recorded and was not, one JSON line each, in ``gaps.jsonl``."""
+
+import os
+import threading
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from agent.host.disk import Disk
+from agent.recording.clock import Instant
+
+log = structlog.get_logger()
+
+FILE = "gaps.jsonl"
+
+
+class Cause(StrEnum):
+    """Why nothing was recorded."""
+
+    NOT_RUNNING = "not_running"
+    """The agent or the machine was off."""
+    NO_MICROPHONE = "no_microphone"
+    """There was no microphone, or it had stopped giving samples."""
+    STORAGE = "storage"
+    """The card was full or failed."""
+    OVERFLOW = "overflow"
+    """Samples were lost while capturing; the recording holds silence in their place."""
+    CUT = "cut"
+    """The end of a file was lost by a kill or a power cut."""
+    MUTED = "muted"
+    """A person had silenced the recorder."""
+    TOO_SHORT = "too_short"
+    """Dropped by ``recording.min_seconds``."""
+    DROPPED = "dropped"
+    """Dropped undelivered by ``storage.when_full = "drop_oldest"``."""
+    DELETED = "deleted"
+    """Deleted undelivered by a person."""
+
+
+class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stretch that was not recorded, or was recorded and is gone undelivered."""
+
+    cause: Cause
+    start: Instant
+    end: Instant | None = None
+    """None where only the length is known."""
+    milliseconds: int | None = None
+    """Its length where samples tell it; else it follows from both ends."""
+    recording_id: str | None = None
+
+
+class Ledger:
+    """Appends durable lines; thread-safe. A torn last line (power cut) is skipped when reading."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.path = folder / FILE
+        self._disk = disk
+        self._lock = threading.Lock()
+        self._unwritten: list[Gap] = []
+
+    def add(self, gap: Gap) -> None:
+        """Write a gap; one that the disk refuses is kept and written with the next."""
+        with self._lock:
+            self._unwritten.append(gap)
+            try:
+                self._write(b"".join(msgspec.json.encode(each) + b"\n" for each in self._unwritten))
+            except OSError as error:
+                log.error("the ledger cannot be written", action="ledger_failed", error=error)
+            else:
+                self._unwritten.clear()
+
+    def _write(self, data: bytes) -> None:
+        existed = self.path.exists()
+        with self.path.open("a+b", buffering=0) as file:
+            if file.seek(0, 2) and not _ends_line(file.fileno(), file.tell()):
+                data = b"\n" + data
+            self._disk.write(file, data, "ledger.write")
+            self._disk.sync(file, "ledger.sync")
+        if not existed:
+            self._disk.sync_folder(self.path.parent, "ledger.sync_folder")
+
+
+def _ends_line(descriptor: int, size: int) -> bool:
+    return os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def read_gaps(folder: Path) -> list[Gap]:
+    """Return the gaps of a state directory's ledger, oldest first; a gap that was closed later stands once."""
+    try:
+        lines = (folder / FILE).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    gaps: dict[tuple[str, str, int, str | None], Gap] = {}
+    for line in lines:
+        try:
+            gap = msgspec.json.decode(line, type=Gap)
+        except msgspec.DecodeError:
+            continue
+        gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap
+    return list(gaps.values())

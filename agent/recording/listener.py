@@ -1,0 +1,104 @@
+"""What is heard: blocks of the source, whether they keep up with time, how loud they are, and what the board says of it."""
+
+from typing import NamedTuple
+
+import structlog
+
+from agent.audio.level import LevelMeter
+from agent.audio.source import Block, Source, SourceState
+from agent.recording.timeline import Timeline
+from agent.status.board import Board
+
+log = structlog.get_logger()
+
+SILENT_SECONDS = 60.0
+"""Digital silence of this length is said: a microphone that is switched off, or a broken cable."""
+SILENT = "silent"
+"""The state of a microphone that gives nothing but zeros."""
+
+
+class Heard(NamedTuple):
+    """One block, and what has to be known to write it."""
+
+    block: Block
+    missing: int
+    """Samples per channel that were lost before it."""
+    clipped: int
+    """Samples of it at the limit of 16 bits."""
+    begins_at: float
+    """Monotonic time of its first sample, in seconds."""
+
+
+class Listener:
+    """Reads a source for the recorder, in the recorder's thread."""
+
+    def __init__(self, source: Source, board: Board) -> None:
+        self.source = source
+        self.sample_rate = source.sample_rate
+        self.channels = source.channels
+        self.until: float | None = None
+        """Monotonic time of the end of the newest sample; None before there was one."""
+        self._board = board
+        self._timeline = Timeline(source.sample_rate, source.channels)
+        self._meter = LevelMeter(source.sample_rate, source.channels)
+        self._shown = SourceState.CLOSED.value
+        board.level_dbfs = self._meter.dbfs
+
+    def read(self, timeout: float) -> Heard | None:
+        """Return the next block, or None; raises SourceLost and EndOfSource as the source does."""
+        try:
+            block = self.source.read(timeout)
+        finally:
+            self._show()
+        if block is None:
+            return None
+        before = self._meter.clipped_samples
+        self._meter.feed(block.samples)
+        missing = self._timeline.missing(block)
+        if missing:
+            log.warning(
+                "samples were lost while capturing",
+                action="capture_gap",
+                milliseconds=missing * 1000 // self.sample_rate,
+            )
+        seconds = len(block.samples) / (2 * self.channels * self.sample_rate)
+        self.until = block.captured_at
+        return Heard(
+            block, missing, self._meter.clipped_samples - before, begins_at=block.captured_at - seconds
+        )
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self.source.close()
+        self._show()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether blocks flow."""
+        return self.source.state is SourceState.LISTENING
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether a device is wanted that is not there."""
+        return self.source.state in {SourceState.LOST, SourceState.WEDGED, SourceState.WAITING}
+
+    def _show(self) -> None:
+        state = self.source.state.value
+        if self.is_listening and self._meter.silent_seconds >= SILENT_SECONDS:
+            state = SILENT
+        if state == self._shown:
+            return
+        if state == SILENT:
+            log.warning(
+                "the microphone gives nothing but digital silence; it is recorded all the same",
+                action="microphone_silent",
+                microphone=self.source.name,
+            )
+        elif self._shown == SILENT and self.is_listening:
+            log.info(
+                "the microphone gives sound again", action="microphone_sounds", microphone=self.source.name
+            )
+        self._shown = state
+        self._board.report(
+            microphone_state=state, microphone_id=self.source.identity, microphone_name=self.source.name
+        )

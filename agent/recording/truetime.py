@@ -1,0 +1,134 @@
+"""What time it really is, on a machine that may boot with yesterday's clock (design: time without an RTC).
+
+The boot clock counts right from the start; what is unknown is the wall time at which it stood at zero: the *offset* of
+a boot. It is learnt from the wall clock once NTP has set it, or from the ``Date`` of an answer of the API, and kept in
+``boots.json``, so that recordings of an earlier boot can be dated later.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from agent.host.disk import Disk
+from agent.recording.clock import Clock, Instant, milliseconds
+
+log = structlog.get_logger()
+
+FILE = "boots.json"
+NTP, SERVER, UNSYNCHRONIZED = "ntp", "server", "unsynchronized"
+RIGHT_WITHIN_MS = 5000
+"""A wall clock this close to the server's is right."""
+STEP_MS = 2000
+"""A change of the offset larger than this is a step of the clock, and kept."""
+BOOTS_KEPT = 50
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """The wall time, in unix milliseconds, at which a boot's clock stood at zero, and who said so."""
+
+    offset_ms: int
+    source: str
+
+
+class TrueTime:
+    """Knows the offset of this boot, and of earlier ones; thread-safe."""
+
+    def __init__(
+        self, folder: Path, disk: Disk, clock: Clock, boot_id: str, machine: Callable[[], str | None]
+    ) -> None:
+        self._path = folder / FILE
+        self._disk = disk
+        self._clock = clock
+        self._boot_id = boot_id
+        self._machine = machine
+        self._lock = threading.Lock()
+        self._boots = self._load()
+
+    def _load(self) -> dict[str, Boot]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Boot])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def state(self) -> str:
+        """Return ``ntp``, ``server`` or ``unsynchronized``, for the time that ``now_ms`` gives."""
+        if self._machine() == NTP:
+            self._learn(self._wall_ms() - self._boot_ms(), NTP)
+            return NTP
+        with self._lock:
+            return UNSYNCHRONIZED if self._boot_id not in self._boots else SERVER
+
+    def now_ms(self) -> int:
+        """Return the best knowledge of the unix time, in milliseconds."""
+        return self.instant(self._clock.monotonic()).wall_ms
+
+    def instant(self, monotonic: float) -> Instant:
+        """Return a moment of the monotonic clock on the other clocks, its wall time as good as it is known."""
+        ago = milliseconds(self._clock.monotonic() - monotonic)
+        boot_ms = self._boot_ms() - ago
+        state = self.state()
+        wall_ms = self._wall_ms() - ago
+        if state == SERVER:
+            wall_ms = self._boots[self._boot_id].offset_ms + boot_ms
+        return Instant(wall_ms, self._boot_id, boot_ms, state)
+
+    def corrected(self, instant: Instant) -> Instant:
+        """Return a moment that was taken under a wrong clock with its true wall time, if that is known by now."""
+        self.state()
+        with self._lock:
+            boot = self._boots.get(instant.boot_id)
+        if instant.clock != UNSYNCHRONIZED or boot is None:
+            return instant
+        return Instant(boot.offset_ms + instant.boot_ms, instant.boot_id, instant.boot_ms, boot.source)
+
+    def apart_ms(self, start: Instant, end: Instant) -> int | None:
+        """Return the milliseconds between two moments, None when they are of boots that cannot be compared."""
+        if start.boot_id == end.boot_id:
+            return end.boot_ms - start.boot_ms
+        start, end = self.corrected(start), self.corrected(end)
+        if UNSYNCHRONIZED in {start.clock, end.clock}:
+            return None
+        return end.wall_ms - start.wall_ms
+
+    def learn_from_server(self, server: float, monotonic: float, round_trip: float) -> None:
+        """Take a ``Date`` header: unix seconds, when it arrived, and how long the call took.
+
+        The header counts whole seconds: half a second is added, and half the round trip taken off its arrival.
+        """
+        if self._machine() == NTP:
+            return
+        ago = self._clock.monotonic() - monotonic + round_trip / 2
+        offset = milliseconds(server + 0.5) - (self._boot_ms() - milliseconds(ago))
+        wall_offset = self._wall_ms() - self._boot_ms()
+        # A wall clock that agrees is finer than a header that counts seconds.
+        self._learn(wall_offset if abs(wall_offset - offset) <= RIGHT_WITHIN_MS else offset, SERVER)
+
+    def _learn(self, offset_ms: int, source: str) -> None:
+        with self._lock:
+            known = self._boots.get(self._boot_id)
+            if known is not None and (
+                (known.source == NTP and source != NTP)
+                or (known.source == source and abs(known.offset_ms - offset_ms) < STEP_MS)
+            ):
+                return
+            self._boots[self._boot_id] = Boot(offset_ms, source)
+            kept = dict(list(self._boots.items())[-BOOTS_KEPT:])
+            try:
+                self._disk.replace(self._path, msgspec.json.encode(kept), "boots")
+            except OSError as error:
+                log.warning("the time of this boot cannot be kept", action="boots_failed", error=error)
+        log.info(
+            "the clock is right",
+            action="clock_known",
+            source=source,
+            stepped_ms=None if known is None else offset_ms - known.offset_ms,
+        )
+
+    def _wall_ms(self) -> int:
+        return milliseconds(self._clock.wall())
+
+    def _boot_ms(self) -> int:
+        return milliseconds(self._clock.boottime())

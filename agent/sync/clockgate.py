@@ -1,0 +1,54 @@
+"""Which recordings may be created now: those whose start time is known, or not going to be known (api: no correction later)."""
+
+from agent.outbox.entry import Entry
+from agent.recording.clock import Clock
+from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
+from agent.sync.api import RecordingsApi
+
+PATIENCE_SECONDS = 180.0
+"""How long recordings of unknown time wait for the clock while the API can be reached."""
+
+
+class ClockGate:
+    """Learns the time from the API's answers, and holds back what was recorded under a wrong clock until it is known."""
+
+    def __init__(self, api: RecordingsApi, truetime: TrueTime, clock: Clock) -> None:
+        self._api = api
+        self._truetime = truetime
+        self._clock = clock
+        self._online_since: float | None = None
+        self._asked = False
+
+    def ask(self) -> None:
+        """Ask the API host for the time once, when nothing else has told it.
+
+        Raises:
+            Offline: it cannot be reached.
+        """
+        if self._asked or self._truetime.state() != UNSYNCHRONIZED:
+            return
+        self._api.ask_date()
+        self._asked = True
+        self.learn()
+
+    def learn(self) -> None:
+        """Take over the time of the newest answer."""
+        date = self._api.last_date
+        if self._online_since is None:
+            self._online_since = self._clock.monotonic()
+        if date is not None:
+            self._truetime.learn_from_server(date.server, date.monotonic, date.round_trip)
+
+    def offline(self) -> None:
+        """The API cannot be reached: waiting for the clock begins anew."""
+        self._online_since = None
+        self._asked = False
+
+    def opens_for(self, entry: Entry) -> bool:
+        """Whether the recording may be created now; once created it always may go on."""
+        if entry.request is not None or self._truetime.corrected(entry.started).clock != UNSYNCHRONIZED:
+            return True
+        return (
+            self._online_since is not None
+            and self._clock.monotonic() - self._online_since >= PATIENCE_SECONDS
+        )

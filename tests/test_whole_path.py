@@ -1,0 +1,134 @@
+"""From a WAV file of human speech to the object in storage, through the command line alone."""
+
+import hashlib
+import re
+import select
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from acceptance import Json, Machine, calls, machine, server, stored, wait_for
+from numpy.typing import NDArray
+from opusfile import complaints, decode
+from speech import speech, write_wav
+
+from agent.sandbox.devices import DEFAULT_TOKEN
+from agent.sandbox.server import SandboxServer
+
+__all__ = ["machine", "server"]
+
+FRAME_MS = 20
+LENGTHS = {"half a second": (0.5, 0), "50 frames": (50 * FRAME_MS / 1000, 0), "and a sample": (1.0, 1)}
+ALIKE = 0.9
+"""The least correlation of decoded speech with what was spoken; one frame out of place gives 0.3."""
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 12000, 16000, 24000, 48000])
+def test_speech_arrives_byte_for_byte_and_sample_for_sample(
+    machine: Machine, server: SandboxServer, tmp_path: Path, sample_rate: int
+) -> None:
+    """Mono and stereo, of 0.5 s, of whole frames and one sample more: what storage holds is the local file,
+    without a warning of opusinfo, and opusdec gives back exactly the input's samples, in their places.
+    """
+    inputs: dict[str, tuple[int, bytes]] = {}
+    for channels in (1, 2):
+        for seconds, more in LENGTHS.values():
+            samples = round(seconds * sample_rate) + more
+            pcm = speech(sample_rate, channels, samples)
+            wav = write_wav(tmp_path / f"{channels}-{samples}.wav", sample_rate, channels, pcm)
+            (row,) = machine.record(wav)
+            assert row["duration_ms"] == samples * 1000 // sample_rate
+            inputs[row["id"]] = channels, pcm
+
+    answer = machine.ok("sync", "--json").json
+
+    assert answer["delivered"] == list(inputs)
+    for row in machine.queue():
+        assert (row["status"], row["verified"]) == ("uploaded", True)
+        channels, pcm = inputs.pop(row["id"])
+        (copy,) = stored(server, row["id"])
+        assert copy.read_bytes() == Path(row["path"]).read_bytes()
+        assert hashlib.sha256(copy.read_bytes()).hexdigest() == row["sha256"]
+        assert complaints(copy) == ""
+        decoded = decode(copy, sample_rate)
+        assert len(decoded) == len(pcm)
+        assert likeness(decoded, pcm, channels) > ALIKE
+    assert not inputs
+
+
+def test_the_api_is_told_what_was_recorded(machine: Machine, server: SandboxServer, tmp_path: Path) -> None:
+    """Name, times and metadata of the recording are the file's own, and one recording takes four calls."""
+    machine.configure(recording={"metadata": {"room": "12"}})
+    wav = write_wav(tmp_path / "a.wav", 16000, 1, speech(16000, 1, 24_000))
+    (row,) = machine.record(wav, "--name", "Visit")
+
+    machine.ok("sync")
+
+    assert calls(server) == [("create", 201), ("url", 200), ("put", 200), ("complete", 200)]
+    (recording,) = server.state.recordings.by_id.values()
+    assert recording.name == "Visit"
+    assert (recording.started_at, recording.ended_at) == (row["started_at"], row["ended_at"])
+    assert milliseconds(row) == row["duration_ms"] == 1500
+    assert recording.metadata["client_recording_id"] == row["id"]
+    assert recording.metadata["session_id"] == row["session_id"]
+    assert (recording.metadata["segment"], recording.metadata["room"]) == (1, "12")
+    assert recording.content_sha256 == row["sha256"]
+
+
+def test_the_way_a_new_customer_goes(tmp_path: Path, sandbox_process: tuple[str, Path]) -> None:
+    """With ``sandbox`` as a process and a token from ``token set``, a recording gets there, and a second
+    ``sync`` sends nothing.
+    """
+    base_url, directory = sandbox_process
+    machine = Machine(tmp_path / "machine")
+    machine.configure(api={"base_url": base_url, "token_file": ""})
+    machine.ok("token", "set", stdin=f"{DEFAULT_TOKEN}\n")
+    wav = write_wav(tmp_path / "a.wav", 16000, 1, speech(16000, 1, 16_000))
+    (row,) = machine.record(wav)
+
+    assert machine.ok("sync", "--json").json["delivered"] == [row["id"]]
+    assert machine.ok("sync", "--json").json["delivered"] == []
+
+    (copy,) = (directory / "objects").glob("*/*")
+    assert hashlib.sha256(copy.read_bytes()).hexdigest() == row["sha256"]
+
+
+@pytest.fixture
+def sandbox_process(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Run ``recorder-agent sandbox``; yield its base URL and its directory."""
+    directory = tmp_path / "sandbox-process"
+    command = Machine(tmp_path / "elsewhere").popen(
+        "sandbox", "--port", "0", "--directory", directory, stdout=subprocess.PIPE
+    )
+    with command as process:
+        assert process.stdout is not None
+        said = ""
+        while "Ctrl-C ends it" not in said:
+            assert select.select([process.stdout], [], [], 20)[0], said
+            said += process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/v1", said)
+        assert found, said
+        yield found[0], directory
+        process.terminate()
+        wait_for(lambda: process.poll() is not None)
+        assert process.returncode == 0
+
+
+def milliseconds(row: Json) -> float:
+    """Return how long a row says that its recording lasted, by its two times."""
+    started, ended = (datetime.fromisoformat(row[key]) for key in ("started_at", "ended_at"))
+    return (ended - started).total_seconds() * 1000
+
+
+def likeness(one: bytes, other: bytes, channels: int) -> float:
+    """Return the correlation of two pieces of PCM, of their least similar channel."""
+    first, second = (as_tracks(pcm, channels) for pcm in (one, other))
+    return float(min(np.corrcoef(first[index], second[index])[0, 1] for index in range(channels)))
+
+
+def as_tracks(pcm: bytes, channels: int) -> NDArray[np.float64]:
+    """Return PCM as one row a channel."""
+    return np.frombuffer(pcm, "<i2").reshape(-1, channels).T.astype(float)
