@@ -4,8 +4,6 @@ Data flows one way, left to right, and a package imports only what stands to its
 
     audio/          recording/            outbox/            sync/
     ear → opus → ogg  recorder, triggers →  store, files   →  delivery, syncer, api
-                           \\______________ all report to ______________/
-                                              status/board
 
 ``host/`` (what the machine can tell) and ``status/board`` stand beneath all of them; ``daemon`` builds the
 parts and hands each what it needs; ``cli/`` is the face; ``sandbox/`` is a local API for trying and testing.

@@ -10,8 +10,8 @@ from agent.audio.microphone import Microphone
 from agent.audio.source import Source
 from agent.audio.wavfile import RealTime, WavFile, parse_file_input
 from agent.config import Config
-from agent.host.boot import boot_id, hostname
 from agent.host.ballast import Ballast
+from agent.host.boot import boot_id, hostname
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk
 from agent.host.soundcards import SoundCards

@@ -139,7 +139,7 @@ def list_inputs() -> list[dict[str, str | int]]:
 def find(devices: "list[Mapping[str, str | int | float]]", wanted: str) -> "Mapping[str, str | int | float]":
     """Return the device of that name, or the only named PCM that captures and has it as a part of its name.
 
-    A part of a card's name is the parent's matter: a card is not opened without the configuration made for it.
+    A part of a card's name is the parent's matter: no card is opened without the configuration made for it.
 
     Raises:
         EarError: no device, or more than one input, answers to the name.

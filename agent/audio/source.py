@@ -38,7 +38,7 @@ class Block(NamedTuple):
     """Signed 16-bit little-endian PCM, channels interleaved."""
 
 
-class SourceLost(MicrophoneError):
+class SourceLost(MicrophoneError):  # noqa: N818 - the field's word for it
     """The source stopped giving samples; what was captured before is whole. ``str()`` says why."""
 
 

@@ -26,7 +26,7 @@ class Session:
         return statedir.resolve(self.loaded, os.environ)
 
     def enter(self) -> StateDirectory:
-        """Return the state directory for working in it: its owner, and its folders made; AgentError without the right."""
+        """Return the state directory for working in it, as its owner and with its folders; AgentError without the right."""
         statedir.become_owner(self.state, os.environ)
         self.state.create()
         return self.state

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -72,7 +73,8 @@ def demo(seconds: float, directory: Path, wanted: str | None) -> None:
     screen.say("files", f"all of them are in {folder}")
     with _ended_by_signals(), _runtime_folder() as runtime:
         stored, row = _deliver_one(screen, folder, runtime, seconds, wanted)
-    screen.say("look", f"{_program()} --config {folder / 'config.toml'} queue list")
+    look = shlex.join([_program(), "--config", str(folder / "config.toml"), "queue", "list"])
+    screen.say("look", f"with {look}")
     _show_result(screen, stored, row)
 
 
@@ -204,7 +206,8 @@ def _show_result(screen: Screen, stored: Path, row: dict[str, Any]) -> None:
     if {digest} != {row["sha256"], _sha256(Path(row["path"]))}:
         raise AgentError(f"{stored} is not the file that was recorded, {row['path']}: report this")
     confirmed = ", and the API has confirmed its hash" if row["verified"] else ""
-    screen.say("compared", f"what the sandbox stored is what was recorded, byte for byte{confirmed}\n")
+    screen.say("compared", f"what the sandbox stored is what was recorded, byte for byte{confirmed}")
+    click.echo()
     screen.say("delivered", str(stored))
     length = f"{summary.samples / summary.head.sample_rate:.3f} s, {size(stored.stat().st_size)} of Ogg Opus"
     screen.say("duration", length + _judgement(stored))

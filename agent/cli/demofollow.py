@@ -29,6 +29,8 @@ LOOK_SECONDS = 0.1
 CLOSE_LOOK_SECONDS = 0.004
 """How often the queue is read when something is about to change: a delivery on one machine is quick."""
 CLOSE_MS = 1000
+END_SECONDS = 2.0
+"""How soon a daemon that hangs up has ended, and has a reason to show."""
 
 _REQUEST = re.compile(r"^\S+ ([A-Z]+ /\S+) (\d{3}|no answer) (\d+)$")
 _MEANING = {
@@ -107,6 +109,7 @@ class Follower:
         self._sandbox.check()
         self._recorder.check()
         if self._error is not None:
+            self._recorder.check(END_SECONDS)
             raise self._error
         if self._monotonic() >= self._look_at:
             self._look_at = self._monotonic() + LOOK_SECONDS
@@ -117,8 +120,15 @@ class Follower:
                 self._screen.say("sandbox", f"{call} ({size(int(sent))}) is answered with {answer}")
         return self._show_queue() if self._closely else None
 
+    def _daemon_status(self) -> dict[str, Any]:
+        try:
+            return dict(ask(self._state.socket, {"command": "status"}))
+        except (AgentError, OSError):
+            self._recorder.check(END_SECONDS)
+            raise
+
     def _show_daemon(self, *, recorded: bool) -> None:
-        now = ask(self._state.socket, {"command": "status"})
+        now = self._daemon_status()
         if recorded:
             reason = now["waiting"]["reason"] if now["waiting"] else ""
             if reason and reason != self._waiting:
@@ -127,11 +137,12 @@ class Follower:
             return
         recording = now["recording"]
         if recording is None:
-            self._screen.move("level", "waiting for sound")
+            if not self._closely:
+                self._screen.move("level", "waiting for sound")
             return
         level = meter(now["microphone"]["level_dbfs"])
         self._screen.move("level", f"{level}  {duration(recording['duration_ms'])}")
-        self._closely = recording["duration_ms"] > self._seconds * 1000 - CLOSE_MS
+        self._closely |= recording["duration_ms"] > self._seconds * 1000 - CLOSE_MS
 
     def _show_queue(self) -> Entry | None:
         """Show how far the recording is; AgentError when it will get no further by itself."""

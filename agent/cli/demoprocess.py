@@ -75,13 +75,17 @@ class Process:
                 raise AgentError(f"the {self.name} did not start within {limit:g} s: see {self.log}")
             sleep(POLL_SECONDS)
 
-    def check(self) -> None:
-        """Raise AgentError with its last words when it has ended."""
-        if self._process.poll() is None:
+    def check(self, patience: float = 0.0) -> None:
+        """Raise AgentError with its own reason when it has ended, or does within ``patience`` seconds."""
+        try:
+            code = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
             return
         words = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = words[-1].removeprefix(_PREFIX) if words else f"it ended with {self._process.returncode}"
-        raise AgentError(f"the {self.name} has ended: {last}")
+        serious = (
+            [line for line in words if " ERROR " in line] or words or [f"it gave no reason, only code {code}"]
+        )
+        raise AgentError(f"the {self.name} has ended: {serious[-1].removeprefix(_PREFIX)}")
 
     def stop(self) -> None:
         """End it and wait for that."""

@@ -19,10 +19,12 @@ COMMANDS = {
     "sync": "agent.cli.sync:sync",
     "status": "agent.cli.status:status",
     "queue": "agent.cli.queue:queue",
+    "gaps": "agent.cli.gaps:gaps",
     "devices": "agent.cli.devices:devices",
     "level": "agent.cli.level:level",
     "config": "agent.cli.config:config",
     "token": "agent.cli.token:token",
+    "repair": "agent.cli.repair:repair",
     "demo": "agent.cli.demo:demo",
     "sandbox": "agent.cli.sandbox:command",
 }

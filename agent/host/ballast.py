@@ -12,7 +12,7 @@ BYTES = 1_000_000
 
 
 class Ballast:
-    """Holds about a megabyte of the disk for the index and the ledger; thread-safe enough: both steps are idempotent."""
+    """Holds about a megabyte of the disk for the index and the ledger; both steps may be repeated at any time."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE

@@ -24,7 +24,7 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT,
 """Primary result codes that mean the file is not an index of ours; SQLITE_ERROR is a table or column missing."""
 
 
-class ForeignIndex(sqlite3.DatabaseError):  # noqa: N818 - a verdict on a file
+class ForeignIndex(sqlite3.DatabaseError):
     """The index was written by a newer version, or is none of ours."""
 
 
@@ -122,3 +122,29 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations,
             os.fsync(file.fileno())
     with db.atomic():
         migrations.apply(db)
+
+
+def diagnose(path: Path, migrations: Migrations) -> str | None:
+    """Return what is wrong with an index, changing nothing; None for a sound one.
+
+    Raises:
+        sqlite3.Error: it cannot be looked at (busy, out of reach).
+    """
+    if not path.exists():
+        return "there is no index; it would be built from the files"
+    connection = connect(path, read_only=True)
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        db = Database(connection, execute_plugins=False)
+        applied = {step.name for step in migrations.applied(db)} if found == "ok" else set()
+        ours = {step.name for step in migrations._migrations}  # noqa: SLF001 - the library has no public list
+        if found == "ok" and applied == ours:
+            return None
+        reason = found if found != "ok" else "its schema is not the present one"
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        reason = str(error)
+    finally:
+        connection.close()
+    return f"the index would be set aside or brought up to date: {reason}"

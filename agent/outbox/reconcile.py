@@ -219,9 +219,10 @@ class Reconciler:
                     "is delivered and its file is gone, its row too", "reconcile_pruned", audio
                 ):
                     self._outbox.prune(entry)
-            elif not is_damaged(entry):
-                if self.findings.found("has a row and no file, parked", "reconcile_missing", audio):
-                    self._outbox.damaged(entry, "its audio file is missing")
+            elif not is_damaged(entry) and self.findings.found(
+                "has a row and no file, parked", "reconcile_missing", audio
+            ):
+                self._outbox.damaged(entry, "its audio file is missing")
 
     def _rows_without_file(self) -> Iterator[Entry]:
         for entry in self._store.all():

@@ -176,7 +176,7 @@ class Store:
         return int(row[0])
 
     def insert(self, entries: Sequence[Entry], step: str) -> int:
-        """Add rows in one transaction; those of an id that is there already change nothing. Returns how many were new."""
+        """Add rows in one transaction, but none whose id is there already; return how many were added."""
         added = 0
         with self._transaction(step):
             for entry in entries:

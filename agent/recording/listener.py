@@ -1,4 +1,4 @@
-"""What is heard: blocks of the source, whether they keep up with time, how loud they are, and what the board says of it."""
+"""What is heard: blocks of the source, whether they keep up with time, how loud they are, and what the board says."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """What asks for a recording: always, by the calendar, or a person."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event

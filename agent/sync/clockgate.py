@@ -1,4 +1,4 @@
-"""Which recordings may be created now: those whose start time is known, or not going to be known (api: no correction later)."""
+"""Which recordings may be created now: those whose start is known; it cannot be corrected once it was sent."""
 
 from agent.outbox.entry import Entry
 from agent.recording.clock import Clock
@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 180.0
 
 
 class ClockGate:
-    """Learns the time from the API's answers, and holds back what was recorded under a wrong clock until it is known."""
+    """Learns the time from the API's answers; holds back what was recorded under a wrong clock until it is known."""
 
     def __init__(self, api: RecordingsApi, truetime: TrueTime, clock: Clock) -> None:
         self._api = api

@@ -1,0 +1,51 @@
+"""``recorder-agent gaps``: every second that should have been recorded and was not."""
+
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from agent.cli.context import Session
+from agent.cli.output import duration, print_json
+from agent.host.boot import boot_id
+from agent.host.clocksync import clock_state
+from agent.host.disk import Disk
+from agent.recording.clock import SystemClock, rfc3339
+from agent.recording.ledger import Gap, read_gaps
+from agent.recording.truetime import TrueTime
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of {cause, from, seconds, recording_id}.")
+@click.pass_obj
+def gaps(session: Session, as_json: bool) -> None:
+    """List what should have been recorded and was not: cause, from when, how long."""
+    state = session.look()
+    time = TrueTime(state.path, Disk(), SystemClock(), boot_id(), clock_state)
+    rows = [_row(gap, time) for gap in read_gaps(state.path)]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo("nothing is missing")
+    else:
+        table = [
+            (row["from"], _length(row["seconds"]), row["cause"].replace("_", " "), row["recording_id"] or "")
+            for row in rows
+        ]
+        click.echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
+
+
+def _row(gap: Gap, time: TrueTime) -> dict[str, Any]:
+    milliseconds = gap.milliseconds
+    if milliseconds is None and gap.end is not None:
+        milliseconds = time.apart_ms(gap.start, gap.end)
+    return {
+        "cause": gap.cause.value,
+        "from": rfc3339(time.corrected(gap.start).wall_ms),
+        "seconds": None if milliseconds is None else milliseconds / 1000,
+        "recording_id": gap.recording_id,
+    }
+
+
+def _length(seconds: float | None) -> str:
+    return "unknown" if seconds is None else duration(round(seconds * 1000))
