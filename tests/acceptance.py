@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
@@ -30,6 +31,9 @@ COMMAND_SECONDS = 60.0
 POLL_SECONDS = 0.02
 STEPS = {"recordings": "create", "upload-url": "url", "upload-complete": "complete"}
 """The calls of one delivery by the end of their path; the upload itself is ``put``."""
+
+ALIKE = 0.8
+"""The least correlation of decoded speech with what was spoken; one frame out of place gives less than 0.3."""
 
 Json = dict[str, Any]
 
@@ -193,6 +197,12 @@ def calls(server: SandboxServer) -> list[tuple[str, int | None]]:
         elif last in STEPS:
             named.append((STEPS[last], line["status"]))
     return named
+
+
+def likeness(one: bytes, other: bytes, channels: int = 1) -> float:
+    """Return the correlation of two pieces of 16-bit PCM, of their least similar channel (``ALIKE``)."""
+    first, second = (np.frombuffer(pcm, "<i2").reshape(-1, channels).T.astype(float) for pcm in (one, other))
+    return float(min(np.corrcoef(first[index], second[index])[0, 1] for index in range(channels)))
 
 
 def _environment(folder: Path) -> dict[str, str]:

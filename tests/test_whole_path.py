@@ -2,16 +2,12 @@
 
 import hashlib
 import re
-import select
-import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from acceptance import Json, Machine, calls, machine, server, stored, wait_for
-from numpy.typing import NDArray
+from acceptance import ALIKE, Json, Machine, calls, likeness, machine, server, stored, wait_for
 from opusfile import complaints, decode
 from speech import speech, write_wav
 
@@ -22,8 +18,6 @@ __all__ = ["machine", "server"]
 
 FRAME_MS = 20
 LENGTHS = {"half a second": (0.5, 0), "50 frames": (50 * FRAME_MS / 1000, 0), "and a sample": (1.0, 1)}
-ALIKE = 0.9
-"""The least correlation of decoded speech with what was spoken; one frame out of place gives 0.3."""
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 12000, 16000, 24000, 48000])
@@ -99,36 +93,21 @@ def test_the_way_a_new_customer_goes(tmp_path: Path, sandbox_process: tuple[str,
 @pytest.fixture
 def sandbox_process(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Run ``recorder-agent sandbox``; yield its base URL and its directory."""
-    directory = tmp_path / "sandbox-process"
-    command = Machine(tmp_path / "elsewhere").popen(
-        "sandbox", "--port", "0", "--directory", directory, stdout=subprocess.PIPE
-    )
-    with command as process:
-        assert process.stdout is not None
-        said = ""
-        while "Ctrl-C ends it" not in said:
-            assert select.select([process.stdout], [], [], 20)[0], said
-            said += process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/v1", said)
-        assert found, said
-        yield found[0], directory
-        process.terminate()
-        wait_for(lambda: process.poll() is not None)
-        assert process.returncode == 0
+    directory, said = tmp_path / "sandbox-process", tmp_path / "said"
+    arguments = ("sandbox", "--port", "0", "--directory", directory)
+    with said.open("w") as out, Machine(tmp_path / "elsewhere").popen(*arguments, stdout=out) as process:
+        try:
+            wait_for(lambda: "Ctrl-C ends it" in said.read_text())
+            found = re.search(r"http://127\.0\.0\.1:\d+/v1", said.read_text())
+            assert found, said.read_text()
+            yield found[0], directory
+            process.terminate()
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
 
 
 def milliseconds(row: Json) -> float:
     """Return how long a row says that its recording lasted, by its two times."""
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started_at", "ended_at"))
     return (ended - started).total_seconds() * 1000
-
-
-def likeness(one: bytes, other: bytes, channels: int) -> float:
-    """Return the correlation of two pieces of PCM, of their least similar channel."""
-    first, second = (as_tracks(pcm, channels) for pcm in (one, other))
-    return float(min(np.corrcoef(first[index], second[index])[0, 1] for index in range(channels)))
-
-
-def as_tracks(pcm: bytes, channels: int) -> NDArray[np.float64]:
-    """Return PCM as one row a channel."""
-    return np.frombuffer(pcm, "<i2").reshape(-1, channels).T.astype(float)

@@ -91,12 +91,12 @@ def _is_heard(ear: Microphone, *, even_silence: bool) -> bool:
     return False
 
 
-def instead(folder: Path, why: str) -> Sound:
+def instead(folder: Path, why: str, voices: Path = ALSA_SOUNDS) -> Sound:
     """Return a voice or tones as a WAV file that is played again and again."""
     path = folder / "sound.wav"
     if spoken(path):
         what = "the computer speaks (espeak-ng), in real time"
-    elif joined(path):
+    elif joined(path, voices):
         what = "a recorded voice is played, in real time"
     else:
         tones(path)
@@ -127,7 +127,7 @@ def spoken(path: Path) -> bool:
     return True
 
 
-def joined(path: Path, folder: Path = ALSA_SOUNDS) -> bool:
+def joined(path: Path, folder: Path) -> bool:
     """Join the voice that comes with alsa-utils; False where it is not installed."""
     files = sorted(file for file in folder.glob("*.wav") if file.name != "Noise.wav")
     sound, used = array.array("h"), 0

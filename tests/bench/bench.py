@@ -1,0 +1,146 @@
+"""What the agent costs, measured: processor against three other encoders, memory of the running daemon.
+
+    bench.py            600 s of speech, five rounds; exit code 1 when an aim is missed
+    bench.py --short    120 s of speech, three rounds; exit code 1 only beyond the bounds that noise leaves
+
+Every figure has a control beside it that must miss the aim: a measurement that cannot fail says nothing.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all tests share lies one folder up
+
+import bench_cpu
+import bench_memory
+from bench_cpu import AGENT, DEARER, FFMPEG, LOOP, OPUSENC, Costs, Spread, spread
+from bench_device import FOLDER, Device
+
+LOOP_AIM = 1.20
+TOOL_AIM = 1.00
+MAIN_AIM_MIB = 48.0
+EAR_AIM_MIB = 14.0
+
+SHORT_LOOP_BOUND = 1.60
+SHORT_TOOL_BOUND = 1.40
+SHORT_MAIN_BOUND_MIB = 56.0
+SHORT_EAR_BOUND_MIB = 17.0
+
+
+class Report:
+    """Prints figures beside what they ought to be, and keeps what was missed."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def line(self, text: str = "") -> None:
+        """Print a line."""
+        print(text, flush=True)  # noqa: T201 - the output is the product
+
+    def judge(self, name: str, figure: float, bound: float, text: str, *, counts: bool = True) -> None:
+        """Print a figure that should not be above a bound; one that does not count only says whether it is."""
+        good = figure <= bound
+        self.line(
+            f"  {name:<34} {text:<34} {'aim' if counts else 'full aim'} ≤ {bound:g}: {'met' if good else 'MISSED'}"
+        )
+        if counts and not good:
+            self.missed.append(name)
+
+    def control(self, name: str, figure: float, bound: float) -> None:
+        """Print a figure that must be above a bound."""
+        seen = figure > bound
+        self.line(f"  {name:<34} {figure:<34.2f} control > {bound:g}: {'seen' if seen else 'NOT SEEN'}")
+        if not seen:
+            self.missed.append(f"control: {name}")
+
+
+def main() -> int:
+    """Measure, print, and return the exit code."""
+    parser = argparse.ArgumentParser(description="What the agent costs.")
+    parser.add_argument("--short", action="store_true", help="less audio, generous bounds; for CI")
+    short = parser.parse_args().short
+    began = time.monotonic()
+    FOLDER.mkdir(exist_ok=True)
+    device, report = Device(), Report()
+    device.build()
+    report.line(f"set-up: {time.monotonic() - began:.0f} s")
+    _processor(device, report, short=short)
+    _memory(device, report, short=short)
+    report.line(f"took {time.monotonic() - began:.0f} s")
+    report.line(f"missed: {', '.join(report.missed)}" if report.missed else "all met")
+    return 1 if report.missed else 0
+
+
+def _processor(device: Device, report: Report, *, short: bool) -> None:
+    audio_seconds, rounds = (120, 3) if short else (600, 5)
+    costs = bench_cpu.measure(device, audio_seconds, rounds)
+    report.line(
+        f"\nCPU (user and system, whole process) for {audio_seconds} s of speech, {rounds} interleaved rounds\n"
+        f"16 kHz mono, voip, complexity {bench_cpu.COMPLEXITY}, {bench_cpu.KBITS} kbit/s, "
+        f"{bench_cpu.FRAME_MS} ms frames; {_versions()}\n"
+        "opusenc resamples to 48 kHz first; the C loop is libopus alone and writes no Ogg\n"
+    )
+    _table(report, costs)
+    report.line("\n  ratio, round by round              median (least–most)")
+    whole = {name: costs.ratios(AGENT, name) for name in (LOOP, FFMPEG, OPUSENC)}
+    bare = {name: costs.ratios(AGENT, name, without_start_up=True) for name in whole}
+    for name, ratios in whole.items():
+        aim = LOOP_AIM if name == LOOP else TOOL_AIM
+        report.judge(f"agent / {name}", ratios.median, aim, _text(ratios), counts=not short)
+    for name, ratios in bare.items():
+        title, bound = (
+            f"agent without start-up / {name}",
+            SHORT_LOOP_BOUND if name == LOOP else SHORT_TOOL_BOUND,
+        )
+        if short:
+            report.judge(title, ratios.median, bound, _text(ratios))
+        else:
+            report.line(f"  {title:<34} {_text(ratios)}")
+    dearer = costs.ratios(DEARER, LOOP, without_start_up=short)
+    report.control("agent at complexity 10 / C loop", dearer.median, SHORT_LOOP_BOUND if short else LOOP_AIM)
+
+
+def _table(report: Report, costs: Costs) -> None:
+    report.line("  CPU seconds                        median (least–most)            bytes written")
+    for name, seconds in costs.seconds.items():
+        report.line(f"  {name:<34} {_text(spread(seconds), 3):<30} {costs.sizes[name]:>9}")
+
+
+def _memory(device: Device, report: Report, *, short: bool) -> None:
+    found = bench_memory.measure(device, FOLDER / "speech.wav", window_seconds=10.0)
+    report.line(
+        "\nThe running daemon: continuous recording from a virtual microphone through PulseAudio, "
+        f"{found.delivered} recording delivered\n"
+        "PSS as the kernel counts it; alone: as if no other process had mapped the same files (libc, Python)\n"
+    )
+    aims = (SHORT_MAIN_BOUND_MIB, SHORT_EAR_BOUND_MIB) if short else (MAIN_AIM_MIB, EAR_AIM_MIB)
+    for name, resident, aim in zip(("main process", "ear"), (found.main, found.ear), aims, strict=True):
+        memory, activity = resident
+        text = f"{memory.pss:.1f} MiB (alone {memory.alone:.1f}, RSS {memory.rss:.1f})"
+        report.judge(f"PSS of the {name}", memory.pss, aim, text)
+        report.line(
+            f"    a second: {activity.wake_ups:.0f} wake-ups, {activity.written:.0f} bytes written, "
+            f"{100 * activity.cpu:.1f} % of a processor"
+        )
+    for aim in aims:
+        report.control(f"PSS of a process holding {aim:g} MiB", bench_memory.control(device, round(aim)), aim)
+
+
+def _text(found: Spread, digits: int = 2) -> str:
+    return f"{found.median:.{digits}f} ({found.least:.{digits}f}–{found.most:.{digits}f})"
+
+
+def _versions() -> str:
+    """Return what the tools call themselves."""
+    said = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n", 1)[0]
+        for command in (["ffmpeg", "-version"], ["opusenc", "--version"])
+    ]
+    return f"{' '.join(said[0].split()[:3])}; {said[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""What the running daemon costs: memory of both its processes, wake-ups, bytes written, processor."""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bench_device import FOLDER, Device, environment
+from virtual_microphone import VirtualMicrophone
+
+from agent.sandbox.devices import DEFAULT_TOKEN
+from agent.sandbox.server import SandboxServer
+
+LEAST_SECONDS = 10.0
+"""How long the daemon has run before it is looked at."""
+DELIVERY_SECONDS = 60.0
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ (\S+) \S+ (\d+)")
+
+
+class Footprint(NamedTuple):
+    """Memory of one process in MiB."""
+
+    pss: float
+    """Proportional set size: what is shared counts in parts."""
+    alone: float
+    """The same, as if agent and ear were the only processes of the machine."""
+    rss: float
+
+
+class Activity(NamedTuple):
+    """What a process does in a second."""
+
+    wake_ups: float
+    """Voluntary context switches of all its threads."""
+    written: float
+    """Bytes handed to the disk."""
+    cpu: float
+    """Of one processor."""
+
+
+class Resident(NamedTuple):
+    """One process, looked at."""
+
+    footprint: Footprint
+    activity: Activity
+
+
+class Residents(NamedTuple):
+    """The daemon's two processes."""
+
+    main: Resident
+    ear: Resident
+    delivered: int
+    """Recordings that the sandbox had by then."""
+
+
+def measure(device: Device, wav: Path, window_seconds: float) -> Residents:
+    """Run the daemon on speech out of a virtual microphone, with deliveries, and look at it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, _speaking(Path(name), wav) as hearing:
+        folder = Path(name)
+        with SandboxServer(folder / "sandbox") as sandbox:
+            config = folder / "config.toml"
+            config.write_text(
+                f'[api]\nbase_url = "{sandbox.base_url}"\n[storage]\ndirectory = "{folder / "state"}"\n'
+            )
+            _prepare(device, config, hearing)
+            began = time.monotonic()
+            with _daemon(device, config, hearing, folder / "log") as main:
+                _wait_for_delivery(sandbox, main, folder / "log")
+                time.sleep(max(0.0, began + LEAST_SECONDS - time.monotonic()))
+                return _look(main.pid, window_seconds, delivered=_uploaded(sandbox))
+
+
+def control(device: Device, mebibytes: int) -> float:
+    """Return the PSS of a bare process that holds so many MiB: a measurement that works shows more than those."""
+    code = f"held = bytearray({mebibytes} << 20)\nprint(flush=True)\ninput()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(device.python(code), env=environment(), stdin=pipe, stdout=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        held = _kib(process.pid, "smaps_rollup", "Pss") / 1024
+        process.stdin.write(b"\n")
+    return held
+
+
+@contextmanager
+def _speaking(folder: Path, wav: Path) -> Iterator[dict[str, str]]:
+    """Start a microphone that hears the file, and give the environment to hear it in."""
+    microphone = VirtualMicrophone(folder / "microphone")
+    microphone.start()
+    player = subprocess.Popen(["paplay", "-d", "vmic", str(wav)], env=microphone.env)
+    try:
+        yield environment(microphone.env)
+    finally:
+        player.kill()
+        player.wait()
+        microphone.stop()
+
+
+def _prepare(device: Device, config: Path, env: dict[str, str]) -> None:
+    """Give the device its token, and something to deliver."""
+    short = str(FOLDER / "start-up.wav")
+    for arguments in (["token", "set"], ["record", "--input", short]):
+        command = device.agent(config, *arguments)
+        subprocess.run(
+            command, input=f"{DEFAULT_TOKEN}\n".encode(), env=env, stdout=subprocess.DEVNULL, check=True
+        )
+
+
+@contextmanager
+def _daemon(
+    device: Device, config: Path, env: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (
+        log.open("wb") as words,
+        subprocess.Popen(
+            device.agent(config, "run"), env=env, stdin=subprocess.DEVNULL, stdout=words, stderr=words
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _wait_for_delivery(sandbox: SandboxServer, main: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + DELIVERY_SECONDS
+    while not _uploaded(sandbox):
+        if main.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"the daemon has delivered nothing:\n{log.read_text(errors='replace')}")
+        time.sleep(0.2)
+
+
+def _uploaded(sandbox: SandboxServer) -> int:
+    return sum(recording.status == "uploaded" for recording in sandbox.state.recordings.by_id.values())
+
+
+def _look(main: int, window_seconds: float, *, delivered: int) -> Residents:
+    ear = _ear_of(main)
+    before = {pid: _counters(pid) for pid in (main, ear)}
+    time.sleep(window_seconds)
+    found = [
+        Resident(
+            _footprint(pid, other),
+            Activity(
+                *((new - old) / window_seconds for new, old in zip(_counters(pid), before[pid], strict=True))
+            ),
+        )
+        for pid, other in ((main, ear), (ear, main))
+    ]
+    return Residents(found[0], found[1], delivered)
+
+
+def _ear_of(main: int) -> int:
+    for task in Path(f"/proc/{main}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"agent.audio.ear" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise SystemExit("the daemon has no ear: is it listening to the microphone?")
+
+
+def _counters(pid: int) -> tuple[float, float, float]:
+    """Return wake-ups, bytes written and CPU seconds since the process began."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    wake_ups = sum(_figure((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks)
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    written = _figure(Path(f"/proc/{pid}/io").read_text(), "write_bytes")
+    return wake_ups, written, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _footprint(pid: int, other: int) -> Footprint:
+    """Return the memory of one of two processes; a file that both have mapped is taken to be shared page by page."""
+    mine, others = _file_pages(pid), _file_pages(other)
+    files = sum(kib - min(kib, others[mapping]) / 2 for mapping, kib in mine.items())
+    anonymous = _kib(pid, "smaps_rollup", "Pss_Anon")
+    return Footprint(
+        pss=_kib(pid, "smaps_rollup", "Pss") / 1024,
+        alone=(anonymous + files) / 1024,
+        rss=_kib(pid, "smaps_rollup", "Rss") / 1024,
+    )
+
+
+def _file_pages(pid: int) -> Counter[tuple[str, str]]:
+    """Return the KiB in memory of each part of a file that a process has mapped, by inode and offset."""
+    found: Counter[tuple[str, str]] = Counter()
+    mapping = ("0", "")
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        header = _MAPPING.match(line)
+        if header:
+            mapping = (header[2], header[1])
+        elif mapping[0] != "0" and line.startswith(("Rss:", "Anonymous:")):
+            name, kib, _unit = line.split()
+            found[mapping] += int(kib) if name == "Rss:" else -int(kib)
+    return found
+
+
+def _kib(pid: int, file: str, name: str) -> int:
+    return _figure(Path(f"/proc/{pid}/{file}").read_text(), name)
+
+
+def _figure(text: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
+    assert found, name
+    return int(found[1])

@@ -1,0 +1,158 @@
+"""Where recordings are cut, no sample is lost and none is repeated; whatever ends one leaves valid files."""
+
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from acceptance import ALIKE, Json, Machine, likeness, machine, server, wait_for
+from opusfile import complaints, decode
+from speech import speech, write_wav
+
+__all__ = ["machine", "server"]
+
+RATE = 16_000
+CUT_SECONDS = 2
+
+
+def test_continuous_recording_is_cut_without_loss(machine: Machine, tmp_path: Path) -> None:
+    """A file of 6.3 s in real time becomes four files of one session, each plays alone, and together they are
+    the input to the sample; at the file's end the daemon stays, idle, and delivers.
+    """
+    pcm = speech(RATE, 1, 6 * RATE + 4801)
+    wav = write_wav(tmp_path / "day.wav", RATE, 1, pcm)
+    machine.configure(audio={"input": f"file:{wav}"}, recording={"segment_seconds": CUT_SECONDS})
+
+    with machine.daemon() as daemon:
+        wait_for(lambda: daemon.status()["state"] == "recording")
+        wait_for(lambda: daemon.status()["state"] == "idle" and daemon.status()["pending"] == 0)
+        rows = machine.queue()
+        assert daemon.status()["recording"] is None
+        assert daemon.stop() == 0
+
+    assert [row["segment"] for row in rows] == [1, 2, 3, 4]
+    assert len({row["session_id"] for row in rows}) == 1
+    assert {row["status"] for row in rows} == {"uploaded"}
+    assert_together(rows, pcm)
+
+
+def test_a_manual_recording_goes_on_in_the_next_file(machine: Machine, tmp_path: Path) -> None:
+    """Beyond ``max_seconds``, and with ``--seconds`` inside a frame, the files hold exactly what was asked for."""
+    pcm = speech(RATE, 2, 4 * RATE)
+    wav = write_wav(tmp_path / "long.wav", RATE, 2, pcm)
+    machine.configure(recording={"max_seconds": 1})
+
+    whole = machine.record(wav)
+    part = machine.record(wav, "--seconds", "1.2345")
+
+    assert [row["segment"] for row in whole] == [1, 2, 3, 4]
+    assert_together(whole, pcm, channels=2)
+    assert [row["segment"] for row in part] == [1, 2]
+    assert part[0]["session_id"] == part[1]["session_id"] != whole[0]["session_id"]
+    assert_together(part, pcm[: round(1.2345 * RATE) * 4], channels=2)
+
+
+def test_a_manual_recording_inside_continuous_recording(machine: Machine, tmp_path: Path) -> None:
+    """``record --seconds`` beside the daemon cuts a session of its own out of the stream: nothing is lost before,
+    between or after, and ``record`` answers with its rows.
+    """
+    pcm = speech(RATE, 1, 5 * RATE + 333)
+    wav = write_wav(tmp_path / "day.wav", RATE, 1, pcm)
+    machine.configure(audio={"input": f"file:{wav}"}, recording={"segment_seconds": CUT_SECONDS})
+
+    with machine.daemon() as daemon:
+        wait_for(lambda: daemon.status()["state"] == "recording")
+        (asked,) = machine.ok("record", "--seconds", "1.3", "--name", "Visit", "--json").rows
+        wait_for(lambda: daemon.status()["state"] == "idle")
+        rows = machine.queue()
+        assert daemon.stop() == 0
+
+    assert asked["duration_ms"] == 1300
+    sessions = list(dict.fromkeys(row["session_id"] for row in rows))
+    assert len(sessions) == 3
+    assert sessions[1] == asked["session_id"]
+    assert [row["id"] for row in rows if row["session_id"] == asked["session_id"]] == [asked["id"]]
+    assert_together(rows, pcm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_daemon_with_a_valid_file(
+    machine: Machine, tmp_path: Path, number: signal.Signals
+) -> None:
+    """In the middle of a recording it ends within 10 s with exit 0, and what was captured until then is queued."""
+    pcm = speech(RATE, 1, 20 * RATE)
+    wav = write_wav(tmp_path / "loop.wav", RATE, 1, pcm)
+    machine.configure(audio={"input": f"file:{wav}?loop"})
+
+    with machine.daemon() as daemon:
+        wait_for(lambda: recorded_ms(daemon.status()) > 800)
+        known = recorded_ms(daemon.status())
+        assert daemon.stop(number) == 0
+
+    (row,) = machine.queue()
+    assert (row["status"], row["recovered"]) == ("ready", False)
+    assert row["duration_ms"] >= known
+    assert not list((machine.state / "recording").iterdir())
+    assert_together([row], pcm[: row["duration_ms"] * RATE // 1000 * 2])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_single_recording(machine: Machine, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM are the regular end of ``record`` without a length: exit 0, its row, a valid file."""
+    pcm = speech(RATE, 1, 20 * RATE)
+    wav = write_wav(tmp_path / "loop.wav", RATE, 1, pcm)
+    machine.configure(audio={"input": f"file:{wav}?loop"})
+
+    with machine.popen("record", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: any((machine.state / "recording").glob("*.opus.part")))
+        threading.Event().wait(0.7)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+
+    assert (process.returncode, err) == (0, "")
+    (row,) = machine.queue()
+    assert out.startswith(f"recorded {row['id']}: ")
+    assert row["duration_ms"] > 300
+    assert_together([row], pcm[: row["duration_ms"] * RATE // 1000 * 2])
+
+
+def test_ctrl_c_ends_a_recording_of_the_daemon_and_not_the_daemon(machine: Machine, tmp_path: Path) -> None:
+    """``record`` without a length beside a daemon that waits: Ctrl-C ends the recording, and its row is shown."""
+    wav = write_wav(tmp_path / "loop.wav", RATE, 1, speech(RATE, 1, 5 * RATE))
+    machine.configure(audio={"input": f"file:{wav}?loop"}, recording={"mode": "manual"})
+
+    with machine.daemon() as daemon:
+        with machine.popen("record", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            wait_for(lambda: recorded_ms(daemon.status()) > 500)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+        assert (process.returncode, err) == (0, "")
+        wait_for(lambda: daemon.status()["state"] == "idle")
+        (row,) = machine.queue()
+        assert row["id"] in out
+        assert daemon.stop() == 0
+
+
+def recorded_ms(status: Json) -> int:
+    """Return how much of a recording there is by a status; 0 while nothing is recorded."""
+    return int(status["recording"]["duration_ms"]) if status["recording"] else 0
+
+
+def assert_together(rows: list[Json], pcm: bytes, channels: int = 1) -> None:
+    """Assert that each row's file is valid and holds its part of ``pcm``, in order, and that all of it is held.
+
+    A last part of a row of its own duration may be shorter than ``pcm`` by what a millisecond holds.
+    """
+    width = 2 * channels
+    position = 0
+    for row in rows:
+        path = Path(row["path"])
+        assert complaints(path) == ""
+        decoded = decode(path, RATE)
+        spoken = pcm[position : position + len(decoded)]
+        assert abs(row["duration_ms"] - len(decoded) // width * 1000 // RATE) <= 0
+        assert len(spoken) > len(decoded) - RATE // 1000 * width
+        assert likeness(decoded[: len(spoken)], spoken, channels) > ALIKE
+        position += len(decoded)
+    assert 0 <= position - len(pcm) < RATE // 1000 * width
