@@ -1,0 +1,140 @@
+"""The lamp itself: a light of the board through sysfs, or one to three GPIO pins through gpiozero."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from agent.config import LedConfig
+from agent.errors import AgentError
+
+SYSFS = Path("/sys/class/leds")
+
+
+class Colour(NamedTuple):
+    """Red, green and blue, each from 0 to 1; a lamp of one colour shows the brightest of them."""
+
+    red: float
+    green: float
+    blue: float
+
+    def dimmed(self, share: float) -> "Colour":
+        """Return the colour at a share of its brightness."""
+        return Colour(self.red * share, self.green * share, self.blue * share)
+
+
+DARK = Colour(0, 0, 0)
+
+
+class Lamp(Protocol):
+    """Shows one colour until told otherwise."""
+
+    def show(self, colour: Colour) -> None:
+        """Show a colour; OSError when the lamp refuses."""
+
+    def close(self) -> None:
+        """Go dark and let go of the hardware."""
+
+
+class SysfsLamp:
+    """A light in /sys/class/leds, such as the Pi's ACT or PWR; the process drives it, no trigger of the kernel does.
+
+    Raises:
+        AgentError: there is no such light, or it may not be driven.
+    """
+
+    def __init__(
+        self, name: str, *, brightness: int = 100, active_low: bool = False, root: Path = SYSFS
+    ) -> None:
+        self._folder = root / name
+        self._share = brightness / 100
+        self._active_low = active_low
+        self._shown: int | None = None
+        if not self._folder.is_dir():
+            there = ", ".join(sorted(path.name for path in root.glob("*"))) or "none"
+            raise AgentError(
+                f"there is no light {name} in {root} (there: {there}); set led.name to one of them"
+            )
+        try:
+            self._most = int((self._folder / "max_brightness").read_text())
+            self._write("trigger", "none")
+        except (OSError, ValueError) as error:
+            raise AgentError(
+                f"the light {name} may not be driven ({error}); give the service's group the right to it by a udev rule"
+            ) from error
+
+    def show(self, colour: Colour) -> None:
+        """Set the brightness to that of the colour."""
+        level = max(colour) * self._share
+        value = round((1 - level if self._active_low else level) * self._most)
+        if level > 0 and not self._active_low:
+            value = max(1, value)  # lights with two states round small brightness to dark
+        if value != self._shown:
+            self._write("brightness", str(value))
+            self._shown = value
+
+    def flash_by_kernel(self, milliseconds: int) -> None:
+        """Let the kernel blink it from now on, without any process."""
+        self._write("trigger", "timer")
+        self._write("delay_on", str(milliseconds))
+        self._write("delay_off", str(milliseconds))
+
+    def close(self) -> None:
+        """Go dark."""
+        self._shown = None
+        self.show(DARK)
+
+    def _write(self, name: str, value: str) -> None:
+        with (self._folder / name).open("w", encoding="ascii") as file:
+            file.write(value)
+
+
+class GpioLamp:
+    """One pin (one colour) or three (red, green, blue), driven through gpiozero (extra ``[gpio]``).
+
+    Raises:
+        AgentError: gpiozero is missing, or the pins cannot be driven.
+    """
+
+    def __init__(self, pins: tuple[int, ...], *, brightness: int = 100, active_low: bool = False) -> None:
+        try:
+            import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
+        except ImportError as error:
+            raise AgentError(
+                "led.driver = \"gpio\" needs gpiozero: pip install 'recorder-agent[gpio]'"
+            ) from error
+        self._share = brightness / 100
+        try:
+            self._led: Any = (
+                gpiozero.RGBLED(*pins, active_high=not active_low)
+                if len(pins) == 3  # noqa: PLR2004 - red, green, blue
+                else gpiozero.PWMLED(pins[0], active_high=not active_low)
+            )
+        except gpiozero.GPIOZeroError as error:
+            raise AgentError(
+                f"the pins {list(pins)} cannot be driven ({error}); check led.pins and the service's group gpio"
+            ) from error
+        self._is_rgb = len(pins) == 3  # noqa: PLR2004 - likewise
+
+    def show(self, colour: Colour) -> None:
+        """Set the pins."""
+        dimmed = colour.dimmed(self._share)
+        self._led.value = tuple(dimmed) if self._is_rgb else max(dimmed)
+
+    def close(self) -> None:
+        """Go dark and free the pins."""
+        self._led.off()
+        self._led.close()
+
+
+def lamp_for(settings: LedConfig, root: Path = SYSFS) -> Lamp | None:
+    """Return the lamp of ``[led]``; None for ``driver = "none"``.
+
+    Raises:
+        AgentError: it is missing or forbidden.
+    """
+    if settings.driver == "sysfs":
+        return SysfsLamp(
+            settings.name, root=root, brightness=settings.brightness, active_low=settings.active_low
+        )
+    if settings.driver == "gpio":
+        return GpioLamp(settings.pins, brightness=settings.brightness, active_low=settings.active_low)
+    return None
