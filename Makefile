@@ -7,7 +7,7 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
 APART := tests/bench tests/kill tests/s3
 # Under CI=true hypothesis would make the same choices each time.
-PYTEST := $(PY) -m pytest --hypothesis-profile=default --hypothesis-seed=$(SEED)
+PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 export PYTHON
 

@@ -181,7 +181,7 @@ class Daemon:
     def _say(self) -> None:
         try:
             text = sentence(self._parts.board.snapshot, self._parts.outbox.store.counts())
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             text = f"the index cannot be read: {error}"
         if text != self._said:
             self._said = text

@@ -20,7 +20,7 @@ from agent.outbox.findings import Findings
 from agent.outbox.outbox import Outbox
 from agent.outbox.reconcile import Reconciler
 from agent.outbox.retention import Retention
-from agent.recording.clock import Instant, SystemClock
+from agent.recording.clock import Clock, Instant, SystemClock
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Ledger
 from agent.recording.recorder import Recorder
@@ -42,18 +42,25 @@ class Parts:
     """What one process works with on one state directory; ``close`` ends what was built."""
 
     def __init__(
-        self, config: Config, state: StateDirectory, environ: Mapping[str, str] = os.environ
+        self,
+        config: Config,
+        state: StateDirectory,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        machine: Callable[[], str | None] = clock_state,
     ) -> None:
         self.config = config
         self.state = state
-        self.clock = SystemClock()
-        self.disk = Disk()
+        self.clock = clock or SystemClock()
+        self.disk = disk or Disk()
         self.board = Board(self.clock.monotonic)
         self.boot_id = boot_id()
-        self.credentials = Credentials(state.path, config.api.token_file, environ)
-        self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, clock_state)
+        self.credentials = Credentials(state.path, config.api.token_file, environ, self.disk)
+        self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, machine)
         self.coverage = Coverage(Ledger(state.path, self.disk), self.truetime.apart_ms)
-        self.ballast = Ballast(state.path)
+        self.ballast = Ballast(state.path, self.disk)
 
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""

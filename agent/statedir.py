@@ -19,6 +19,7 @@ from typing import Self
 
 from agent.config import SYSTEM_FILE, LoadedConfig
 from agent.errors import AgentError
+from agent.host.disk import Disk
 
 SYSTEM_STATE = Path("/var/lib/recorder-agent")
 SYSTEM_RUNTIME = Path("/run/recorder-agent")
@@ -69,10 +70,13 @@ class StateDirectory:
         """The control socket."""
         return self.runtime / "control.sock"
 
-    def create(self) -> None:
-        """Make what is missing, mode 0700; AgentError when that is not allowed."""
+    def create(self, disk: Disk | None = None) -> None:
+        """Make what is missing, mode 0700, and durable; AgentError when that is not allowed."""
+        disk = disk or Disk()
         with _explained(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                disk.sync_folder(self.path.parent, "state.sync_parent")
             for folder in (self.recording, self.outbox, self.sent, self.damaged):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 if folder.stat().st_mode & 0o077:
@@ -80,6 +84,7 @@ class StateDirectory:
                         PermissionError
                     ):  # vfat has no modes, and the owner may be another
                         folder.chmod(0o700)
+            disk.sync_folder(self.path, "state.sync_folder")
 
     def lock(self) -> "StateLock":
         """Return the lock, not yet taken."""

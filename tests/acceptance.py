@@ -216,7 +216,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "HOME": str(folder / "home"),
         "XDG_STATE_HOME": str(folder / "home" / "state"),
         "PYTHONPATH": os.pathsep.join(map(str, (hidden, Path(agent.__file__).parents[1]))),
-        "ALSA_CONFIG_PATH": "/dev/null",
     }
 
 

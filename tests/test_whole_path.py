@@ -1,5 +1,7 @@
 """From a WAV file of human speech to the object in storage, through the command line alone."""
 
+# ruff: noqa: F401, F811 - fixtures are imported by name
+
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,8 +16,6 @@ from speech import speech, write_wav
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
 
-__all__ = ["machine", "server"]
-
 FRAME_MS = 20
 LENGTHS = {"half a second": (0.5, 0), "50 frames": (50 * FRAME_MS / 1000, 0), "and a sample": (1.0, 1)}
 
@@ -24,9 +24,7 @@ LENGTHS = {"half a second": (0.5, 0), "50 frames": (50 * FRAME_MS / 1000, 0), "a
 def test_speech_arrives_byte_for_byte_and_sample_for_sample(
     machine: Machine, server: SandboxServer, tmp_path: Path, sample_rate: int
 ) -> None:
-    """Mono and stereo, of 0.5 s, of whole frames and one sample more: what storage holds is the local file,
-    without a warning of opusinfo, and opusdec gives back exactly the input's samples, in their places.
-    """
+    """What storage holds is the local file, opusinfo has no warning, and opusdec gives the input's samples back."""
     inputs: dict[str, tuple[int, bytes]] = {}
     for channels in (1, 2):
         for seconds, more in LENGTHS.values():
@@ -73,9 +71,7 @@ def test_the_api_is_told_what_was_recorded(machine: Machine, server: SandboxServ
 
 
 def test_the_way_a_new_customer_goes(tmp_path: Path, sandbox_process: tuple[str, Path]) -> None:
-    """With ``sandbox`` as a process and a token from ``token set``, a recording gets there, and a second
-    ``sync`` sends nothing.
-    """
+    """With ``sandbox`` as a process and a token from ``token set``, a recording is delivered, and it once only."""
     base_url, directory = sandbox_process
     machine = Machine(tmp_path / "machine")
     machine.configure(api={"base_url": base_url, "token_file": ""})

@@ -82,6 +82,12 @@ def build_page(flags: int, granule: int, serial: int, sequence: int, lacing: byt
     return bytes(page)
 
 
+def granule_of(page: bytes) -> int:
+    """Return the granule position of a page."""
+    granule: int = HEADER.unpack_from(page)[3]
+    return granule
+
+
 def checksum(page: bytes | bytearray) -> bytes:
     """Return the CRC of a page whose own CRC field is zero, as the four bytes that go there.
 

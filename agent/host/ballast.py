@@ -1,9 +1,12 @@
 """A file that is given up when the disk is full, so that what must still be written can be."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import structlog
+
+from agent.host.disk import Disk
 
 log = structlog.get_logger()
 
@@ -14,8 +17,9 @@ BYTES = 1_000_000
 class Ballast:
     """Holds about a megabyte of the disk for the index and the ledger; both steps may be repeated at any time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk) -> None:
         self._path = folder / FILE
+        self._disk = disk
 
     def take_in(self) -> None:
         """Occupy the room, where the disk allows it; sparse room would be none."""
@@ -25,16 +29,17 @@ class Ballast:
         try:
             with temporary.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, BYTES)
-            temporary.rename(self._path)
+            self._disk.rename(temporary, self._path, "ballast.rename")
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._disk.unlink(temporary, "ballast.unlink_temporary")
 
     def give_up(self) -> None:
         """Free the room; harmless when it is free already, or when the disk refuses even that."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
+        if not self._path.exists():
             return
+        try:
+            self._disk.unlink(self._path, "ballast.unlink")
         except OSError as error:
             log.error("the ballast cannot be given up", action="ballast_failed", error=error)
             return

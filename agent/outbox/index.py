@@ -3,7 +3,6 @@
 The files are the truth (see the package's invariants), so nothing is lost with an index but attempts and tickets.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -63,12 +62,12 @@ def open_index(
         sqlite3.Error: the disk refuses even a new index.
     """
     try:
-        return _open_sound(path, migrations)
+        return _open_sound(path, migrations, disk)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
         set_aside(path, disk, wall, str(error))
-    return _open_sound(path, migrations)
+    return _open_sound(path, migrations, disk)
 
 
 def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) -> None:
@@ -88,7 +87,8 @@ def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) ->
     )
 
 
-def _open_sound(path: Path, migrations: Migrations) -> sqlite3.Connection:
+def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Connection:
+    disk.step("index.open")
     existed = path.exists() and path.stat().st_size > 0
     connection = connect(path)
     try:
@@ -96,14 +96,16 @@ def _open_sound(path: Path, migrations: Migrations) -> sqlite3.Connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise ForeignIndex(str(found))
-        _migrate(connection, path, migrations, existed=existed)
+        _migrate(connection, path, migrations, disk, existed=existed)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations, *, existed: bool) -> None:
+def _migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Migrations, disk: Disk, *, existed: bool
+) -> None:
     """Bring the schema up to date in one transaction; the index as it was stays beside it."""
     db = Database(connection, execute_plugins=False)
     applied = {step.name for step in migrations.applied(db)} if existed else set()
@@ -116,10 +118,12 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations,
         return
     if applied:
         backup = path.with_name(f"{path.name}.before-{pending[0]}")
-        backup.unlink(missing_ok=True)
+        disk.unlink(backup, "index.unlink_backup")
+        disk.step("index.write_backup")
         connection.execute("VACUUM INTO ?", (str(backup),))
         with backup.open("rb") as file:
-            os.fsync(file.fileno())
+            disk.sync(file, "index.sync_backup")
+    disk.step("index.migrate")
     with db.atomic():
         migrations.apply(db)
 

@@ -120,9 +120,11 @@ class Outbox:
 
     def complete(self, entry: Entry, *, verified: bool) -> Entry:
         """Record that the API has confirmed a recording, and move its files (procedure Move)."""
+        now = self._now()
         facts = {
-            "completed_ms": self.now_ms(),
-            "stored_ms": entry.stored_ms or self.now_ms(),
+            "completed_ms": now.wall_ms,
+            "completed_clock": now.clock,
+            "stored_ms": entry.stored_ms or now.wall_ms,
             "verified": verified,
         }
         with self.moving:

@@ -118,6 +118,7 @@ class Store:
     def close(self) -> None:
         """Close the index; its write-ahead log is folded in when no other process has it open."""
         with self._lock:
+            self._disk.step("index.close")
             self._connection.close()
 
     def check_in_place(self) -> None:
@@ -129,10 +130,12 @@ class Store:
                 same = False
             if not same:
                 for suffix in SUFFIXES[1:]:  # they belong to the file that is gone
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                    companion = self.path.with_name(self.path.name + suffix)
+                    self._disk.unlink(companion, f"index.unlink{suffix}")
                 self._begin_anew()
 
     def _begin_anew(self) -> None:
+        self._disk.step("index.begin_anew")
         self._connection.close()
         self._open()
         self.unsettled.set()

@@ -43,7 +43,7 @@ class Coverage:
             "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
         )
 
-    def note(self, cause: Cause, at: Instant, milliseconds: int, recording_id: str) -> None:
+    def note(self, cause: Cause, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Write a gap of known length."""
         self._ledger.add(Gap(cause, at, None, milliseconds, recording_id))
 

@@ -178,9 +178,8 @@ class Recorder:
             log.info("the file was recorded to its end", action="source_ended")
             return
         if heard is not None:
-            if self._coverage.is_open:
+            if self._write(heard) and self._coverage.is_open:
                 self._coverage.ended(self._workshop.instant(heard.begins_at))
-            self._write(heard)
             self._board.progress()
             self._check_storage()
         elif not self._listener.is_listening:
@@ -188,19 +187,21 @@ class Recorder:
             if self._listener.is_missing:
                 self._board.report(state=State.NO_MICROPHONE, recording=None)
 
-    def _write(self, heard: Heard | None) -> None:
+    def _write(self, heard: Heard | None) -> bool:
+        """Write what was heard; return whether the disk took it."""
         while self._session is not None and heard is not None:
             session = self._session
             try:
                 heard = session.take(heard)
             except OSError as error:
                 self._disk_failed(session, error)
-                return
+                return False
             self._show(session)
             if heard is not None:
                 self._end_session()
                 if self._unattended:
                     self._begin()
+        return True
 
     def _show(self, session: Session) -> None:
         if self._manual is not None and session.segments:
@@ -224,11 +225,17 @@ class Recorder:
 
     # what goes wrong
 
-    def _lost(self, cause: Cause) -> None:
-        """Note in the ledger that nothing is recorded from the newest sample on, or since something is wanted."""
-        if self._unattended:
-            since = max(self._wanted_since, self._listener.until or 0.0)
-            self._coverage.lost(cause, self._workshop.instant(since))
+    def _lost(self, cause: Cause, unwritten_seconds: float = 0.0) -> None:
+        """Note in the ledger that nothing is recorded from the newest sample on, or since something is wanted.
+
+        The newest sample is one that the disk has taken; where nothing was recorded before, only the cause changes now.
+        """
+        if not self._unattended:
+            return
+        since = max(self._wanted_since, (self._listener.until or 0.0) - unwritten_seconds)
+        if self._coverage.is_open:
+            since = self._clock.monotonic()
+        self._coverage.lost(cause, self._workshop.instant(since))
 
     def _lose_source(self, lost: SourceLost) -> None:
         self._finish_segment()
@@ -240,6 +247,7 @@ class Recorder:
 
     def _disk_failed(self, session: Session, error: OSError) -> None:
         session.abandon()
+        self._lost(Cause.STORAGE, session.unwritten_seconds)
         self._session = None
         self._tell_disk_failed()
         folder = self._workshop.sink.recording_folder

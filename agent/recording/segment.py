@@ -1,5 +1,6 @@
 """One file being written, durably: recording procedures P1, P2 and P4."""
 
+import contextlib
 import fcntl
 import hashlib
 import secrets
@@ -13,6 +14,7 @@ import msgspec
 
 from agent import __version__
 from agent.audio.ogg import OggOpusWriter
+from agent.audio.oggpage import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
 from agent.host.disk import Disk
 from agent.recording.clock import Instant, rfc3339
@@ -103,6 +105,7 @@ class OpenSegment:
         self._hash = hashlib.sha256()
         self.size_bytes = 0
         """What the file has grown to."""
+        self._granule = 0
         encoder.reset()
         self._file = disk.create(self.path, "open.create")
         try:
@@ -110,6 +113,9 @@ class OpenSegment:
             self._writer = self._begin(start)
             disk.sync(self._file, "open.sync")
             disk.sync_folder(folder, "open.sync_folder")
+        except OSError:
+            self.abandon()
+            raise
         except BaseException:
             self._file.close()
             raise
@@ -138,11 +144,18 @@ class OpenSegment:
         self._disk.write(self._file, page, self._step)
         self._hash.update(page)
         self.size_bytes += len(page)
+        self._granule = max(self._granule, granule_of(page))
 
     @property
     def duration_ms(self) -> int:
         """What was handed in so far."""
         return self.samples * 1000 // self.start.sample_rate
+
+    @property
+    def unwritten_samples(self) -> int:
+        """How many of the samples handed in are in no page that the disk has taken, per channel."""
+        written = max(0, self._granule - self._encoder.pre_skip) * self.start.sample_rate // 48000
+        return max(0, self.samples - written)
 
     def write(self, samples: bytes | memoryview) -> None:
         """Take whole samples (s16le, channels interleaved) of any number."""
@@ -199,6 +212,15 @@ class OpenSegment:
         """Remove the file: the owner wants no recording as short as this."""
         self._disk.unlink(self.path, "drop.unlink")
         self._disk.sync_folder(self.path.parent, "drop.sync_folder")
+
+    def abandon(self) -> None:
+        """Close the file as it is, for repair to take up; without a whole page of sound it goes, nothing is in it."""
+        if not self._granule:
+            with contextlib.suppress(
+                OSError
+            ):  # a disk that failed may refuse this too; repair finds the file
+                self._disk.unlink(self.path, "open.undo")
+        self.release()
 
     def release(self) -> None:
         """Close the file, and with it the lock that says somebody is writing."""

@@ -105,6 +105,8 @@ class Session:
         """Taken in so far, per channel."""
         self.segments = 0
         self.open_segment: OpenSegment | None = None
+        self.unwritten_seconds = 0.0
+        """How much of what was taken in the disk has refused, at the end."""
         self._workshop = workshop
         self._channels = channels
         self._width = 2 * channels
@@ -121,8 +123,7 @@ class Session:
 
     def take(self, heard: Heard) -> Heard | None:
         """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
-        if heard.missing and self.samples:
-            self._fill(heard.missing, heard.begins_at - heard.missing / self.sample_rate)
+        missing = self._fill(heard.missing, heard.begins_at - heard.missing / self.sample_rate)
         rest = self._write(memoryview(heard.block.samples), heard.begins_at)
         if self.open_segment is not None:
             self.open_segment.clipped += heard.clipped
@@ -131,30 +132,51 @@ class Session:
             return None
         taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
         block = heard.block._replace(samples=bytes(rest))
-        return Heard(block, 0, 0, heard.begins_at + taken)
+        return Heard(block, missing, 0, heard.begins_at + taken)
 
-    def _fill(self, missing: int, begins_at: float) -> None:
-        """Write silence in the place of lost samples, so that time stays true, and note it."""
-        self._write(memoryview(bytes(missing * self._width)), begins_at)
-        segment = self.open_segment
-        if segment is not None:
-            segment.gap_samples += missing
+    def _fill(self, missing: int, begins_at: float) -> int:
+        """Write silence in the place of lost samples, so that time stays true, and note it; return what is left.
+
+        What was lost before the session's first sample is only noted: a session begins with sound.
+        """
+        if missing and not self.samples:
+            self._note_lost(missing, begins_at, None)
+            return 0
+        while missing and not self.complete:
+            segment = self.open_segment or self._open(begins_at)
+            count = min(missing, self._room(segment))
             segment.overflows += 1
-            self._workshop.coverage.note(
-                Cause.OVERFLOW,
-                self._workshop.instant(begins_at),
-                missing * 1000 // self.sample_rate,
-                segment.start.id,
-            )
+            segment.gap_samples += count
+            self._note_lost(count, begins_at, segment.start.id)
+            self._write_silence(count, begins_at)
+            missing -= count
+            begins_at += count / self.sample_rate
+        return missing
+
+    def _note_lost(self, samples: int, begins_at: float, recording_id: str | None) -> None:
+        self._workshop.coverage.note(
+            Cause.OVERFLOW,
+            self._workshop.instant(begins_at),
+            samples * 1000 // self.sample_rate,
+            recording_id,
+        )
+
+    def _write_silence(self, samples: int, begins_at: float) -> None:
+        """Write silence a second at a time: it may stand for minutes."""
+        silence = memoryview(bytes(min(samples, self.sample_rate) * self._width))
+        for done in range(0, samples, self.sample_rate):
+            self._write(silence[: (samples - done) * self._width], begins_at)
+
+    def _room(self, segment: OpenSegment) -> int:
+        """Return how many samples the segment still takes."""
+        room = self._segment_samples - segment.samples
+        return room if self._total_samples is None else min(room, self._total_samples - self.samples)
 
     def _write(self, samples: memoryview, begins_at: float) -> memoryview:
         """Write samples until they or the session are at an end; return those that are left."""
         while samples and not self.complete:
             segment = self.open_segment or self._open(begins_at)
-            room = self._segment_samples - segment.samples
-            if self._total_samples is not None:
-                room = min(room, self._total_samples - self.samples)
-            part = samples[: room * self._width]
+            part = samples[: self._room(segment) * self._width]
             segment.write(part)
             count = len(part) // self._width
             self.samples += count
@@ -200,6 +222,9 @@ class Session:
                 self._drop(segment)
                 return
             self._workshop.sink.accept(segment.finish())
+        except OSError:
+            self._fail(segment)
+            raise
         finally:
             segment.release()
         self._on_finished(segment.start.id)
@@ -224,4 +249,8 @@ class Session:
         """Let go of the open file without finishing it: the disk refuses it; repair will take it up."""
         segment, self.open_segment = self.open_segment, None
         if segment is not None:
-            segment.release()
+            self._fail(segment)
+
+    def _fail(self, segment: OpenSegment) -> None:
+        segment.abandon()
+        self.unwritten_seconds = segment.unwritten_samples / self.sample_rate

@@ -19,10 +19,10 @@ log = structlog.get_logger()
 
 FILE = "boots.json"
 NTP, SERVER, UNSYNCHRONIZED = "ntp", "server", "unsynchronized"
-RIGHT_WITHIN_MS = 5000
-"""A wall clock this close to the server's is right."""
 STEP_MS = 2000
-"""A change of the offset larger than this is a step of the clock, and kept."""
+"""A change of NTP's offset larger than this is a step of the clock, and kept."""
+HEADER_MS = 1000
+"""A ``Date`` header counts whole seconds: so much later may its answer have been made."""
 BOOTS_KEPT = 50
 
 
@@ -56,7 +56,7 @@ class TrueTime:
     def state(self) -> str:
         """Return ``ntp``, ``server`` or ``unsynchronized``, for the time that ``now_ms`` gives."""
         if self._machine() == NTP:
-            self._learn(self._wall_ms() - self._boot_ms(), NTP)
+            self._learn_from_machine()
             return NTP
         with self._lock:
             return UNSYNCHRONIZED if self._boot_id not in self._boots else SERVER
@@ -96,28 +96,40 @@ class TrueTime:
     def learn_from_server(self, server: float, monotonic: float, round_trip: float) -> None:
         """Take a ``Date`` header: unix seconds, when it arrived, and how long the call took.
 
-        The header counts whole seconds: half a second is added, and half the round trip taken off its arrival.
+        It leaves a range of offsets: the answer was made within the round trip, and within a second of its header.
+        A wall clock in that range is right, and finer; what was known moves no further than into the range.
         """
         if self._machine() == NTP:
             return
-        ago = self._clock.monotonic() - monotonic + round_trip / 2
-        offset = milliseconds(server + 0.5) - (self._boot_ms() - milliseconds(ago))
+        arrived_ms = self._boot_ms() - milliseconds(self._clock.monotonic() - monotonic)
+        least = milliseconds(server) - arrived_ms
+        most = least + HEADER_MS + milliseconds(round_trip)
         wall_offset = self._wall_ms() - self._boot_ms()
-        # A wall clock that agrees is finer than a header that counts seconds.
-        self._learn(wall_offset if abs(wall_offset - offset) <= RIGHT_WITHIN_MS else offset, SERVER)
-
-    def _learn(self, offset_ms: int, source: str) -> None:
         with self._lock:
             known = self._boots.get(self._boot_id)
-            if known is not None and (
-                (known.source == NTP and source != NTP)
-                or (known.source == source and abs(known.offset_ms - offset_ms) < STEP_MS)
-            ):
-                return
+        if known is not None and (known.source == NTP or least <= known.offset_ms <= most):
+            return
+        if least <= wall_offset <= most:
+            self._keep(known, wall_offset, SERVER)
+        elif known is None:
+            self._keep(known, (least + most) // 2, SERVER)
+        else:
+            self._keep(known, max(least, min(known.offset_ms, most)), SERVER)
+
+    def _learn_from_machine(self) -> None:
+        offset_ms = self._wall_ms() - self._boot_ms()
+        with self._lock:
+            known = self._boots.get(self._boot_id)
+        if known is None or known.source != NTP or abs(known.offset_ms - offset_ms) >= STEP_MS:
+            self._keep(known, offset_ms, NTP)
+
+    def _keep(self, known: Boot | None, offset_ms: int, source: str) -> None:
+        with self._lock:
+            self._boots.pop(self._boot_id, None)
             self._boots[self._boot_id] = Boot(offset_ms, source)
-            kept = dict(list(self._boots.items())[-BOOTS_KEPT:])
+            self._boots = dict(list(self._boots.items())[-BOOTS_KEPT:])
             try:
-                self._disk.replace(self._path, msgspec.json.encode(kept), "boots")
+                self._disk.replace(self._path, msgspec.json.encode(self._boots), "boots")
             except OSError as error:
                 log.warning("the time of this boot cannot be kept", action="boots_failed", error=error)
         log.info(

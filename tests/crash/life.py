@@ -1,0 +1,219 @@
+"""One life of the agent in one thread and simulated time: start, record, deliver meanwhile and after, prune.
+
+The parts are the product's own, wired by its own ``Parts``; only clock, file layer and source are ours. What a
+daemon does in three threads happens here one behind the other, so that each step has its number.
+"""
+
+import sqlite3
+import wave
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clocks import SimulatedClock
+from diary import Diary
+from faults import Fault, Observer
+
+from agent import log
+from agent.audio.source import Block, EndOfSource, SourceState
+from agent.config import load
+from agent.host.disk import Disk
+from agent.housekeeping import Housekeeping
+from agent.outbox.outbox import Outbox
+from agent.outbox.repair import Repair
+from agent.parts import Parts
+from agent.recording.segment import FinishedSegment
+from agent.recording.triggers import trigger_for
+from agent.statedir import resolve
+from agent.sync.api import RecordingsApi
+
+RATE = 16000
+BLOCK = RATE // 4
+DAY = 86_400.0
+CALLS = ("create", "upload_url", "put", "complete")
+
+
+class Order:
+    """What a life is asked to do; comes as JSON."""
+
+    def __init__(
+        self,
+        *,
+        folder: str,
+        diary: str,
+        wav: str = "",
+        seconds: float = 0.0,
+        elapsed: float = 0.0,
+        background: float = 1.0,
+        settle: bool = True,
+        prune: bool = False,
+        fault: tuple[str, int] = ("none", -1),
+        marks: bool = False,
+        broken: str = "",
+    ) -> None:
+        self.folder = Path(folder)
+        self.diary = Path(diary)
+        self.wav = wav
+        self.seconds = seconds
+        self.elapsed = elapsed
+        self.background = background
+        self.settle = settle
+        self.prune = prune
+        self.fault = Fault(*fault)
+        self.marks = marks
+        self.broken = broken
+
+
+class Sound:
+    """A source that hands samples out as fast as they are taken, and lets the clock follow them."""
+
+    sample_rate = RATE
+    channels = 1
+    identity = "file:sound"
+    name = "sound"
+
+    def __init__(self, pcm: bytes, clock: SimulatedClock, diary: Diary, between: Callable[[], None]) -> None:
+        self._pcm = memoryview(pcm)
+        self._clock = clock
+        self._diary = diary
+        self._between = between
+        self._sequence = 0
+        self.state = SourceState.CLOSED
+
+    def read(self, timeout: float) -> Block | None:  # noqa: ARG002 - sound is there at once
+        """Hand out a quarter of a second."""
+        self._between()
+        if not self._pcm:
+            self.state = SourceState.ENDED
+            raise EndOfSource
+        self.state = SourceState.LISTENING
+        samples, self._pcm = bytes(self._pcm[: 2 * BLOCK]), self._pcm[2 * BLOCK :]
+        self._clock.elapsed += len(samples) / 2 / RATE
+        self._diary.note("handed", str(len(samples) // 2), samples=len(samples) // 2)
+        block = Block(self._sequence, self._clock.monotonic(), overflow=False, samples=samples)
+        self._sequence += 1
+        return block
+
+    def close(self) -> None:
+        """Stay where it is: a file would begin anew."""
+        self.state = SourceState.CLOSED
+
+
+class LifeParts(Parts):
+    """The agent's parts, with calls and finished files noted in the diary."""
+
+    diary: Diary
+    observer: Observer
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The product's outbox; a finished file is noted before it is taken over."""
+        outbox = super().outbox
+        accept = outbox.accept
+
+        def noted(segment: FinishedSegment) -> Any:
+            self.diary.note("finished", segment.start.id, sha256=segment.sha256, samples=segment.samples)
+            return accept(segment)
+
+        outbox.accept = noted  # type: ignore[method-assign] - the diary looks over its shoulder
+        return outbox
+
+    @cached_property
+    def api(self) -> RecordingsApi:
+        """The product's client; each call is a step before it and behind it."""
+        api = super().api
+        for name in CALLS:
+            setattr(api, name, self._noted(name, getattr(api, name)))
+        return api
+
+    def _noted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **named: Any) -> Any:
+            self.observer.pass_by(f"call.{name}")
+            answer = call(*arguments, **named)
+            self.observer.pass_by(f"answer.{name}")
+            return answer
+
+        return noted
+
+
+class Life:
+    """Lives an order through."""
+
+    def __init__(self, order: Order) -> None:
+        log.configure("critical", "text")
+        self._order = order
+        self._clock = SimulatedClock(order.elapsed)
+        self._diary = Diary(order.diary, marks=order.marks)
+        loaded = load(order.folder / "config.toml", {})
+        state = resolve(loaded, {})
+        self._observer = Observer(order.fault, self._diary, self._clock, state.path)
+        disk = Disk(self._observer)
+        state.create(disk)
+        self._lock = state.lock()
+        self._parts = LifeParts(loaded.config, state, {}, clock=self._clock, disk=disk, machine=lambda: "ntp")
+        self._parts.diary, self._parts.observer = self._diary, self._observer
+        self._next_background = 0.0
+
+    def run(self) -> None:
+        """Start, record, deliver, prune; errors end it as they would end the daemon."""
+        if self._order.broken == "repair":
+            Repair.open_file = lambda _self, _path: None  # type: ignore[method-assign] - the control
+        with self._lock:
+            self._house = Housekeeping(self._parts)
+            self._parts.outbox.store.unsettled.set()
+            self._background()
+            if self._order.wav:
+                self._record()
+            if self._order.settle:
+                self._settle()
+            if self._order.prune:
+                self._clock.elapsed += DAY + 120
+                self._background()
+            self._parts.close()
+        self._diary.note("ended", "life", elapsed=self._clock.elapsed)
+
+    def _record(self) -> None:
+        with wave.open(self._order.wav, "rb") as file:
+            pcm = file.readframes(round(self._order.seconds * RATE))
+        parts = self._parts
+
+        def between() -> None:
+            if not source._pcm:
+                recorder.stop()
+            if self._clock.elapsed >= self._next_background:
+                self._next_background = self._clock.elapsed + self._order.background
+                self._background()
+
+        source = Sound(pcm, self._clock, self._diary, between)
+        trigger = trigger_for(parts.config.recording, self._clock.wall)
+        recorder = parts.recorder(source, trigger, unattended=True)
+        recorder.run()
+
+    def _background(self) -> None:
+        """What the daemon's other threads do, with their ways of taking an error."""
+        try:
+            self._house._turn(lambda: False)  # type: ignore[arg-type]
+            if self._house.settled.is_set():
+                self._parts.syncer.drain()
+        except (OSError, sqlite3.Error) as error:
+            self._diary.note("error", f"{type(error).__name__}: {error}")
+            self._parts.outbox.store.unsettled.set()
+
+    def _settle(self) -> None:
+        """Go on until nothing waits any more, for 24 hours at most."""
+        end = self._clock.elapsed + DAY
+        step = 5.0
+        while self._clock.elapsed < end:
+            self._background()
+            if self._at_rest():
+                return
+            self._clock.elapsed += step
+            step = min(step * 1.2, 600.0)
+
+    def _at_rest(self) -> bool:
+        store = self._parts.outbox.store
+        try:
+            return not store.unsettled.is_set() and store.counts()["pending"] == 0
+        except (OSError, sqlite3.Error):
+            return False

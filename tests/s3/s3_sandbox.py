@@ -1,0 +1,58 @@
+"""The sandbox's API before a real S3 server: upload URLs lead there, and what counts is what lies there."""
+
+import hashlib
+from pathlib import Path
+
+from s3_server import S3Server
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agent.sandbox.app import build_app
+from agent.sandbox.server import SandboxServer
+from agent.sandbox.storage import Presigner, Storage
+
+
+class S3Sandbox(SandboxServer):
+    """A sandbox whose upload URLs are signed for an S3 server, reached under ``origin``."""
+
+    def __init__(self, directory: Path, s3: S3Server, origin: str) -> None:
+        super().__init__(directory)
+        self._s3 = s3
+        self._origin = origin
+
+    def build(self) -> ASGIApp:
+        """Return the application over the present state."""
+        presigner = _S3Presigner(self._s3, self._origin)
+        storage = Storage(self.objects, self.state.recordings, presigner)
+        return self._looking(build_app(self.state, self.faults, storage, presigner, None))
+
+    def _looking(self, app: ASGIApp) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope.get("path", "")
+            if path.endswith("/upload-complete"):
+                self._look(path.split("/")[-2])
+            await app(scope, receive, send)
+
+        return serve
+
+    def _look(self, recording_id: str) -> None:
+        """Note which objects of a recording lie in the S3 server."""
+        for media in list(self.state.recordings.by_id[recording_id].media):
+            body = self._s3.get(media.key)
+            if body is not None:
+                sha256, md5 = hashlib.sha256(body), hashlib.md5(body, usedforsecurity=False)
+                self.state.recordings.stored(
+                    media.key, sha256=sha256.hexdigest(), md5=md5.hexdigest(), size_bytes=len(body)
+                )
+
+
+class _S3Presigner(Presigner):
+    """Hands out the S3 server's own presigned URLs."""
+
+    def __init__(self, s3: S3Server, origin: str) -> None:
+        super().__init__("", lambda: 0.0)
+        self._s3 = s3
+        self._origin = origin
+
+    def url(self, base: str, key: str, content_type: str, seconds: int) -> str:  # noqa: ARG002 - not our storage
+        """Return the URL that takes one object for so many seconds."""
+        return self._s3.presign(key, content_type, seconds, self._origin)
