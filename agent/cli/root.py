@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "agent.cli.status:status",
     "queue": "agent.cli.queue:queue",
     "gaps": "agent.cli.gaps:gaps",
+    "doctor": "agent.cli.doctor:doctor",
     "devices": "agent.cli.devices:devices",
     "level": "agent.cli.level:level",
     "config": "agent.cli.config:config",

@@ -1,0 +1,10 @@
+"""The doctor: looks at everything the recorder needs, and says the one right thing first.
+
+Invariants
+    H1  A check changes nothing: it writes no more than a temporary file in the state directory, and that is gone after.
+    H2  Checks stand in the order of cause and effect; what a failed check makes pointless is *skipped*, so that the
+        first critical line is the cause and not one of its effects.
+    H3  Beside a running daemon the microphone is not opened a second time: the daemon is asked.
+
+States: healthy · warning (works, but not well) · critical (does not work) · unknown (cannot be told here) · skipped.
+"""

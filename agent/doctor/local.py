@@ -1,0 +1,124 @@
+"""Checks of what is on this machine's disk: configuration, state directory, room, speed, index."""
+
+import os
+import pwd
+import sqlite3
+import time
+
+from agent import statedir
+from agent.cli.context import Session
+from agent.doctor.examination import Finding, critical, healthy, unknown, warning
+from agent.host.storage import room, shortage
+from agent.outbox.index import diagnose
+from agent.outbox.store import Store, migrations
+from agent.report import open_for_reading
+
+SQLITE_NEEDED = (3, 35, 0)
+"""The first with RETURNING."""
+SLOW_SECONDS = 1.0
+"""A card that takes longer than this to make a megabyte durable is near its end, or a bad one."""
+PROBE_BYTES = 1_000_000
+BACKLOG_WARNING = 100
+
+
+def config(session: Session) -> Finding:
+    """Read the settings."""
+    loaded = session.loaded
+    return healthy(
+        f"{loaded.file} is right" if loaded.file else "no configuration file; the defaults are in use"
+    )
+
+
+def state_directory(session: Session) -> Finding:
+    """Look whether the state directory is there, and whose it is."""
+    path = session.state.path
+    if not path.exists():
+        return warning(f"there is no state directory {path} yet", "it is made when the recorder first starts")
+    statedir.become_owner(session.state, os.environ)
+    status = path.stat()
+    if status.st_mode & 0o077:
+        return warning(f"{path} can be read by others", f"chmod 700 {path}")
+    try:
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        owner = str(status.st_uid)
+    return healthy(f"{path} belongs to {owner}")
+
+
+def disk_space(session: Session) -> Finding:
+    """Look how much room there is."""
+    path = session.state.path
+    if not path.exists():
+        return unknown("there is no state directory yet")
+    storage = session.loaded.config.storage
+    problem = shortage(path, storage.min_free_mb)
+    if problem:
+        what, _, remedy = problem.partition("; ")
+        return critical(what, remedy)
+    free = room(path).free_mb
+    opus = session.loaded.config.opus.bitrate_kbps
+    hours = (free - storage.min_free_mb) * 8000 / opus / 3600
+    sentence = f"{free} MB are free, enough for {hours:.0f} hours without a connection"
+    return healthy(sentence) if hours >= 24 else warning(sentence, "use a larger card")  # noqa: PLR2004 - a day
+
+
+def disk_speed(session: Session) -> Finding:
+    """Make a megabyte durable, and take the time."""
+    path = session.state.path
+    if not path.exists():
+        return unknown("there is no state directory yet")
+    probe = path / "doctor.tmp"
+    try:
+        began = time.monotonic()
+        with probe.open("wb") as file:
+            file.write(os.urandom(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        seconds = time.monotonic() - began
+    finally:
+        probe.unlink(missing_ok=True)
+    sentence = f"a megabyte is durable after {seconds * 1000:.0f} ms"
+    if seconds > SLOW_SECONDS:
+        return warning(sentence, "the card is slow or worn out; replace it")
+    return healthy(sentence)
+
+
+def sqlite_version(_session: Session) -> Finding:
+    """Look whether SQLite is new enough."""
+    if sqlite3.sqlite_version_info < SQLITE_NEEDED:
+        needed = ".".join(map(str, SQLITE_NEEDED))
+        return critical(f"SQLite is {sqlite3.sqlite_version}, and {needed} is needed", "upgrade the system")
+    return healthy(f"SQLite is {sqlite3.sqlite_version}")
+
+
+def index(session: Session) -> Finding:
+    """Look whether the index is sound, and what waits in it."""
+    path = session.state.database
+    if not path.exists():
+        return healthy("there is no index yet")
+    problem = diagnose(path, migrations)
+    if problem:
+        return warning(problem, "the recorder does that by itself; see `recorder-agent repair --dry-run`")
+    store = open_for_reading(session.state)
+    if store is None:
+        return unknown("the index cannot be opened")
+    try:
+        return _queue(store)
+    finally:
+        store.close()
+
+
+def _queue(store: Store) -> Finding:
+    counts = store.counts()
+    sentence = (
+        f"{counts['pending']} recordings wait, {counts['parked']} are parked, {counts['held']} are held"
+    )
+    if counts["parked"]:
+        return warning(sentence, "`recorder-agent queue list` says why they are parked")
+    if counts["held"]:
+        return warning(
+            sentence, "`recorder-agent queue release` sends what is held under the present device token"
+        )
+    if counts["pending"] > BACKLOG_WARNING:
+        return warning(sentence, "see the lines below on the network and the API")
+    return healthy(sentence)

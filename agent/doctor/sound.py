@@ -1,0 +1,84 @@
+"""Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
+
+import time
+from typing import Any
+
+from agent.audio.devices import list_devices
+from agent.audio.level import LevelMeter
+from agent.audio.microphone import Microphone
+from agent.audio.opus import libopus_version
+from agent.cli.context import Session
+from agent.doctor.examination import Finding, critical, healthy, warning
+from agent.errors import MicrophoneError
+from agent.host.soundcards import SoundCards
+from agent.parts import Parts
+from agent.status.control import NoDaemon, ask
+
+OPEN_SECONDS = 8.0
+LISTEN_SECONDS = 1.5
+QUIET_DBFS = -70.0
+"""A microphone in a quiet room gives more than this."""
+
+
+def libopus(_session: Session) -> Finding:
+    """Load the encoder."""
+    return healthy(f"{libopus_version()} is there")
+
+
+def portaudio(_session: Session) -> Finding:
+    """Load PortAudio, in a process of its own."""
+    found = list_devices(SoundCards())
+    return healthy(f"PortAudio is there and sees {len(found)} inputs")
+
+
+def microphone(session: Session) -> Finding:
+    """Hear for a moment: by the daemon when one runs, else by opening the microphone."""
+    try:
+        answer: dict[str, Any] = ask(session.state.socket, {"command": "status"})["microphone"]
+    except NoDaemon:
+        return _listen(session)
+    name, state, level = answer["name"], answer["state"], answer["level_dbfs"]
+    if state == "closed":
+        return healthy(f"{name} is closed: nothing is being recorded")
+    if state == "silent":
+        return _silent(name)
+    if state != "listening":
+        return critical(f"{name} is {state}", "plug it in; `recorder-agent devices` shows what there is")
+    return _judge(name, level, 0)
+
+
+def _listen(session: Session) -> Finding:
+    parts = Parts(session.loaded.config, session.state)
+    source = parts.source()
+    try:
+        if isinstance(source, Microphone):
+            source.require(OPEN_SECONDS)
+        meter = LevelMeter(source.sample_rate, source.channels)
+        until = time.monotonic() + LISTEN_SECONDS
+        while time.monotonic() < until:
+            block = source.read(0.2)
+            if block is not None:
+                meter.feed(block.samples)
+        if meter.silent_seconds >= LISTEN_SECONDS / 2:
+            return _silent(source.name)
+        return _judge(source.name, meter.dbfs(), meter.clipped_samples)
+    except MicrophoneError as error:
+        return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
+    finally:
+        source.close()
+        parts.close()
+
+
+def _silent(name: str) -> Finding:
+    return warning(f"{name} gives nothing but digital silence", "switch it on, or check its cable")
+
+
+def _judge(name: str, level: float | None, clipped: int) -> Finding:
+    if level is None:
+        return warning(f"{name} is open and has given no sound yet", "look again in a moment")
+    sentence = f"{name} gives sound at {level:.0f} dBFS"
+    if clipped:
+        return warning(f"{sentence}, and clips", "lower its gain (alsamixer), or move it away")
+    if level < QUIET_DBFS:
+        return warning(f"{sentence}, which is very quiet", "raise its gain (alsamixer)")
+    return healthy(sentence)
