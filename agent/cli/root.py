@@ -25,6 +25,7 @@ COMMANDS = {
     "level": "agent.cli.level:level",
     "config": "agent.cli.config:config",
     "token": "agent.cli.token:token",
+    "led": "agent.cli.led:led",
     "repair": "agent.cli.repair:repair",
     "demo": "agent.cli.demo:demo",
     "sandbox": "agent.cli.sandbox:command",
