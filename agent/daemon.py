@@ -2,7 +2,8 @@
 
 Procedure
     Start  lock the state directory → open the index → control socket → recorder thread → READY. Behind it, in
-           threads of their own: reconciliation, then delivery. Recording never waits for any of them.
+           threads of their own: reconciliation, then delivery; heartbeats; the network's changes. Recording never
+           waits for any of them.
     Watch  once a second: a thread that has died ends the daemon (systemd starts it anew); the watchdog is fed while
            the recorder makes progress; STATUS is the one line a person wants to read.
     Stop   (SIGTERM, SIGINT) the recorder finishes its file, calls under way are cut, all within 10 s.
@@ -25,6 +26,7 @@ from agent import __version__, log
 from agent.config import LoadedConfig, changed_keys, load
 from agent.errors import AgentError, ConfigError
 from agent.housekeeping import Housekeeping
+from agent.online import Online
 from agent.outbox.wishes import WISHES
 from agent.parts import Parts
 from agent.recording.triggers import ManualRequest, trigger_for
@@ -41,8 +43,6 @@ STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
-DISK_RETRY_SECONDS = 10.0
-"""How long delivery rests when the disk or the index failed."""
 PROGRESS_SECONDS = 0.5
 """How often a command that waits for a recording hears of it."""
 
@@ -85,6 +85,7 @@ class Daemon:
             "record": self._record,
             "stop": self._stop_recording,
             "sync": self._sync,
+            "refresh": self._refresh,
             **{name: self._wished(wish) for name, wish in WISHES.items()},
         }
         self._listen_to_signals()
@@ -92,7 +93,8 @@ class Daemon:
         self._house = Housekeeping(parts)
         recording = self._start("recorder", self._recorder.run)
         self._start("housekeeping", lambda: self._house.run(self._stopping))
-        syncing = self._start("sync", self._deliver)
+        self._online = Online(parts, self._recorder, self._house.settled, self._stopping)
+        online = [self._start(name, work) for name, work in self._online.threads.items()]
         logger.info(
             "started",
             action="daemon_started",
@@ -107,11 +109,10 @@ class Daemon:
         logger.info("stopping", action="daemon_stopping")
         self._recorder.stop()
         self._house.wake()
-        if "syncer" in vars(parts):
-            parts.syncer.stop()
-            parts.api.abort()
+        self._online.stop()
         recording.join(STOP_SECONDS)
-        syncing.join(1)
+        for thread in online:
+            thread.join(1 / len(online))
         control.close()
         if recording.is_alive():
             logger.error(
@@ -136,20 +137,6 @@ class Daemon:
             self._died.append(name)
         finally:
             self._wake.set()
-
-    def _deliver(self) -> None:
-        """Deliver once files and index agree; while the disk or the index fails, say so and try again."""
-        while not self._stopping.is_set():
-            if not self._house.settled.wait(1):
-                continue
-            try:
-                self._parts.syncer.run(self._stopping)
-            except (OSError, sqlite3.Error) as error:
-                logger.error(
-                    "delivery rests: the disk or the index failed", action="sync_failed", error=error
-                )
-                self._parts.outbox.store.unsettled.set()
-                self._stopping.wait(DISK_RETRY_SECONDS)
 
     # signals
 
@@ -248,7 +235,7 @@ class Daemon:
 
     def _sync(self, _request: Message, peer: Peer) -> Any:
         """Try everything now, and tell the asking side how far each upload is."""
-        syncer = self._parts.syncer
+        syncer = self._online.syncer
         told = 0.0
 
         def tell(recording_id: str, sent: int, total: int) -> None:
@@ -261,6 +248,16 @@ class Daemon:
 
         with syncer.listening(tell):
             return answer_of(syncer.drain(everything=True), self._parts.outbox.store)
+
+    def _refresh(self, _request: Message, _peer: Peer) -> Any:
+        """Exchange the device token for a new one."""
+        from agent.sync.refresh import refresh  # noqa: PLC0415 - once in the life of a token
+
+        parts = self._parts
+        try:
+            return refresh(parts.credentials, parts.api, parts.conclusions.pause_left())
+        finally:
+            parts.outbox.arrived.set()
 
     def _wished(self, wish: Callable[..., list[str]]) -> Handler:
         return lambda request, _peer: wish(self._parts.outbox, request.get("ids"))

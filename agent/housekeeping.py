@@ -60,6 +60,7 @@ class Housekeeping:
                 self._note_downtime()
                 self.settled.set()
         parts.truetime.state()
+        parts.credentials.notice()
         now = parts.clock.monotonic()
         if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now

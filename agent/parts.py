@@ -5,16 +5,21 @@ import random
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from agent.audio.microphone import Microphone
 from agent.audio.source import Source
 from agent.audio.wavfile import RealTime, WavFile, parse_file_input
 from agent.config import Config
+from agent.configvalues import local_timezone
 from agent.host.ballast import Ballast
+from agent.host.battery import battery
 from agent.host.boot import boot_id, hostname
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk
+from agent.host.network import Network
 from agent.host.soundcards import SoundCards
+from agent.host.storage import room
 from agent.outbox.entry import Entry
 from agent.outbox.findings import Findings
 from agent.outbox.outbox import Outbox
@@ -26,15 +31,21 @@ from agent.recording.ledger import Cause, Ledger
 from agent.recording.recorder import Recorder
 from agent.recording.session import Workshop
 from agent.recording.triggers import Trigger
-from agent.recording.truetime import TrueTime
+from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
 from agent.statedir import StateDirectory
 from agent.status.board import Board
 from agent.sync.backoff import Backoff
 from agent.sync.credentials import Credentials
+from agent.sync.datausage import DataUsage
 from agent.sync.pace import Deadlines
+from agent.sync.rules import Rules
 
 if TYPE_CHECKING:
     from agent.sync.api import RecordingsApi
+    from agent.sync.clockgate import ClockGate
+    from agent.sync.conclusions import Conclusions
+    from agent.sync.heartbeat import Heartbeat
+    from agent.sync.limits import Limits
     from agent.sync.syncer import Syncer
 
 
@@ -57,6 +68,7 @@ class Parts:
         self.disk = disk or Disk()
         self.board = Board(self.clock.monotonic)
         self.boot_id = boot_id()
+        self.rng = random.Random()  # noqa: S311 - jitter, not a secret
         self.credentials = Credentials(state.path, config.api.token_file, environ, self.disk)
         self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, machine)
         self.coverage = Coverage(Ledger(state.path, self.disk), self.truetime.apart_ms)
@@ -69,7 +81,7 @@ class Parts:
     @cached_property
     def outbox(self) -> Outbox:
         """Files and index."""
-        return Outbox(self.state.path, self.disk, self.now, self._note_deleted)
+        return Outbox(self.state.path, self.disk, self.now, self._note_deleted, self.credentials)
 
     def _note_deleted(self, entry: Entry) -> None:
         self.coverage.note(Cause.DELETED, entry.started, entry.duration_ms, entry.id)
@@ -110,6 +122,7 @@ class Parts:
             coverage=self.coverage,
             flush_seconds=self.config.storage.flush_seconds,
             min_seconds=self.config.recording.min_seconds,
+            lineage=self.credentials.current,
         )
         return Recorder(
             source,
@@ -133,19 +146,84 @@ class Parts:
         from agent.sync.api import RecordingsApi  # noqa: PLC0415 - httpx is 6 MiB that ``record`` does not need
 
         return RecordingsApi(
-            self.config.api, self.credentials.token, wall=self.clock.wall, monotonic=self.clock.monotonic
+            self.config.api,
+            self.credentials.token,
+            wall=self.clock.wall,
+            monotonic=self.clock.monotonic,
+            gate=self.limits,
         )
+
+    @cached_property
+    def limits(self) -> "Limits":
+        """The gate that every API call passes."""
+        from agent.sync.limits import Limits  # noqa: PLC0415 - imports httpx
+
+        recording = self.config.recording
+        return Limits(
+            self.config.sync.calls_per_minute,
+            self.outbox.store,
+            self.clock,
+            deadlines=self.deadlines,
+            backoff=Backoff(rng=self.rng),
+            rng=self.rng,
+            recording_every=self.recording_every or recording.max_seconds,
+        )
+
+    @property
+    def recording_every(self) -> int | None:
+        """How many seconds apart files are finished while it records unasked; None in manual mode."""
+        recording = self.config.recording
+        return None if recording.mode == "manual" else recording.segment_seconds
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """Moments in the future."""
+        return Deadlines(self.clock, self.boot_id)
+
+    @cached_property
+    def gate(self) -> "ClockGate":
+        """Which recordings may be created before the time is known."""
+        from agent.sync.clockgate import ClockGate  # noqa: PLC0415 - imports httpx
+
+        return ClockGate(self.api, self.truetime, self.clock)
+
+    @cached_property
+    def conclusions(self) -> "Conclusions":
+        """What is known of the API beyond single recordings."""
+        from agent.sync.conclusions import Conclusions  # noqa: PLC0415 - imports httpx
+
+        return Conclusions(
+            self.outbox,
+            self.board,
+            self.clock,
+            deadlines=self.deadlines,
+            backoff=Backoff(rng=self.rng),
+            limits=self.limits,
+        )
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What the owner lets wait."""
+        return Rules(self.config.sync, self._unix_now, battery)
+
+    @cached_property
+    def usage(self) -> DataUsage:
+        """How much was uploaded today."""
+        limit = self.config.sync.daily_data_limit_mb
+        return DataUsage(self.state.path, self.disk, limit, self._unix_now, ZoneInfo(local_timezone()))
+
+    def _unix_now(self) -> float:
+        return self.truetime.now_ms() / 1000
 
     @cached_property
     def syncer(self) -> "Syncer":
         """The loop that delivers."""
-        from agent.sync.clockgate import ClockGate  # noqa: PLC0415 - imports httpx
-        from agent.sync.conclusions import Conclusions  # noqa: PLC0415 - imports httpx
         from agent.sync.delivery import Delivery  # noqa: PLC0415 - imports httpx
+        from agent.sync.holds import Holds  # noqa: PLC0415 - needed here alone
         from agent.sync.syncer import Syncer  # noqa: PLC0415 - imports httpx
+        from agent.sync.throttle import Throttle  # noqa: PLC0415 - imports httpx
 
-        deadlines = Deadlines(self.clock, self.boot_id)
-        backoff = Backoff(rng=random.Random())  # noqa: S311 - jitter, not a secret
+        kbit = self.config.sync.max_kbit_per_second
         return Syncer(
             Delivery(
                 self.api,
@@ -155,15 +233,76 @@ class Parts:
                 boot_id=self.boot_id,
                 hostname=hostname(),
                 corrected=self.truetime.corrected,
+                created=lambda answer: self.credentials.learn(answer.end_user_id, answer.device_id),
+                usage=self.usage,
+                pace=Throttle(kbit, self.clock, self.limits.stopped) if kbit else None,
             ),
-            Conclusions(self.outbox, self.board, self.clock, deadlines=deadlines, backoff=backoff),
+            self.conclusions,
             self.outbox,
             self.board,
             self.clock,
-            deadlines=deadlines,
-            gate=ClockGate(self.api, self.truetime, self.clock),
-            token_changed=self.credentials.changed,
+            deadlines=self.deadlines,
+            gate=self.gate,
+            limits=self.limits,
+            rules=self.rules,
+            holds=Holds(self.outbox, self.credentials, lambda: self.api.heartbeat({})),
+            token_changed=self.credentials.watch(),
         )
+
+    def heartbeat(self, recorder: Recorder) -> "Heartbeat":
+        """Return the heartbeat of a recorder, which obeys the API's commands."""
+        from agent.sync.commands import Commands, Remembered  # noqa: PLC0415 - needed here alone
+        from agent.sync.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx
+        from agent.sync.stretch import Stretch  # noqa: PLC0415 - needed here alone
+        from agent.sync.vitals import Vitals  # noqa: PLC0415 - needed here alone
+
+        settings = self.config.heartbeat
+        commands = Commands(
+            recorder,
+            self.board,
+            Remembered(self.state.path, self.disk, self.now),
+            enabled=settings.remote_commands,
+            now=self.now,
+            unix_time=self._unix_time,
+            upload_everything=self.syncer.try_everything,
+            upload_soon=self.outbox.arrived.set,
+        )
+        vitals = Vitals(
+            self.board,
+            self.outbox.store.counts,
+            device_name=hostname(),
+            battery=battery,
+            room=lambda: room(self.state.path),
+            network=Network(),
+            low_battery_percent=self.config.sync.low_battery_threshold_percent,
+            min_free_mb=self.config.storage.min_free_mb,
+        )
+        return Heartbeat(
+            lambda body, urgent: self.api.heartbeat(body, urgent=urgent),
+            vitals.body,
+            commands,
+            self.conclusions,
+            self.board,
+            self.clock,
+            rhythm=Stretch(
+                settings.interval_seconds,
+                self.rng,
+                crowded=self.limits.crowded,
+                scarce=self.limits.scarce,
+            ),
+            first_after=self.rng.uniform(0.0, FIRST_SECONDS),
+            pause_left=self.conclusions.pause_left,
+            delivering=lambda: self.syncer.is_draining,
+            token_changed=self.credentials.watch(),
+            gate=self.gate,
+        )
+
+    def _unix_time(self) -> float | None:
+        """Return the true time as this machine or the newest answer of the API knows it, else None."""
+        now, date = self.now(), self.api.last_date
+        if now.clock != UNSYNCHRONIZED:
+            return now.wall_ms / 1000
+        return None if date is None else date.server + self.clock.monotonic() - date.monotonic
 
     def close(self) -> None:
         """End calls and close the index, where they were begun."""

@@ -11,8 +11,9 @@ from agent.errors import CredentialError
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk
 from agent.host.storage import room, shortage
-from agent.outbox.entry import Entry
+from agent.outbox.entry import Entry, Status
 from agent.outbox.files import AUDIO, Files, names
+from agent.outbox.owners import HELD
 from agent.outbox.store import Store
 from agent.recording.clock import rfc3339, rfc3339_or_none
 from agent.recording.segment import PART, SegmentStart
@@ -47,6 +48,7 @@ def status_of(
             "duration_ms": recording.duration_ms,
         },
         **counts,
+        "held_reason": HELD if counts["held"] else None,
         "oldest_pending_at": rfc3339_or_none(oldest.started.wall_ms if oldest else None),
         "last_delivery_at": rfc3339_or_none(delivered),
         "online": snapshot.online,
@@ -124,7 +126,7 @@ def row_of(entry: Entry, files: Files) -> Json:
         "path": str(files.audio(entry).absolute()),
         "remote_id": entry.remote_id,
         "attempts": entry.attempts,
-        "last_error": entry.last_error,
+        "last_error": HELD if entry.status is Status.HELD else entry.last_error,
         "next_attempt_at": rfc3339_or_none(entry.next_attempt_ms),
         "metadata": entry.metadata,
         "verified": entry.verified,

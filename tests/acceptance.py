@@ -74,6 +74,7 @@ class Machine:
         self.config_file = folder / "config.toml"
         self.token_file = folder / "device-token"
         self.environment = _environment(folder)
+        self.program: list[str | Path] = [PROGRAM]
         self.settings: dict[str, Json] = {
             "storage": {"directory": str(self.state), "min_free_mb": 0},
             "api": {"token_file": str(self.token_file)},
@@ -97,7 +98,7 @@ class Machine:
 
     def popen(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command and do not wait for it."""
-        command = [PROGRAM, "--config", self.config_file, *arguments]
+        command = [*self.program, "--config", self.config_file, *arguments]
         return subprocess.Popen(command, text=True, env=self.environment, cwd=self.folder, **options)
 
     def run(self, *arguments: str | Path, stdin: str = "") -> Run:

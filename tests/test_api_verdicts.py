@@ -391,7 +391,7 @@ def s3(code: str) -> bytes:
         (Reply(400, s3("RequestTimeout")), StorageBusy),
         (Reply(400, s3("IncompleteBody")), StorageBusy),
         (Reply(408), StorageBusy),
-        (Reply(429), StorageBusy),
+        (Reply(429), RateLimited),
         (Reply(500, s3("InternalError")), StorageBusy),
         (Reply(502), StorageBusy),
         (Reply(503, s3("SlowDown")), StorageBusy),

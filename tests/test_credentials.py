@@ -1,5 +1,6 @@
 """Which device token counts, who may read it, and that it never shows itself."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -193,25 +194,28 @@ def test_a_folder_or_a_pipe_is_no_token(place: Place) -> None:
 
 
 def test_a_change_is_noticed(place: Place) -> None:
-    """New content, a new mode, another file in its place, its coming and its going; and nothing else."""
-    watched = place.shell()
-    assert watched.changed()
-    with pytest.raises(CredentialError):
-        watched.token()
-    assert not watched.changed()
+    """New content, a new mode, a file's coming and going, each told once; the same token written again is none."""
+    changed = place.shell().watch()
+    assert changed()
+    assert not changed()
     put(place.token_file, A, 0o644)
-    assert watched.changed()
-    with pytest.raises(CredentialError):
-        watched.token()
+    assert changed()
     place.token_file.chmod(0o600)
-    assert watched.changed()
-    watched.token()
-    assert not watched.changed()
+    assert changed()
+    assert not changed()
+    place.token_file.write_text(f"{A}\n")
+    assert not changed()
     place.shell().store(Token(B))
-    assert watched.changed()
-    assert watched.token().reveal() == B
+    assert changed()
     (place.state / "device-token").unlink()
-    assert watched.changed()
+    assert changed()
+    place.token_file.unlink()
+    assert changed()
+    assert not changed()
+
+
+STORED = 14
+"""Steps until the rename of the token is done: five each for the lineage and the record, four for the token."""
 
 
 class StoppingDisk(Disk):
@@ -227,14 +231,14 @@ class StoppingDisk(Disk):
         self.left -= 1
 
 
-@pytest.mark.parametrize("steps", range(10))
+@pytest.mark.parametrize("steps", range(20))
 def test_a_crash_while_storing_leaves_the_old_token_or_the_new_one(place: Place, steps: int) -> None:
     """At every step: never none, never a torn one, and the order of sources stays what it was."""
     put(place.token_file, A)
     place.shell().store(Token(B))
-    with pytest.raises(CredentialError, match="set it again"):
+    with contextlib.suppress(CredentialError):
         Credentials(place.state, str(place.token_file), {}, StoppingDisk(steps)).store(Token(C))
-    assert place.shell().token().reveal() == (C if steps == 9 else B)
+    assert place.shell().token().reveal() == (C if steps >= STORED else B)
 
 
 def test_a_stored_token_is_for_the_owner_only(place: Place) -> None:
@@ -247,8 +251,9 @@ def test_a_stored_token_is_for_the_owner_only(place: Place) -> None:
     assert (place.state / "device-token").read_text() == f"{A}\n"
     assert {stat.S_IMODE(file.stat().st_mode) for file in place.state.iterdir()} == {0o600}
     record = (place.state / "device-token.json").read_text()
-    assert "secret" not in record
-    assert json.loads(record)["written"][Token(A).fingerprint]["same_owner"] is True
+    assert list(json.loads(record)["written"]) == [Token(A).fingerprint]
+    for kept in place.state.iterdir():
+        assert ("secret" in kept.read_text()) is (kept.name == "device-token")
 
 
 def test_a_state_that_cannot_be_written_keeps_the_old_token(place: Place) -> None:
@@ -287,7 +292,7 @@ class FakeSession:
 
 @pytest.fixture
 def session(place: Place) -> FakeSession:
-    config = Config(api=ApiConfig(token_file=str(place.token_file)))
+    config = Config(api=ApiConfig(base_url="http://127.0.0.1:1/v1", token_file=str(place.token_file)))
     return FakeSession(StateDirectory(place.state, place.state), LoadedConfig(config, None))
 
 
@@ -298,7 +303,8 @@ def run(session: FakeSession, *arguments: str, given: str | bytes = "") -> Resul
 def test_token_set_reads_standard_input(session: FakeSession, place: Place) -> None:
     """The first line; the answer shows the fingerprint only."""
     answer = run(session, "set", given=f"{A}\nmore\n")
-    assert (answer.exit_code, answer.output) == (0, f"The device token {Token(A).fingerprint} is kept.\n")
+    said = f"The device token {Token(A).fingerprint} is kept; it was not tried yet: "
+    assert (answer.exit_code, answer.output.startswith(said)) == (0, True), answer.output
     assert place.shell().token().reveal() == A
 
 

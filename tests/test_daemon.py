@@ -103,7 +103,8 @@ def test_readers_beside_a_daemon(machine: Machine, daemon: Daemon) -> None:
     assert row["id"] in machine.ok("queue", "list").out
 
 
-def test_writers_beside_a_daemon(machine: Machine, daemon: Daemon, server: SandboxServer, wav: Path) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_writers_beside_a_daemon(machine: Machine, server: SandboxServer, wav: Path) -> None:
     """``record --input`` writes its own file, the daemon delivers it for ``sync``, and ``delete`` removes it."""
     (row,) = machine.record(wav)
     assert_shape(row, ROW)
@@ -152,7 +153,7 @@ def test_a_second_daemon_is_refused(machine: Machine, daemon: Daemon) -> None:
     assert daemon.status()["state"] == "recording"
 
 
-def test_status_without_a_daemon(machine: Machine, daemon: Daemon, wav: Path) -> None:
+def test_status_without_a_daemon(machine: Machine, daemon: Daemon) -> None:
     """After the daemon's end ``status`` still answers, exit 0, with what waits, by the same contract."""
     machine.configure(api={"base_url": "http://127.0.0.1:1/v1"})
     assert daemon.stop() == 0

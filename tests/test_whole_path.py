@@ -5,6 +5,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from speech import speech, write_wav
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
 
-FRAME_MS = 20
-LENGTHS = {"half a second": (0.5, 0), "50 frames": (50 * FRAME_MS / 1000, 0), "and a sample": (1.0, 1)}
+
+def lengths(sample_rate: int) -> tuple[int, int, int]:
+    """Return half a second, fifty frames of 20 ms, and one sample more, in samples."""
+    return sample_rate // 2, sample_rate, sample_rate + 1
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 12000, 16000, 24000, 48000])
@@ -25,22 +28,29 @@ def test_speech_arrives_byte_for_byte_and_sample_for_sample(
     machine: Machine, server: SandboxServer, tmp_path: Path, sample_rate: int
 ) -> None:
     """What storage holds is the local file, opusinfo has no warning, and opusdec gives the input's samples back."""
-    inputs: dict[str, tuple[int, bytes]] = {}
-    for channels in (1, 2):
-        for seconds, more in LENGTHS.values():
-            samples = round(seconds * sample_rate) + more
-            pcm = speech(sample_rate, channels, samples)
-            wav = write_wav(tmp_path / f"{channels}-{samples}.wav", sample_rate, channels, pcm)
-            (row,) = machine.record(wav)
-            assert row["duration_ms"] == samples * 1000 // sample_rate
-            inputs[row["id"]] = channels, pcm
+    spoken = {
+        (channels, samples): speech(sample_rate, channels, samples)
+        for channels in (1, 2)
+        for samples in lengths(sample_rate)
+    }
+
+    def record(kind: tuple[int, int]) -> str:
+        channels, samples = kind
+        wav = write_wav(tmp_path / f"{channels}-{samples}.wav", sample_rate, channels, spoken[kind])
+        (row,) = machine.record(wav)
+        assert row["duration_ms"] == samples * 1000 // sample_rate
+        return str(row["id"])
+
+    with ThreadPoolExecutor(2) as two_at_a_time:
+        inputs = dict(zip(two_at_a_time.map(record, spoken), spoken.items(), strict=True))
 
     answer = machine.ok("sync", "--json").json
 
-    assert answer["delivered"] == list(inputs)
-    for row in machine.queue():
+    rows = machine.queue()
+    assert answer["delivered"] == [row["id"] for row in rows]
+    for row in rows:
         assert (row["status"], row["verified"]) == ("uploaded", True)
-        channels, pcm = inputs.pop(row["id"])
+        (channels, _), pcm = inputs.pop(row["id"])
         (copy,) = stored(server, row["id"])
         assert copy.read_bytes() == Path(row["path"]).read_bytes()
         assert hashlib.sha256(copy.read_bytes()).hexdigest() == row["sha256"]
@@ -55,10 +65,11 @@ def test_the_api_is_told_what_was_recorded(machine: Machine, server: SandboxServ
     """Name, times and metadata of the recording are the file's own, and one recording takes four calls."""
     machine.configure(recording={"metadata": {"room": "12"}})
     wav = write_wav(tmp_path / "a.wav", 16000, 1, speech(16000, 1, 24_000))
-    (row,) = machine.record(wav, "--name", "Visit")
+    machine.record(wav, "--name", "Visit")
 
     machine.ok("sync")
 
+    (row,) = machine.queue()
     assert calls(server) == [("create", 201), ("url", 200), ("put", 200), ("complete", 200)]
     (recording,) = server.state.recordings.by_id.values()
     assert recording.name == "Visit"
@@ -68,6 +79,24 @@ def test_the_api_is_told_what_was_recorded(machine: Machine, server: SandboxServ
     assert recording.metadata["session_id"] == row["session_id"]
     assert (recording.metadata["segment"], recording.metadata["room"]) == (1, "12")
     assert recording.content_sha256 == row["sha256"]
+
+
+def test_commands_at_the_same_time(machine: Machine, server: SandboxServer, tmp_path: Path) -> None:
+    """On a state directory that is not there yet, four recordings and two ``sync`` at once disturb nobody."""
+    wav = write_wav(tmp_path / "a.wav", 16000, 1, speech(16000, 1, 8000))
+    record, sync = ("record", "--input", wav), ("sync",)
+    with ThreadPoolExecutor(6) as at_once:
+        list(
+            at_once.map(
+                lambda arguments: machine.ok(*arguments), (record, record, sync, record, record, sync)
+            )
+        )
+
+    machine.ok("sync")
+
+    rows = machine.queue()
+    assert [row["seq"] for row in rows] == [1, 2, 3, 4]
+    assert [len(stored(server, row["id"])) for row in rows] == [1] * 4
 
 
 def test_the_way_a_new_customer_goes(tmp_path: Path, sandbox_process: tuple[str, Path]) -> None:

@@ -65,11 +65,11 @@ class OpusEncoder:
             raise _refused(library, problem) from problem
         self.pre_skip: Final[int] = lookahead * GRANULE_RATE // sample_rate
         """Samples at 48 kHz which the decoder drops at the start (RFC 7845 section 4.2)."""
-        self._pcm = bytearray(self.frame_bytes)
+        self._frame = memoryview(bytearray(self.frame_bytes))
         packet = ctypes.create_string_buffer(_PACKET_BYTES)
         self._packet = memoryview(packet).cast("B")
         pcm = ctypes.cast(
-            (ctypes.c_char * self.frame_bytes).from_buffer(self._pcm), library.api.c_int16_pointer
+            (ctypes.c_char * self.frame_bytes).from_buffer(self._frame), library.api.c_int16_pointer
         )
         self._encode = library.api.encoder.libopus_encode
         self._arguments = (self._encoder.encoder_state, pcm, self.frame_samples, packet, _PACKET_BYTES)
@@ -82,11 +82,27 @@ class OpusEncoder:
         """
         if len(pcm) != self.frame_bytes:
             raise ValueError(f"a frame has {self.frame_bytes} bytes, not {len(pcm)}")
-        self._pcm[:] = pcm
-        size = self._encode(*self._arguments)
-        if size < 0:
-            raise _refused(self._library, self._library.OpusError(size))
-        return bytes(self._packet[:size])
+        return self.encode_frames(pcm)[0]
+
+    def encode_frames(self, pcm: bytes | bytearray | memoryview) -> list[bytes]:
+        """Return the packets of any number of whole frames, one after the other.
+
+        Raises:
+            ValueError: the last frame is not whole.
+        """
+        size = self.frame_bytes
+        if len(pcm) % size:
+            raise ValueError(f"frames have {size} bytes each, and {len(pcm)} are no multiple of that")
+        # Nothing but libopus may run between two frames: after it, everything else is cold in the caches.
+        view, frame, packet, encode = memoryview(pcm), self._frame, self._packet, self._encode
+        packets = []
+        for start in range(0, len(pcm), size):
+            frame[:] = view[start : start + size]
+            length = encode(*self._arguments)
+            if length < 0:
+                raise _refused(self._library, self._library.OpusError(length))
+            packets.append(packet[:length].tobytes())
+        return packets
 
     def frames_for(self, samples: int) -> int:
         """Return how many frames a decoder needs to give back ``samples`` per channel behind the pre-skip."""

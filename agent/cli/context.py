@@ -1,12 +1,20 @@
 """What every command gets: the settings in use, and the state directory they name."""
 
+import contextlib
 import os
+import time
 from functools import cached_property
 from pathlib import Path
 
 from agent import statedir
 from agent.config import LoadedConfig, load
+from agent.errors import AgentError
 from agent.statedir import StateDirectory
+from agent.status.control import NoDaemon, ask
+
+PATIENCE_SECONDS = 10.0
+"""How long a command waits for another one, or for a daemon that is just starting."""
+POLL_SECONDS = 0.1
 
 
 class Session:
@@ -35,3 +43,14 @@ class Session:
         """Return the state directory for reading; AgentError without the right."""
         statedir.become_owner(self.state, os.environ)
         return self.state
+
+    def daemon_answers(self) -> bool:
+        """Return whether a daemon works on the state; AgentError while another command does, for too long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.state.is_locked():
+            with contextlib.suppress(NoDaemon):
+                return bool(ask(self.state.socket, {"command": "status"}))
+            if time.monotonic() >= deadline:
+                raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
+            time.sleep(POLL_SECONDS)
+        return False

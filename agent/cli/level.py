@@ -31,10 +31,10 @@ Levels = Generator[float | None, None, None]
 def level(session: Session, seconds: float | None, as_json: bool) -> None:
     """Show the microphone's level; beside a running daemon, the level of what it records."""
     log.configure("error", session.loaded.config.log.format)
-    state = session.enter()
+    session.enter()
     terminal = sys.stdout.isatty() and not as_json
     began = shown = time.monotonic()
-    levels = _of_daemon(session) if state.is_locked() else _of_source(session)
+    levels = _of_daemon(session) if session.daemon_answers() else _of_source(session)
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(levels):
         for now_dbfs in levels:
             now = time.monotonic()

@@ -1,5 +1,6 @@
 """How answers look: JSON for programs, tables and one moving line for people."""
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import click
 import msgspec
+import structlog
 
 REFRESH_SECONDS = 0.2
 METER_FLOOR_DBFS = -60.0
@@ -17,6 +19,11 @@ METER_WIDTH = 30
 def print_json(value: Any) -> None:
     """Print one JSON value on a line."""
     click.echo(msgspec.json.encode(value).decode())
+
+
+def log_nothing() -> None:
+    """Let a command's answer and its one sentence say all there is to say."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def size(count: int | None) -> str:

@@ -122,7 +122,7 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
     """Do what is wished, by the daemon when one runs."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
-    if state.is_locked():
+    if session.daemon_answers():
         done = ask(state.socket, {"command": wish, "ids": ids})
     else:
         with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:

@@ -26,7 +26,7 @@ from agent.status.control import ask
 
 OPEN_SECONDS = 8.0
 """How long a microphone may take to give its first sound."""
-FILE_BLOCK_MS = 480
+FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
 
 
@@ -46,10 +46,10 @@ def record(
     session: Session, seconds: float | None, wav: Path | None, name: str | None, as_json: bool
 ) -> None:
     """Record once and queue the recording; beside a running daemon, the daemon records."""
-    log.configure("warning", session.loaded.config.log.format)
+    log.configure("error", session.loaded.config.log.format)
     state = session.enter()
     request = ManualRequest(name=name, seconds=seconds)
-    if wav is None and state.is_locked():
+    if wav is None and session.daemon_answers():
         rows = _ask_daemon(state, request)
     else:
         rows = _record_here(session, state, request, wav)
@@ -89,11 +89,15 @@ def _record_here(
 @contextlib.contextmanager
 def _as_owner(state: StateDirectory, parts: Parts, *, needed: bool) -> Iterator[None]:
     """Hold the state directory's lock and reconcile first; beside a daemon a file is recorded without it."""
-    if not needed and state.is_locked():
-        yield
-        return
-    with state.lock():
-        parts.reconcile()
+    with contextlib.ExitStack() as stack:
+        if needed or not state.is_locked():
+            try:
+                stack.enter_context(state.lock())
+            except AgentError:
+                if needed or not state.is_locked():
+                    raise
+            else:
+                parts.reconcile()
         yield
 
 

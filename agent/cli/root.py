@@ -79,6 +79,9 @@ def outcome(arguments: list[str] | None = None) -> int:
     try:
         result = root.main(args=arguments, prog_name="recorder-agent", standalone_mode=False)
     except click.ClickException as error:
+        from agent.log import redact  # noqa: PLC0415 - structlog, for an error only
+
+        error.message = redact(error.message)  # a token given as an argument is not to be repeated
         error.show()
         return error.exit_code
     except click.exceptions.Abort:

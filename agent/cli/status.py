@@ -63,6 +63,8 @@ def _text(now: dict[str, Any]) -> str:
     if now["oldest_pending_at"]:
         queue += f", oldest from {now['oldest_pending_at']}"
     lines.append(("queue", queue))
+    if now.get("held_reason"):
+        lines.append(("held", now["held_reason"].removeprefix("held: ")))
     if waiting:
         lines.append(
             ("waiting", waiting["reason"] + (f", until {waiting['until']}" if waiting["until"] else ""))

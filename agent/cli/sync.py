@@ -9,7 +9,7 @@ import click
 
 from agent import log
 from agent.cli.context import Session
-from agent.cli.output import moving_line, percent, print_json, size
+from agent.cli.output import log_nothing, moving_line, percent, print_json, size
 from agent.parts import Parts
 from agent.statedir import StateDirectory
 from agent.status.control import ask
@@ -24,10 +24,11 @@ from agent.sync.drained import answer_of
 def sync(session: Session, as_json: bool) -> int:
     """Deliver what waits, ignoring backoff; exit 0, 1 (parked), 75 (still waits) or 77 (device token)."""
     log.configure("error", session.loaded.config.log.format)
+    log_nothing()
     state = session.enter()
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
-        answer = _ask_daemon(state, newest) if state.is_locked() else _sync_here(session, state, newest)
+        answer = _ask_daemon(state, newest) if session.daemon_answers() else _sync_here(session, state, newest)
     if as_json:
         print_json(answer)
     else:

@@ -1,14 +1,19 @@
-"""``token set`` and ``token status``: the device token, which is never shown."""
+"""``token set``, ``token status`` and ``token refresh``: the device token, which is never shown."""
 
+import contextlib
 import os
 import sys
+import time
+from typing import Any
 
 import click
-import msgspec
 
-from agent import statedir
+from agent import log, statedir
 from agent.cli.context import Session
-from agent.errors import CredentialError
+from agent.cli.output import print_json
+from agent.errors import AgentError, CredentialError
+from agent.status.board import CredentialState
+from agent.status.control import NoDaemon, ask
 from agent.sync.credentials import CREDENTIAL, Credentials, Token
 
 _LONGEST_LINE = 8192
@@ -17,11 +22,16 @@ _PLACES = {
     "token_file": "from api.token_file",
     "credential": "from systemd's LoadCredential",
 }
+_VERDICTS = {
+    "accepted": "; the API accepts it",
+    "refused": "; the API refuses it: set a valid one with `recorder-agent token set`",
+    "unknown": "",
+}
 
 
 @click.group("token")
 def token() -> None:
-    """Set the device token, and tell which one is in use."""
+    """Set the device token, refresh it, and tell which one is in use."""
 
 
 @token.command("set")
@@ -30,42 +40,140 @@ def token() -> None:
 )
 @click.pass_obj
 def set_token(session: Session, same_owner: bool) -> None:
-    """Read the device token from standard input (hidden on a terminal) and keep it."""
-    if sys.stdin.isatty():
+    """Read the device token from standard input (hidden on a terminal), try it, and keep it.
+
+    One that the API refuses is not kept (exit 77): the one before stays in use. When the API cannot be reached it is
+    kept, and tried as soon as there is a way. Recordings made under an earlier token are held until the API shows
+    that the owner is the same, unless --same-owner says so.
+    """
+    on_terminal = sys.stdin.isatty()
+    if on_terminal:
         text = click.prompt("Device token", hide_input=True, err=True)
     else:
         text = sys.stdin.buffer.readline(_LONGEST_LINE).decode("ascii", "replace")
     new = Token(text.strip())
+    log.configure("error", session.loaded.config.log.format)
     statedir.become_owner(session.state, os.environ)
     session.state.create()
-    _credentials(session).store(new, same_owner=same_owner)
-    click.echo(f"The device token {new.fingerprint} is kept.")
+    credentials = _credentials(session)
+    credentials.notice()
+    before = credentials.current()
+    lineages = credentials.lineages
+    if on_terminal and not same_owner and before is not None and not lineages.knows(new.fingerprint):
+        same_owner = click.confirm(
+            "Does it continue the old one: the same device, bound to the same person?",
+            default=False,
+            err=True,
+        )
+    tried = _try(session, credentials, new)
+    credentials.store(new, same_owner=same_owner)
+    click.echo(f"The device token {new.fingerprint} is kept{tried}.")
+    if before is not None and not lineages.allows(before, None, lineages.of(new.fingerprint)):
+        click.echo(
+            "What was recorded under the earlier token is held until the API shows the same owner; "
+            "`recorder-agent queue release` sends it, and so does `token set --same-owner`."
+        )
+
+
+def _try(session: Session, credentials: Credentials, new: Token) -> str:
+    """Send a heartbeat with no fields; return what came of it. CredentialError when the API refuses the token."""
+    # httpx is needed here alone, and takes a while to import on a small machine.
+    from agent.sync.api import RecordingsApi, Timeouts  # noqa: PLC0415
+    from agent.sync.failures import Refused  # noqa: PLC0415
+
+    try:
+        api = RecordingsApi(
+            session.loaded.config.api,
+            lambda: new,
+            wall=time.time,
+            monotonic=time.monotonic,
+            timeouts=Timeouts(connect=5, read=10, write=10, answer=15),
+        )
+        with contextlib.closing(api):
+            answer = api.heartbeat({})
+    except Refused as error:
+        raise CredentialError(
+            f"{_first_clause(error)}: it is not kept, and {_what_stays(credentials)}"
+        ) from None
+    except AgentError as error:
+        return f"; it was not tried yet: {str(error).rstrip('.')}"
+    return (
+        ", and the API accepts it"
+        if answer
+        else "; what answered in the API's place did not say whether it is valid"
+    )
+
+
+def _first_clause(error: AgentError) -> str:
+    return str(error).partition(";")[0].replace("The API", "the API", 1)
+
+
+def _what_stays(credentials: Credentials) -> str:
+    with contextlib.suppress(CredentialError):
+        if fingerprint := _in_use(credentials)[0]:
+            return f"the one before ({fingerprint}) stays in use; set the right one"
+    return "there is none in use; set the right one"
 
 
 @token.command()
 @click.option("--json", "as_json", is_flag=True, help="Answer with {state, fingerprint, source}.")
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
-    """Tell which token is in use, by its fingerprint: exit 77 when there is none."""
+    """Tell which token is in use, by its fingerprint: exit 77 when there is none, or the API refuses it."""
     statedir.become_owner(session.state, os.environ)
-    answer = _status(_credentials(session))
+    answer = _status(session)
     if as_json:
-        click.echo(msgspec.json.encode(answer).decode())
+        print_json(answer)
     elif answer["source"]:
-        click.echo(f"The device token {answer['fingerprint']} is in use, {_PLACES[answer['source']]}.")
+        place, verdict = _PLACES[answer["source"]], _VERDICTS[answer["state"]]
+        click.echo(f"The device token {answer['fingerprint']} is in use, {place}{verdict}.")
     else:
         click.echo('There is no device token: run "recorder-agent token set".')
-    if answer["state"] == "missing":
+    if answer["state"] in {CredentialState.MISSING, CredentialState.REFUSED}:
         raise click.exceptions.Exit(CredentialError.exit_code)
 
 
-def _status(credentials: Credentials) -> dict[str, str | None]:
-    """Return the answer; whether the API accepts the token is known to the daemon only: ``unknown``."""
+def _status(session: Session) -> dict[str, Any]:
+    """Return the answer; whether the API accepts the token is known to the daemon only, else ``unknown``."""
+    fingerprint, source = _in_use(_credentials(session))
+    if fingerprint is None:
+        return {"state": CredentialState.MISSING.value, "fingerprint": None, "source": None}
+    state = CredentialState.UNKNOWN.value
+    with contextlib.suppress(NoDaemon):
+        known = ask(session.state.socket, {"command": "status"})["credential"]
+        if known["fingerprint"] == fingerprint:
+            state = known["state"]
+    return {"state": state, "fingerprint": fingerprint, "source": source}
+
+
+def _in_use(credentials: Credentials) -> tuple[str | None, str | None]:
+    """Return the fingerprint and the source of the token that counts for the daemon."""
     if hidden := credentials.hidden():
-        return {"state": "unknown", "fingerprint": hidden, "source": CREDENTIAL}
-    if choice := credentials.find():
-        return {"state": "unknown", "fingerprint": choice.token.fingerprint, "source": choice.source}
-    return {"state": "missing", "fingerprint": None, "source": None}
+        return hidden, CREDENTIAL
+    choice = credentials.find()
+    return (choice.token.fingerprint, choice.source) if choice is not None else (None, None)
+
+
+@token.command()
+@click.option("--json", "as_json", is_flag=True, help="Answer with {fingerprint, device_id}.")
+@click.pass_obj
+def refresh(session: Session, as_json: bool) -> None:
+    """Exchange the token for a new one now; the old one is dead at once, and its recordings go on."""
+    log.configure("error", session.loaded.config.log.format)
+    state = session.enter()
+    answer = ask(state.socket, {"command": "refresh"}) if session.daemon_answers() else _refresh_here(session)
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"The device token is {answer['fingerprint']} now.")
+
+
+def _refresh_here(session: Session) -> dict[str, Any]:
+    from agent.parts import Parts  # noqa: PLC0415 - as for ``token set``
+    from agent.sync.refresh import refresh  # noqa: PLC0415
+
+    with session.state.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
+        return refresh(parts.credentials, parts.api, parts.conclusions.pause_left())
 
 
 def _credentials(session: Session) -> Credentials:

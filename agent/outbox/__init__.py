@@ -20,6 +20,8 @@ Procedures
             both folders → one row, ``synchronous=FULL``.
     Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
     Move    completed: commit → sidecar → rename both into ``sent/`` (audio first) → fsync of both folders.
+    Damage  parked: commit → sidecar → rename both into ``damaged/`` (audio first) → fsync of both folders.
+    Prune   row → commit → audio unlinked → sidecar unlinked → fsync of the folder.
     Reconcile, per stem, in the order of the folders
         recording/  a ``.part`` that nobody writes: its sidecar is in ``outbox/`` → finish its move; else repair
                     (cut after the last good page, EOS), mark it ``recovered``, finish it; nothing usable →
@@ -27,5 +29,6 @@ Procedures
         outbox/     no row → adopt, from the sidecar or from the file's own tags; row says completed → finish its
                     move; sidecar without audio → the audio is in ``sent/`` (finish the move), or lost (parked,
                     ``damaged:``).
-        sent/       no row → adopt as delivered; row not completed → completed (the further fact).
+        sent/       no row → adopt as delivered; row not completed → completed (the further fact); sidecar alone →
+                    the rest of a Prune, removed.
 """

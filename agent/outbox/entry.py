@@ -69,6 +69,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     metadata: dict[str, Any] = {}
     lineage: str | None = None
+    """Under which binding of the device it was captured; None: before there was any (api.md section 7)."""
 
     request: dict[str, Any] | None = None
     """The body of the create call, frozen at its first try (api.md section 1)."""
@@ -88,6 +89,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     parked_reason: str | None = None
     parked_tries: int = 0
     held_ms: int | None = None
+    released_to: str | None = None
+    """The lineage in force when a person let it go: whoever that is may have it."""
 
     ticket: Ticket | None = None
     attempts: int = 0

@@ -56,11 +56,14 @@ class Files:
         self._disk.sync_folder(self.recording, "finish.sync_recording")
 
     def write_sidecar(self, entry: Entry, step: str) -> None:
-        """Replace the sidecar of an entry where its audio lies."""
+        """Replace the sidecar of an entry where it is: it moves with its audio, after the new facts."""
         folder = self.audio(entry).parent
-        if entry.status is Status.UPLOADED and not (self.sent / entry.sidecar_name).exists():
+        if not (folder / entry.sidecar_name).exists() and self._lies_in_outbox(entry):
             folder = self.outbox
         self._disk.replace(folder / entry.sidecar_name, sidecar.encode(entry), step)
+
+    def _lies_in_outbox(self, entry: Entry) -> bool:
+        return any((self.outbox / name).exists() for name in (entry.audio_name, entry.sidecar_name))
 
     def move_to_sent(self, entry: Entry) -> None:
         """Move a delivered recording out of ``outbox/`` (procedure Move); what has moved already stays."""
@@ -90,6 +93,11 @@ class Files:
         for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
             self._disk.unlink(folder / name, f"prune.unlink_{part}")
         self._disk.sync_folder(folder, "prune.sync_folder")
+
+    def discard_sidecar(self, path: Path) -> None:
+        """Remove the sidecar that a half-done Prune left behind."""
+        self._disk.unlink(path, "prune.unlink_sidecar")
+        self._disk.sync_folder(path.parent, "prune.sync_folder")
 
     def discard_temporary(self, path: Path) -> None:
         """Remove a temporary file that a crash left behind."""

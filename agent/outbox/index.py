@@ -3,8 +3,11 @@
 The files are the truth (see the package's invariants), so nothing is lost with an index but attempts and tickets.
 """
 
+import contextlib
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +33,9 @@ class ForeignIndex(sqlite3.DatabaseError):
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the index itself is unusable, rather than busy, full or out of reach."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, ForeignIndex) or (code is not None and code & 0xFF in _DAMAGE)
+    if code is None:
+        return isinstance(error, ForeignIndex) or "Could not decode" in str(error)
+    return code & 0xFF in _DAMAGE
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -61,13 +66,28 @@ def open_index(
     Raises:
         sqlite3.Error: the disk refuses even a new index.
     """
-    try:
+    with _one_at_a_time(path.parent):
+        try:
+            return _open_sound(path, migrations, disk)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            set_aside(path, disk, wall, str(error))
         return _open_sound(path, migrations, disk)
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        set_aside(path, disk, wall, str(error))
-    return _open_sound(path, migrations, disk)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let no other process open an index meanwhile.
+
+    SQLite does not wait while another switches to WAL, and a schema that is just being made looks like damage.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) -> None:
@@ -93,7 +113,7 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
     connection = connect(path)
     try:
         if existed:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
                 raise ForeignIndex(str(found))
         _migrate(connection, path, migrations, disk, existed=existed)
@@ -138,7 +158,7 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
         return "there is no index; it would be built from the files"
     connection = connect(path, read_only=True)
     try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         db = Database(connection, execute_plugins=False)
         applied = {step.name for step in migrations.applied(db)} if found == "ok" else set()
         ours = {step.name for step in migrations._migrations}  # noqa: SLF001 - the library has no public list

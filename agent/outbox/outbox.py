@@ -11,6 +11,7 @@ import structlog
 from agent.host.disk import Disk
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
+from agent.outbox.owners import OneOwner, Owners
 from agent.outbox.store import Store
 from agent.recording.clock import Instant
 from agent.recording.segment import FinishedSegment
@@ -39,11 +40,13 @@ class Outbox:
         disk: Disk,
         now: Callable[[], Instant],
         on_deleted: Callable[[Entry], None] = no_notice,
+        owners: Owners = OneOwner(),  # noqa: B008 - it has no state
     ) -> None:
         self.files = Files(root, disk)
         self.store = Store(root / "outbox.db", disk, lambda: now().wall_ms / 1000)
         self._now = now
         self._on_deleted = on_deleted
+        self.owners = owners
         self.last_sequence = self.files.last_sequence()
         """The highest number known to have been given."""
         self.moving = threading.RLock()
@@ -75,7 +78,7 @@ class Outbox:
 
     def accept(self, segment: FinishedSegment) -> Entry:
         """Take over a finished file (procedure Finish); an index that fails gets its row by reconciliation."""
-        entry = Entry.of(segment)
+        entry = self._held_if_foreign(Entry.of(segment))
         with self.moving:
             self.files.finish(segment, entry)
             try:
@@ -102,21 +105,29 @@ class Outbox:
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Add rows for files that have none, in one transaction."""
-        self.store.insert(entries, "reconcile.commit_adopted")
+        self.store.insert([self._held_if_foreign(entry) for entry in entries], "reconcile.commit_adopted")
         self.arrived.set()
+
+    def _held_if_foreign(self, entry: Entry) -> Entry:
+        """Hold what waits and is not the present owner's from the start."""
+        waits = entry.status in {Status.READY, Status.CREATED, Status.STORED}
+        if not waits or self.owners.may_send(entry):
+            return entry
+        return changed(entry, held_ms=self.now_ms())
 
     def note(self, entry: Entry, step: str, **facts: Any) -> Entry:
         """Record facts: in the index, then in the sidecar (procedure Note)."""
-        entry = changed(entry, **facts)
-        self.store.update(entry, f"{step}.commit")
+        entry = self.index(entry, step, **facts)
         self.files.write_sidecar(entry, f"{step}.sidecar")
         return entry
 
     def index(self, entry: Entry, step: str, **facts: Any) -> Entry:
         """Record what only the index keeps: the upload ticket, attempts, the next try."""
-        entry = changed(entry, **facts)
-        self.store.update(entry, f"{step}.commit")
-        return entry
+        after = changed(entry, **facts)
+        self.store.update(after, f"{step}.commit")
+        if entry.ticket is not None and after.ticket is None:
+            self.store.leftovers = True
+        return after
 
     def complete(self, entry: Entry, *, verified: bool) -> Entry:
         """Record that the API has confirmed a recording, and move its files (procedure Move)."""
@@ -162,8 +173,9 @@ class Outbox:
         )
         with self.moving:
             self.store.update(entry, "damaged.commit")
-            self.files.move_to_damaged(entry)
+            self.store.leftovers = True
             self.files.write_sidecar(entry, "damaged.sidecar")
+            self.files.move_to_damaged(entry)
         log.error("parked as damaged", action="recording_damaged", id=entry.id, seq=entry.seq, reason=reason)
         return entry
 
@@ -172,8 +184,8 @@ class Outbox:
         entry = changed(entry, parked_ms=self.now_ms(), parked_reason=reason, last_error=reason)
         with self.moving:
             self.store.update(entry, "damaged.commit")
-            self.files.set_aside(part)
             self.files.write_sidecar(entry, "damaged.sidecar")
+            self.files.set_aside(part)
 
     def retry(self, entry: Entry, *, tries: int = 0) -> Entry:
         """Make a parked or waiting recording due now; ``tries`` counts the ones made without a person."""
@@ -189,9 +201,13 @@ class Outbox:
         self.arrived.set()
         return entry
 
-    def release(self, entry: Entry) -> Entry:
-        """Let a held recording go."""
-        entry = self.note(entry, "release", held_ms=None)
+    def hold(self, entry: Entry) -> Entry:
+        """Keep a recording back until its owner is known to be the present one (api.md section 7)."""
+        return self.note(entry, "held", held_ms=self.now_ms(), **NOTHING_PENDING)
+
+    def release(self, entry: Entry, *, to: str | None = None) -> Entry:
+        """Let a held recording go; a person lets it go to the lineage in force, whoever that is."""
+        entry = self.note(entry, "release", held_ms=None, released_to=to or entry.released_to)
         self.arrived.set()
         return entry
 
@@ -207,4 +223,5 @@ class Outbox:
         """Remove a recording's row, then its files (procedure Prune)."""
         with self.moving:
             self.store.delete(entry.id, "prune.commit")
+            self.store.leftovers = self.store.leftovers or entry.ticket is not None
             self.files.remove(entry)

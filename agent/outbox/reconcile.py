@@ -48,7 +48,8 @@ class Reconciler:
         self._each(files.recording, names(files.recording), TEMPORARY, self._discard)
         waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
         self._chunks(waiting, self._check_waiting)
-        self._chunks(sorted(stems(files.sent, AUDIO)), self._check_sent)
+        sent = sorted(stems(files.sent, AUDIO) | stems(files.sent, SIDECAR))
+        self._chunks(sent, self._check_sent)
         self._chunks(sorted(stems(files.damaged, SIDECAR)), self._check_damaged)
         self._check_rows()
         return self.findings
@@ -184,7 +185,10 @@ class Reconciler:
 
     def _check_sent(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.sent / f"{stem}{AUDIO}"
-        if (row is not None and row.status is Status.UPLOADED) or not audio.exists():
+        if not audio.exists():
+            self._check_half_pruned(audio.with_suffix(SIDECAR), row)
+            return None
+        if row is not None and row.status is Status.UPLOADED:
             return None
         entry = sidecar.read(audio.with_suffix(SIDECAR)) or row
         if entry is None:
@@ -199,6 +203,19 @@ class Reconciler:
         if mend:
             self._store.update(entry, "reconcile.commit_facts")
         return None
+
+    def _check_half_pruned(self, path: Path, row: Entry | None) -> None:
+        """Remove the sidecar whose row and audio were pruned before a crash."""
+        waits = (self._files.outbox / path.name).with_suffix(AUDIO).exists()
+        if (
+            row is None
+            and path.exists()
+            and not waits
+            and self.findings.found(
+                "is what is left of a pruned recording, removed", "reconcile_pruned", path
+            )
+        ):
+            self._files.discard_sidecar(path)
 
     def _check_damaged(self, stem: str, row: Entry | None) -> Entry | None:
         path = self._files.damaged / f"{stem}{SIDECAR}"

@@ -13,12 +13,13 @@ from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
 from agent.outbox.entry import Entry, Status
-from agent.outbox.index import SUFFIXES, connect, is_damage, open_index, set_aside
+from agent.outbox.files import DAMAGED
+from agent.outbox.index import BUSY_SECONDS, SUFFIXES, ForeignIndex, connect, is_damage, open_index, set_aside
+from agent.outbox.rows import CHECKSUM, entry_of, row_of
+from agent.outbox.totals import create_totals, totals
 from agent.recording.clock import Instant
 
 migrations = Migrations("outbox")
-
-_JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
 
 _WHERE = {
     Status.UPLOADED: "completed_ms IS NOT NULL",
@@ -26,6 +27,24 @@ _WHERE = {
     Status.HELD: "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NOT NULL",
 }
 WAITING = "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NULL"
+PARKED_RETRIES = 7
+"""How many times a parked recording is tried again without a person."""
+
+# Expressions that the partial indexes are made of; queries must repeat them to the letter.
+_READY = f"{WAITING} AND next_attempt IS NULL"
+_BACKING_OFF = f"{WAITING} AND next_attempt IS NOT NULL"
+_REVIVABLE = (
+    f"{_WHERE[Status.PARKED]} AND parked_tries < {PARKED_RETRIES} "
+    f"AND substr(parked_reason, 1, {len(DAMAGED)}) <> '{DAMAGED}'"
+)
+_GATE = (
+    "CASE WHEN request IS NULL AND json_extract(started, '$.clock') = 'unsynchronized' "
+    "THEN json_extract(started, '$.boot_id') ELSE '' END"
+)
+"""The boot whose clock a recording waits for; empty when it waits for none."""
+_AGAIN_BOOT = "json_extract(next_attempt, '$.boot_id')"
+_AGAIN_MS = "json_extract(next_attempt, '$.boot_ms')"
+_DAY_MS = 86_400_000
 
 
 @migrations()
@@ -66,11 +85,13 @@ def first_schema(db: Database) -> None:
             "parked_reason": str,
             "parked_tries": int,
             "held_ms": int,
+            "released_to": str,
             "ticket": str,
             "attempts": int,
             "last_error": str,
             "next_attempt_ms": int,
             "next_attempt": str,
+            CHECKSUM: int,
         },
         pk="id",
         not_null={"seq", "stem", "started", "samples", "sha256"},
@@ -84,6 +105,14 @@ def first_schema(db: Database) -> None:
     ):
         db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
     db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
+    for name, columns, condition in (
+        ("ready", f"{_GATE}, seq", _READY),
+        ("again", f"{_AGAIN_BOOT}, {_AGAIN_MS}", _BACKING_OFF),
+        ("revivable", "parked_ms", _REVIVABLE),
+    ):
+        db.execute(f"CREATE INDEX recordings_{name} ON recordings({columns}) WHERE {condition}")
+    db.execute("CREATE INDEX recordings_unasked ON recordings(seq) WHERE mode IN ('continuous', 'schedule')")
+    create_totals(db)
     db.table("sequence").create({"name": str, "value": int}, pk="name")
     db.table("pauses").create({"name": str, "until": str}, pk="name")
 
@@ -105,6 +134,8 @@ class Store:
         self._wall = wall
         self._lock = threading.RLock()
         self._read_only = read_only
+        self.leftovers = not read_only
+        """Whether the write-ahead log may hold an upload URL that was cleared."""
         self._open()
 
     def _open(self) -> None:
@@ -183,7 +214,7 @@ class Store:
         added = 0
         with self._transaction(step):
             for entry in entries:
-                row = _row(entry)
+                row = row_of(entry)
                 marks = ", ".join("?" * len(row))
                 cursor = self._connection.execute(
                     f"INSERT OR IGNORE INTO recordings({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - our fields
@@ -194,10 +225,11 @@ class Store:
 
     def update(self, entry: Entry, step: str) -> None:
         """Write all of an entry's columns; a row that a rebuilt index does not have yet is added."""
-        row = _row(entry)
+        row = row_of(entry)
         with self._transaction(step):
             self._connection.execute(
-                f"INSERT OR REPLACE INTO recordings({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 - our fields
+                f"INSERT INTO recordings({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "  # noqa: S608 - our fields
+                f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in row)}",
                 list(row.values()),
             )
 
@@ -221,7 +253,10 @@ class Store:
         """Return until when something must rest."""
         with self._healing():
             row = self._connection.execute("SELECT until FROM pauses WHERE name = ?", (name,)).fetchone()
-        return None if row is None else msgspec.json.decode(row[0], type=Instant)
+            try:
+                return None if row is None else msgspec.json.decode(row[0], type=Instant)
+            except (msgspec.DecodeError, TypeError) as error:
+                raise ForeignIndex("a pause is not what was written") from error
 
     def _query(self, where: str, arguments: tuple[Any, ...] = (), *, limit: int | None = None) -> list[Entry]:
         with self._healing():
@@ -230,7 +265,7 @@ class Store:
                 (*arguments, -1 if limit is None else limit),
             )
             names = [column[0] for column in cursor.description]
-            return [_entry(dict(zip(names, row, strict=True))) for row in cursor]
+            return [entry_of(dict(zip(names, row, strict=True))) for row in cursor]
 
     def get(self, recording_id: str) -> Entry | None:
         """Return one entry."""
@@ -277,11 +312,30 @@ class Store:
         """Yield what is not delivered and not held, oldest first; rows may be deleted meanwhile."""
         return self._pages(f"({WAITING}) OR ({_WHERE[Status.PARKED]})")
 
+    def held(self) -> Iterator[Entry]:
+        """Yield what is held, oldest first; rows may be released meanwhile."""
+        return self._pages(_WHERE[Status.HELD])
+
+    def forget_tickets(self) -> None:
+        """Empty the write-ahead log when upload URLs that were cleared are still written there.
+
+        A reader of another process may stand in the way; then the next call does it.
+        """
+        if not self.leftovers:
+            return
+        with self._healing():
+            self._disk.step("index.checkpoint")
+            self._connection.execute("PRAGMA busy_timeout=0")
+            try:
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                self.leftovers = bool(busy)
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
+
     def total_bytes(self) -> int:
         """Return how many bytes of audio the files of all rows hold."""
         with self._healing():
-            value = self._connection.execute("SELECT total(size_bytes) FROM recordings").fetchone()[0]
-        return int(value)
+            return sum(total.size_bytes for total in totals(self._connection).values())
 
     def _pages(self, condition: str) -> Iterator[Entry]:
         seq = -1
@@ -295,16 +349,71 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Return how many are pending, parked and held."""
-        conditions = {"pending": WAITING, "parked": _WHERE[Status.PARKED], "held": _WHERE[Status.HELD]}
         with self._healing():
-            return {
-                name: int(
+            known = totals(self._connection)
+        return {name: known[name].recordings for name in ("pending", "parked", "held")}
+
+    def pending_bytes(self) -> int:
+        """Return how many bytes of audio wait for delivery."""
+        with self._healing():
+            return totals(self._connection)["pending"].size_bytes
+
+    # what is due
+
+    def gates(self) -> list[str]:
+        """Return what recordings that may be tried wait for: boots whose clock was not right, empty for nothing."""
+        return self._values(
+            f"WITH RECURSIVE gates(gate) AS (SELECT min({_GATE}) FROM recordings WHERE {_READY} "  # noqa: S608 - ours
+            f"UNION ALL SELECT (SELECT min({_GATE}) FROM recordings WHERE {_READY} AND {_GATE} > gates.gate) "
+            "FROM gates WHERE gates.gate IS NOT NULL) SELECT gate FROM gates WHERE gate IS NOT NULL"
+        )
+
+    def ready(self, gate: str, after_seq: int = -1, limit: int = 20) -> list[Entry]:
+        """Return what waits for delivery and does not back off, oldest first, beyond a sequence number."""
+        return self._query(f"{_READY} AND {_GATE} = ? AND seq > ?", (gate, after_seq), limit=limit)
+
+    def end_backoffs(self, boot_id: str, boot_ms: int, wall_ms: int) -> None:
+        """Let what has backed off long enough be ready again.
+
+        By this boot's clock; where that says nothing by the wall, by which no wait is longer than a day.
+        """
+        over = (
+            (f"{_AGAIN_BOOT} = ? AND {_AGAIN_MS} <= ?", (boot_id, boot_ms)),
+            (
+                f"{_AGAIN_BOOT} < ? AND NOT next_attempt_ms BETWEEN ? AND ?",
+                (boot_id, wall_ms, wall_ms + _DAY_MS),
+            ),
+            (
+                f"{_AGAIN_BOOT} > ? AND NOT next_attempt_ms BETWEEN ? AND ?",
+                (boot_id, wall_ms, wall_ms + _DAY_MS),
+            ),
+        )
+        for condition, arguments in over:
+            where = f"WHERE {_BACKING_OFF} AND {condition}"
+            if self._values(f"SELECT 1 FROM recordings {where} LIMIT 1", arguments):  # noqa: S608 - ours
+                with self._transaction("again.commit"):
                     self._connection.execute(
-                        f"SELECT count(*) FROM recordings WHERE {condition}"  # noqa: S608 - conditions are ours
-                    ).fetchone()[0]
-                )
-                for name, condition in conditions.items()
-            }
+                        f"UPDATE recordings SET next_attempt = NULL, next_attempt_ms = NULL {where}",  # noqa: S608 - ours
+                        arguments,
+                    )
+
+    def next_ready_ms(self, boot_id: str) -> int | None:
+        """Return when, by this boot's clock, the first that backs off may be tried again."""
+        sql = f"SELECT min({_AGAIN_MS}) FROM recordings WHERE {_BACKING_OFF} AND {_AGAIN_BOOT} = ?"  # noqa: S608 - ours
+        return next((value for value in self._values(sql, (boot_id,)) if value is not None), None)
+
+    def parked_before(self, unix_ms: int, limit: int = 20) -> list[Entry]:
+        """Return what was parked before a time and may be tried again without a person."""
+        with self._healing():
+            ids = self._values(
+                f"SELECT id FROM recordings WHERE {_REVIVABLE} AND parked_ms <= ? ORDER BY parked_ms LIMIT ?",  # noqa: S608 - ours
+                (unix_ms, limit),
+            )
+            return [entry for entry in map(self.get, ids) if entry is not None]
+
+    def _values(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        with self._healing():
+            return [row[0] for row in self._connection.execute(sql, arguments)]
 
     def oldest_waiting(self) -> Entry | None:
         """Return the first that waits for delivery."""
@@ -317,18 +426,3 @@ class Store:
                 "SELECT max(completed_ms) FROM recordings WHERE completed_ms IS NOT NULL"
             ).fetchone()[0]
         return None if value is None else int(value)
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    row = msgspec.structs.asdict(entry)
-    for column in _JSON_COLUMNS:
-        if row[column] is not None:
-            row[column] = msgspec.json.encode(row[column]).decode()
-    return row
-
-
-def _entry(row: dict[str, Any]) -> Entry:
-    for column in _JSON_COLUMNS:
-        if row[column] is not None:
-            row[column] = msgspec.json.decode(row[column])
-    return msgspec.convert(row, Entry, strict=False)

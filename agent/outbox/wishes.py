@@ -51,13 +51,14 @@ def _can_retry(entry: Entry) -> bool:
 
 
 def release(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
-    """Let held recordings go, whoever they belong to; None: all of them. Returns the ids.
+    """Let held recordings go to whoever the device is bound to now; None: all of them. Returns the ids.
 
     Raises:
         AgentError: no such recording.
     """
-    held = outbox.store.of_status(Status.HELD) if ids is None else [find(outbox.store, one) for one in ids]
-    return [outbox.release(entry).id for entry in held if entry.status is Status.HELD]
+    held = outbox.store.held() if ids is None else [find(outbox.store, one) for one in ids]
+    owner = outbox.owners.current()
+    return [outbox.release(entry, to=owner).id for entry in held if entry.status is Status.HELD]
 
 
 def delete(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
@@ -84,16 +85,18 @@ def export(store: Store, audio: Callable[[Entry], Path], folder: Path, ids: Sequ
     """Copy audio and sidecars into a folder; without ids all that is not delivered. Returns the audio's paths.
 
     Raises:
-        AgentError: no such recording, or a file of another content is in the way.
+        AgentError: no such recording, its audio is missing, or a file of another content is in the way.
         OSError: the folder cannot be written.
     """
     entries = [find(store, one) for one in ids] or [
-        entry for entry in store.all() if entry.status is not Status.UPLOADED
+        entry for entry in store.all() if entry.status is not Status.UPLOADED and audio(entry).exists()
     ]
     folder.mkdir(parents=True, exist_ok=True)
     copies = []
     for entry in entries:
         source, target = audio(entry), folder / entry.audio_name
+        if not source.exists():
+            raise AgentError(f"the audio of {entry.id} is missing; there is nothing to export of it")
         if target.exists() and target.stat().st_size != source.stat().st_size:
             raise AgentError(f"{target} is there already and is another file; export to an empty folder")
         shutil.copyfile(source, target)

@@ -170,13 +170,13 @@ class OpenSegment:
             self._pending.clear()
             samples = samples[missing:]
         whole = len(samples) - len(samples) % frame_bytes
-        for offset in range(0, whole, frame_bytes):
-            self._encode(samples[offset : offset + frame_bytes])
+        self._encode(samples[:whole])
         self._pending += samples[whole:]
 
-    def _encode(self, frame: bytes | memoryview) -> None:
-        self._writer.packet(self._encoder.encode(frame), self._frame_48k)
-        self._frames += 1
+    def _encode(self, frames: bytes | memoryview) -> None:
+        for packet in self._encoder.encode_frames(frames):
+            self._writer.packet(packet, self._frame_48k)
+            self._frames += 1
 
     def flush_if_due(self) -> None:
         """Make what is written durable when ``flush_seconds`` have passed."""

@@ -50,6 +50,7 @@ class Workshop:
         coverage: Coverage,
         flush_seconds: float,
         min_seconds: float = 0,
+        lineage: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.sink = sink
         self.clock = clock
@@ -57,6 +58,8 @@ class Workshop:
         """Gives a moment of the monotonic clock on the other clocks."""
         self.coverage = coverage
         self.min_seconds = min_seconds
+        self.lineage = lineage
+        """Gives the binding of the device that is in force."""
         self._opus = opus
         self._disk = disk
         self._flush_seconds = flush_seconds
@@ -124,6 +127,7 @@ class Session:
     def take(self, heard: Heard) -> Heard | None:
         """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
         missing = self._fill(heard.missing, heard.begins_at - heard.missing / self.sample_rate)
+        self._divide_between_owners()
         rest = self._write(memoryview(heard.block.samples), heard.begins_at)
         if self.open_segment is not None:
             self.open_segment.clipped += heard.clipped
@@ -133,6 +137,13 @@ class Session:
         taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
         block = heard.block._replace(samples=bytes(rest))
         return Heard(block, missing, 0, heard.begins_at + taken)
+
+    def _divide_between_owners(self) -> None:
+        """Begin another segment where the device was bound to another person: one file is one person's."""
+        segment = self.open_segment
+        if segment is None or segment.start.lineage in {None, self._workshop.lineage()}:
+            return
+        self.cut(divided=True)
 
     def _fill(self, missing: int, begins_at: float) -> int:
         """Write silence in the place of lost samples, so that time stays true, and note it; return what is left.
@@ -198,6 +209,7 @@ class Session:
             channels=self._channels,
             name=self._name,
             metadata=self._metadata,
+            lineage=self._workshop.lineage(),
         )
         self.open_segment = self._workshop.open(start)
         self.segments += 1
@@ -212,13 +224,13 @@ class Session:
         )
         return self.open_segment
 
-    def cut(self) -> None:
-        """Finish the open segment, if there is one, and hand it to the outbox."""
+    def cut(self, *, divided: bool = False) -> None:
+        """Finish the open segment, if there is one, and hand it to the outbox; ``divided``: however short."""
         segment, self.open_segment = self.open_segment, None
         if segment is None:
             return
         try:
-            if self._is_too_short(segment):
+            if not divided and self._is_too_short(segment):
                 self._drop(segment)
                 return
             self._workshop.sink.accept(segment.finish())

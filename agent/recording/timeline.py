@@ -42,7 +42,7 @@ class Timeline:
             return 0
         self._flagged = self._flagged or block.overflow or skipped > 0
         lateness = block.captured_at - (self._samples + samples) / self._rate
-        lost = self._judge(lateness - min(self._least, self._least_before))
+        lost = self._judge(lateness - min(self._least, self._least_before), samples / self._rate)
         self._samples += samples + lost
         self._note(block.captured_at, lateness - lost / self._rate)
         return lost
@@ -55,14 +55,20 @@ class Timeline:
         self._least = self._least_before = block.captured_at - samples / self._rate
         self._least_since = block.captured_at
 
-    def _judge(self, late: float) -> int:
-        """Return the samples lost: as late as the least late of some blocks in a row; one in time proves none lost."""
+    def _judge(self, late: float, seconds: float) -> int:
+        """Return the samples lost: as late as the least late of some blocks in a row; one in time proves none lost.
+
+        Nor is anything proved by blocks that come faster than they last: an ear that stood still is catching up.
+        """
         if late <= (FLAGGED_SECONDS if self._flagged else LOST_SECONDS):
             self._late.clear()
             self._flagged = False
             return 0
         self._late.append(late)
         if len(self._late) < CONFIRMING:
+            return 0
+        if self._late[0] - late > CONFIRMING * seconds / 2:
+            del self._late[0]
             return 0
         lost = min(self._late)
         self._late.clear()

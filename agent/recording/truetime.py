@@ -5,6 +5,7 @@ a boot. It is learnt from the wall clock once NTP has set it, or from the ``Date
 ``boots.json``, so that recordings of an earlier boot can be dated later.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ STEP_MS = 2000
 """A change of NTP's offset larger than this is a step of the clock, and kept."""
 HEADER_MS = 1000
 """A ``Date`` header counts whole seconds: so much later may its answer have been made."""
+FINE_MS = 250
+"""What is learnt from the server is kept anew when it differs by this much."""
 BOOTS_KEPT = 50
 
 
@@ -46,6 +49,8 @@ class TrueTime:
         self._machine = machine
         self._lock = threading.Lock()
         self._boots = self._load()
+        self._range: tuple[float, float] = (-math.inf, math.inf)
+        """Within which the server's answers put the offset of this boot."""
 
     def _load(self) -> dict[str, Boot]:
         try:
@@ -97,7 +102,7 @@ class TrueTime:
         """Take a ``Date`` header: unix seconds, when it arrived, and how long the call took.
 
         It leaves a range of offsets: the answer was made within the round trip, and within a second of its header.
-        A wall clock in that range is right, and finer; what was known moves no further than into the range.
+        Ranges narrow each other; one that contradicts begins anew. A wall clock within it is right, and finer.
         """
         if self._machine() == NTP:
             return
@@ -107,14 +112,14 @@ class TrueTime:
         wall_offset = self._wall_ms() - self._boot_ms()
         with self._lock:
             known = self._boots.get(self._boot_id)
-        if known is not None and (known.source == NTP or least <= known.offset_ms <= most):
+            narrowed = (max(least, self._range[0]), min(most, self._range[1]))
+            self._range = narrowed if narrowed[0] <= narrowed[1] else (least, most)
+            least, most = round(self._range[0]), round(self._range[1])
+        if known is not None and known.source == NTP:
             return
-        if least <= wall_offset <= most:
-            self._keep(known, wall_offset, SERVER)
-        elif known is None:
-            self._keep(known, (least + most) // 2, SERVER)
-        else:
-            self._keep(known, max(least, min(known.offset_ms, most)), SERVER)
+        offset = wall_offset if least <= wall_offset <= most else (least + most) // 2
+        if known is None or abs(known.offset_ms - offset) >= FINE_MS:
+            self._keep(known, offset, SERVER)
 
     def _learn_from_machine(self) -> None:
         offset_ms = self._wall_ms() - self._boot_ms()

@@ -7,6 +7,7 @@ except to loopback, redirects are never followed, and no URL's query reaches a l
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
@@ -41,6 +42,7 @@ PACED_CHUNK = 4 * 1024
 """With a throttle the pieces are small: storage gives up a connection that is silent for about 20 s."""
 
 _SEND_BUFFER = 64 * 1024
+_TOKEN_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class Token(Protocol):
@@ -64,6 +66,39 @@ class ApiSettings(Protocol):
     @property
     def ca_file(self) -> str:
         """A PEM file that takes the place of the system's CA store; empty for the system's."""
+
+
+class Gate(Protocol):
+    """What every API call passes (``limits``); PUTs do not."""
+
+    def admit(self, call: str, *, urgent: bool = False) -> float:
+        """Count a call that may be made now and return 0, else the seconds to wait; RateLimited while paused."""
+
+    def answered(self, call: str, status: int, said: RateLimit | None, asked: float | None) -> None:
+        """Learn from the answer; ``asked`` is the pause it asks for, in seconds."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; Aborted when the agent stops."""
+
+    def stop(self) -> None:
+        """End all waits."""
+
+
+class OpenGate:
+    """Lets every call pass: for one that is made alone, and for tests of the client."""
+
+    def admit(self, _call: str, *, urgent: bool = False) -> float:  # noqa: ARG002 - a Gate
+        """Return 0."""
+        return 0.0
+
+    def answered(self, _call: str, _status: int, _said: RateLimit | None, _asked: float | None) -> None:
+        """Take no notice."""
+
+    def wait(self, _seconds: float) -> None:
+        """Not wait."""
+
+    def stop(self) -> None:
+        """Have nothing to end."""
 
 
 class ServerDate(NamedTuple):
@@ -91,6 +126,7 @@ class RecordingsApi:
         monotonic: Callable[[], float],
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         user_agent: str = USER_AGENT,
+        gate: Gate | None = None,
     ) -> None:
         """Open nothing yet; the token is asked for with every call.
 
@@ -102,6 +138,9 @@ class RecordingsApi:
         self._token = token
         self._wall = wall
         self._monotonic = monotonic
+        self._gate = gate or OpenGate()
+        self._turn = threading.Lock()
+        """Held from a call's admission to its answer: no call passes the gate on what an answer is about to change."""
         self._seen = threading.Lock()
         self._last_date: ServerDate | None = None
         self._rate_limit: RateLimit | None = None
@@ -184,13 +223,15 @@ class RecordingsApi:
         answer, call = self._post("complete", path, {"content_sha256": sha256.lower()})
         return verdicts.completion(answer, call, remote_id, sha256)
 
-    def heartbeat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def heartbeat(self, body: Mapping[str, Any], *, urgent: bool = False) -> dict[str, Any]:
         """Send a heartbeat and return its answer, empty when that is no JSON object (api.md section 6).
+
+        An ``urgent`` one does not wait for the budget.
 
         Raises:
             ApiFailure: the API did not take it.
         """
-        answer, call = self._post("heartbeat", "/devices/me/heartbeat", body)
+        answer, call = self._post("heartbeat", "/devices/me/heartbeat", body, urgent=urgent)
         verdicts.succeeded(answer, call)
         return json_object(answer) or {}
 
@@ -209,7 +250,7 @@ class RecordingsApi:
         Raises:
             Offline: there was none.
         """
-        self._exchange("HEAD", self._base, {}, None)
+        self._exchange("question for the time", "HEAD", self._base, {}, None)
 
     def wake(self) -> None:
         """Give up idle connections: the network has changed, and they may lead nowhere."""
@@ -218,6 +259,7 @@ class RecordingsApi:
 
     def abort(self) -> None:
         """End all calls at once with ``Aborted``, for good; may be called from any thread."""
+        self._gate.stop()
         self._api.abort()
         self._storage.abort()
 
@@ -228,7 +270,13 @@ class RecordingsApi:
         self._storage.close()
 
     def _post(
-        self, what: str, path: str, body: Mapping[str, Any] | None, extra: Mapping[str, str] | None = None
+        self,
+        what: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        extra: Mapping[str, str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> tuple[Answer, Call]:
         token = _sendable(self._token())
         given = {"Authorization": f"Bearer {token}", "Accept": "application/json", **(extra or {})}
@@ -236,10 +284,34 @@ class RecordingsApi:
         if body is not None:
             given["Content-Type"] = "application/json"
             content = msgspec.json.encode(body)
-        answer = self._exchange("POST", self._base + path, given, content)
+        answer = self._exchange(what, "POST", self._base + path, given, content, urgent=urgent)
+        if answer.status in _TOKEN_REFUSED and body is not None:
+            fresh = _sendable(self._token())
+            if fresh != token:  # it took the other's place while this call waited for its turn
+                token, given["Authorization"] = fresh, f"Bearer {fresh}"
+                answer = self._exchange(what, "POST", self._base + path, given, content, urgent=urgent)
         return answer, Call(what, host_of(self._base), self._wall(), token)
 
-    def _exchange(self, method: str, url: str, given: Mapping[str, str], content: bytes | None) -> Answer:
+    def _exchange(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        given: Mapping[str, str],
+        content: bytes | None,
+        *,
+        urgent: bool = False,
+    ) -> Answer:
+        while True:
+            with self._turn:
+                wait = self._gate.admit(what, urgent=urgent)
+                if wait <= 0:
+                    return self._admitted(what, method, url, given, content)
+            self._gate.wait(wait)
+
+    def _admitted(
+        self, what: str, method: str, url: str, given: Mapping[str, str], content: bytes | None
+    ) -> Answer:
         began = self._monotonic()
         answer = self._api.send(method, url, given, content)
         ended, wall = self._monotonic(), self._wall()
@@ -258,6 +330,7 @@ class RecordingsApi:
                 self._last_date = ServerDate(server, wall, ended, ended - began)
             if limit is not None:
                 self._rate_limit = limit
+        self._gate.answered(what, answer.status, limit, headers.pause(answer.headers, wall))
         return answer
 
 

@@ -6,11 +6,11 @@ import structlog
 
 from agent.errors import AgentError, CredentialError
 from agent.outbox.entry import Entry, Status
-from agent.outbox.files import is_damaged
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState, Waiting
 from agent.sync.backoff import Backoff, verifying_delay
+from agent.sync.datausage import DataLimitReached
 from agent.sync.drained import Report
 from agent.sync.failures import (
     Aborted,
@@ -22,7 +22,9 @@ from agent.sync.failures import (
     StillVerifying,
     Untrusted,
 )
+from agent.sync.limits import PAUSE, Limits
 from agent.sync.pace import Deadlines
+from agent.sync.rules import DATA_LIMIT
 
 log = structlog.get_logger()
 
@@ -36,8 +38,9 @@ SYSTEMIC_IN_A_ROW = 3
 """So many creates in a row refused alike are no fault of the recordings."""
 AFTER_VERIFYING = 8
 """The step of the backoff at which a verification of more than five minutes goes on: up to 256 s."""
-PARKED_RETRY_SECONDS = 86_400.0
-PARKED_RETRIES = 7
+OFFLINE = "offline"
+"""The reason of a rest that a network which is back ends."""
+PARKED_RETRY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,35 @@ class Rest:
 
     reason: str
     until: float
+    ends_when_answered: bool = False
+    """No call gets anywhere (offline, or no token that is accepted): the first that does ends it, a heartbeat too."""
 
 
 class Conclusions:
     """Draws them: parks, backs off, rests. Holds what is known of the API beyond single recordings."""
 
     def __init__(
-        self, outbox: Outbox, board: Board, clock: Clock, *, deadlines: Deadlines, backoff: Backoff
+        self,
+        outbox: Outbox,
+        board: Board,
+        clock: Clock,
+        *,
+        deadlines: Deadlines,
+        backoff: Backoff,
+        limits: Limits,
     ) -> None:
         self._outbox = outbox
         self._board = board
         self._clock = clock
         self._deadlines = deadlines
         self._backoff = backoff
+        self._limits = limits
         self._offline_failures = 0
         self._busy_in_a_row = 0
         self._refused_creates: list[tuple[int, str]] = []
         self.rest: Rest | None = None
+        self.by_rule: Waiting | None = None
+        """Why the owner's rules let everything wait."""
         self.verifying: dict[str, int] = {}
         """How many answers of 425 in a row each recording has got, by local id."""
 
@@ -95,7 +110,9 @@ class Conclusions:
         if isinstance(error, CredentialError):
             self._refused(error, report)
             return
-        if isinstance(error, Aborted):
+        if isinstance(error, DataLimitReached):
+            self.by_rule = Waiting(DATA_LIMIT, error.until_ms)
+        if isinstance(error, Aborted | DataLimitReached):
             report.stopped_by = error
             return
         self._reached(accepted=not isinstance(error, Busy))
@@ -115,13 +132,44 @@ class Conclusions:
 
     # the API as a whole
 
+    def call_answered(self) -> None:
+        """Take note that a call that concerns no recording, a heartbeat, was answered as it should be."""
+        self._online(accepted=True)
+        if self.rest is not None and self.rest.ends_when_answered:
+            self.rest = None
+            self.show_waiting()
+            self._outbox.arrived.set()
+
+    def call_failed(self, error: AgentError) -> None:
+        """Draw the conclusion from a failed call that concerns no recording, by its class (``failures``)."""
+        report = Report()
+        if isinstance(error, Offline):
+            self._offline(error, report)
+        elif isinstance(error, CredentialError):
+            self._refused(error, report)
+        elif not isinstance(error, Aborted):
+            self._online(accepted=not isinstance(error, Busy))
+            self.network_is_back()
+            if isinstance(error, RateLimited):
+                self._rate_limited(error, report)
+        self.show_waiting()
+
+    def network_is_back(self) -> None:
+        """Let what rests because it is offline be tried at once; how often it failed is not forgotten."""
+        if self.rest is not None and self.rest.reason == OFFLINE:
+            self.rest = None
+
     def _reached(self, *, accepted: bool) -> None:
+        self._online(accepted=accepted)
+        self.rest = None
+        self._board.report(waiting=None)
+
+    def _online(self, *, accepted: bool) -> None:
         if self._offline_failures:
             waits = self._outbox.store.counts()["pending"]
             log.info("the API answers again", action="sync_online", pending=waits)
         self._offline_failures = 0
-        self.rest = None
-        self._board.report(online=True, waiting=None)
+        self._board.report(online=True)
         if accepted:
             self._board.report(credential=CredentialState.ACCEPTED)
 
@@ -131,11 +179,13 @@ class Conclusions:
         delay = self._backoff.delay(self._offline_failures)
         self._offline_failures += 1
         self._board.report(online=False)
-        self._begin_rest("offline", delay, report, error)
+        self._begin_rest(OFFLINE, delay, report, error)
 
     def _refused(self, error: CredentialError, report: Report) -> None:
         missing = not isinstance(error, Refused) or error.status is None
         state = CredentialState.MISSING if missing else CredentialState.REFUSED
+        if not missing:
+            self._online(accepted=False)
         level = log.debug if self._board.snapshot.credential is state else log.error
         action = "credential_missing" if missing else "credential_refused"
         level("the API is not called", action=action, reason=str(error))
@@ -143,18 +193,16 @@ class Conclusions:
         self._begin_rest(f"device token {state.value}", PROBE_SECONDS, report, error)
 
     def _rate_limited(self, error: RateLimited, report: Report) -> None:
-        delay = min(self._backoff.delay_after(self._busy_in_a_row, error.retry_after), LONGEST_PAUSE)
-        self._busy_in_a_row += 1
-        self._outbox.store.set_pause("api", self._deadlines.after(delay))
-        log.warning("the API asks for a pause", action="sync_rate_limited", seconds=round(delay, 1))
+        """Stop; the pause itself began with the answer (``limits``)."""
         report.stopped_by = error
 
     def pause_left(self) -> float:
         """Return how many seconds of the pause that the API asked for are left; it survives a restart."""
-        return self._deadlines.remaining(self._outbox.store.pause("api"), LONGEST_PAUSE)
+        return self._limits.pause_left()
 
     def _begin_rest(self, reason: str, seconds: float, report: Report, error: AgentError) -> None:
-        self.rest = Rest(reason, self._clock.monotonic() + seconds)
+        nothing_gets_through = isinstance(error, Offline | CredentialError)
+        self.rest = Rest(reason, self._clock.monotonic() + seconds, nothing_gets_through)
         report.stopped_by = error
 
     # one recording
@@ -218,18 +266,16 @@ class Conclusions:
         report.parked.append(entry.id)
 
     def revive_parked(self) -> None:
-        """Give what was refused another try once a day for a week."""
-        for entry in self._outbox.store.of_status(Status.PARKED):
-            age = (self._outbox.now_ms() - (entry.parked_ms or 0)) / 1000
-            if entry.parked_tries < PARKED_RETRIES and age >= PARKED_RETRY_SECONDS and not is_damaged(entry):
-                self._outbox.retry(entry, tries=entry.parked_tries + 1)
+        """Give what was refused another try once a day for a week, a few at a time."""
+        for entry in self._outbox.store.parked_before(self._outbox.now_ms() - PARKED_RETRY_MS):
+            self._outbox.retry(entry, tries=entry.parked_tries + 1)
 
     # for people
 
     def show_waiting(self) -> None:
         """Report why nothing is being delivered, and until when."""
-        pause = self._outbox.store.pause("api")
-        waiting = None
+        pause = self._outbox.store.pause(PAUSE)
+        waiting = self.by_rule
         if self.pause_left() > 0 and pause is not None:
             waiting = Waiting("the API asked for a pause", pause.wall_ms)
         elif self.rest is not None:

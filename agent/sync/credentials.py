@@ -1,99 +1,54 @@
-"""The device token: where it comes from, who may read it, and which one counts (api.md section 7).
+"""The device token that is in use: its lineage, whose recordings it may send, and how another takes its place.
 
-Sources, from the top: the state directory's ``device-token`` (written here), ``api.token_file``, systemd's
-``$CREDENTIALS_DIRECTORY/device-token``. What was written here counts until the source beneath it holds
-another token than it did then: that one was put there later, by a person. Content is compared, not times,
-because a deployment tool may write the same file every night.
+Invariants (api.md section 7)
+    A token is used only while its lineage is in force, and for a recording only by ``Lineages.allows``.
+    The lineage file is durable before a token that is written here is.
+    A refreshed token is on disk before anything uses it.
 
-``device-token.json`` beside the token remembers fingerprints: for each token written here, what lay beneath
-it, and what was last seen beneath by anybody (a shell does not see systemd's credentials, the daemon does).
-It is written before the token, so that a crash between the two leaves the old token with its own entry.
+Procedures
+    Store    lineage → ``device-token.json`` → ``device-token``.
+    Refresh  ``device-token.refreshed`` (the token, 0600, and which it succeeds) → lineage → ``device-token.json`` →
+             ``device-token`` → ``device-token.refreshed`` removed. A crash behind the first step is completed by
+             the next who asks for the token, unless a person has set another since.
 """
 
 import contextlib
-import hashlib
-import hmac
-import os
-import re
-import stat
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
 import msgspec
+import structlog
 
 from agent.errors import CredentialError
 from agent.host.disk import Disk
+from agent.outbox.entry import Entry
+from agent.sync.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
+from agent.sync.tokenfile import HOW, Token
+from agent.sync.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
 
-TOKEN_NAME = "device-token"  # noqa: S105 - the name of a file
-RECORD_NAME = "device-token.json"
+__all__ = ["CREDENTIAL", "STATE", "TOKEN_FILE", "Choice", "Credentials", "Token"]
 
-STATE = "state"
-TOKEN_FILE = "token_file"  # noqa: S105 - the name of a source
-CREDENTIAL = "credential"
+log = structlog.get_logger()
 
-_FORMAT = re.compile(r"dtok_[!-~]+")
-_LARGEST = 4096
-_FINGERPRINT_LENGTH = 8
-_HOW = 'run "recorder-agent token set"'
+REFRESHED_NAME = "device-token.refreshed"
 
 
-class Token:
-    """A device token that does not show itself: only ``reveal`` gives the text."""
+class _Refreshed(msgspec.Struct):
+    """What ``device-token.refreshed`` holds; it is as secret as the token."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        """Take a token's text, without blanks around it; CredentialError for anything else."""
-        if not _FORMAT.fullmatch(text):
-            raise CredentialError("this is no device token: one begins with dtok_ and has no blanks in it")
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text, for the Authorization header or the file."""
-        return self._text
-
-    @property
-    def fingerprint(self) -> str:
-        """The first 8 hexadecimal digits of the SHA-256: tells tokens apart, and opens nothing."""
-        return hashlib.sha256(self._text.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
+    token: str
+    succeeds: str
+    """Fingerprint of the token that it takes the place of."""
+    beneath: dict[str, str]
+    """What lay beneath when the refresh was asked for."""
 
     def __repr__(self) -> str:
-        return f"<Token {self.fingerprint}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and hmac.compare_digest(self._text, other._text)
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a token is not to be pickled")
-
-
-class Choice(NamedTuple):
-    """The token that counts and where it is from: ``state``, ``token_file`` or ``credential``."""
-
-    token: Token
-    source: str
-
-
-class _Written(msgspec.Struct):
-    beneath: dict[str, str] = {}
-    same_owner: bool = False
-
-
-class _Record(msgspec.Struct):
-    """What ``device-token.json`` holds; all tokens are fingerprints."""
-
-    written: dict[str, _Written] = {}
-    """By token written here: what lay beneath, by source."""
-    seen: dict[str, str] = {}
-    """What was last seen in the sources beneath."""
+        return f"_Refreshed(succeeds={self.succeeds!r})"
 
 
 class Credentials:
-    """The sources of the device token.
+    """The device token; may be used by several threads.
 
     Args:
         state_directory: holds ``device-token`` and ``device-token.json``.
@@ -111,177 +66,193 @@ class Credentials:
         disk: Disk | None = None,
     ) -> None:
         self._folder = state_directory
-        self._own = state_directory / TOKEN_NAME
-        self._record_file = state_directory / RECORD_NAME
-        self._beneath: dict[str, Path] = {}
-        if token_file:
-            self._beneath[TOKEN_FILE] = Path(token_file)
-        if folder := environ.get("CREDENTIALS_DIRECTORY"):
-            self._beneath[CREDENTIAL] = Path(folder) / TOKEN_NAME
-        self._is_service = "NOTIFY_SOCKET" in environ
+        self._refreshed_file = state_directory / REFRESHED_NAME
         self._disk = disk or Disk()
-        self._signature: object = None
+        self._sources = Sources(state_directory, token_file, environ, self._disk)
+        self._lock = TokenLock(state_directory / LOCK_NAME)
+        self.lineages = Lineages(state_directory, self._disk, self._lock)
+        self._lineage: str | None = None
+        self._noticed = False
+        self._thread = threading.local()
 
     def token(self) -> Token:
-        """Return the token that counts, and remember what was seen.
+        """Return the token that counts, and remember what was seen; its lineage is in force from now on.
 
         Raises:
-            CredentialError: there is none, or it cannot be used; ``changed`` tells when to ask again.
+            CredentialError: there is none, or it cannot be used; ``watch`` tells when to ask again.
+            OtherOwner: inside ``only_for``, the recording is not the present owner's.
         """
-        self._signature = self._stat()
+        self._complete_refresh()
         choice = self.find()
         if choice is None:
-            missing = self._beneath.get(TOKEN_FILE)
+            missing = self._sources.token_file
             place = f"api.token_file {missing} is not there" if missing else "there is no device token yet"
-            raise CredentialError(f"{place}: {_HOW}")
-        self._remember(choice)
+            raise CredentialError(f"{place}: {HOW}")
+        if self._sources.has_news(choice):
+            with contextlib.suppress(OSError), self._lock:  # a full card must not cost the token
+                self._sources.remember(choice)
+        self._take_note(choice.token.fingerprint)
+        entry = getattr(self._thread, "entry", None)
+        if entry is not None and not self.may_send(entry):
+            raise OtherOwner(f"{entry.id} was recorded under another device token; it is held")
+        self._thread.used = choice.token
         return choice.token
 
-    def changed(self) -> bool:
-        """Return whether a source changed since ``token`` was called: its content, mode, or being there."""
-        return self._stat() != self._signature
+    @contextlib.contextmanager
+    def only_for(self, entry: Entry) -> Iterator[None]:
+        """Give this thread the token only while it belongs to the owner of a recording."""
+        self._thread.entry = entry
+        try:
+            yield
+        finally:
+            self._thread.entry = None
+
+    def superseded(self) -> bool:
+        """Whether another token counts by now than the one this thread was given last."""
+        used = getattr(self._thread, "used", None)
+        with contextlib.suppress(CredentialError):
+            choice = self.find()
+            return used is not None and choice is not None and choice.token != used
+        return False
+
+    def learn(self, end_user_id: str | None, device_id: str | None) -> None:
+        """Note what a create with the token that this thread was given last has shown."""
+        used = getattr(self._thread, "used", None)
+        if used is not None:
+            with self._kept_in_mind("what the API has shown"):
+                self.lineages.learn(used.fingerprint, end_user_id, device_id)
+
+    def current(self) -> str | None:
+        """Return the lineage in force; without a token the last one; None before there was any.
+
+        Looks at no file but the first time: ``notice`` and ``token`` do.
+        """
+        if not self._noticed:
+            self.notice()
+        return self._lineage
+
+    def may_send(self, entry: Entry) -> bool:
+        """Whether a recording belongs to the owner of the lineage in force, or was released to it."""
+        return self.lineages.allows(entry.lineage, entry.released_to, self.current())
+
+    def notice(self) -> None:
+        """Put the lineage of the token that counts now in force; a missing or unusable one changes nothing."""
+        self._noticed = True
+        with contextlib.suppress(CredentialError):
+            fingerprint = self.hidden()
+            if fingerprint is None and (choice := self.find()) is not None:
+                fingerprint = choice.token.fingerprint
+            if fingerprint is not None:
+                self._take_note(fingerprint)
+                return
+        self._lineage = self._lineage or self.lineages.current
+
+    def watch(self) -> Callable[[], bool]:
+        """Return what tells whether another token counts, or another reason why there is none, than it told last."""
+        signature: object = None
+        state: object = None
+
+        def changed() -> bool:
+            nonlocal signature, state
+            now = self._sources.signature()
+            if now == signature:
+                return False
+            before, signature, state = state, now, self._reason()
+            return state != before
+
+        return changed
+
+    def _reason(self) -> str:
+        """Return the fingerprint of the token that counts, or why there is none."""
+        try:
+            choice = self.find()
+        except CredentialError as error:
+            return str(error)
+        return choice.token.fingerprint if choice is not None else ""
 
     def find(self) -> Choice | None:
         """Return the token that counts, or None, and write nothing; CredentialError as for ``token``."""
-        own = _read(self._own, ours=True)
-        if own is None:
-            return self._lower()
-        beneath = None
-        with contextlib.suppress(CredentialError):  # a source that cannot be used takes the place of nothing
-            beneath = self._lower()
-        if beneath is None or self._was_beneath(own, beneath.source, beneath.token.fingerprint):
-            return Choice(own, STATE)
-        return beneath
+        return self._sources.find()
 
     def hidden(self) -> str | None:
         """Return the fingerprint of the systemd credential that counts for the daemon, unseen from here."""
-        seen = self._record().seen.get(CREDENTIAL)
-        if CREDENTIAL in self._beneath or not seen:
-            return None
-        choice = self.find()
-        if choice is None:
-            return seen
-        if choice.source == TOKEN_FILE or self._look().get(TOKEN_FILE):
-            return None
-        return None if self._was_beneath(choice.token, CREDENTIAL, seen) else seen
+        return self._sources.hidden()
 
     def store(self, token: Token, *, same_owner: bool = False) -> None:
         """Make ``token`` the one that counts: durable, mode 0600, atomic. CredentialError when it cannot be.
 
-        ``same_owner`` is noted beside it: the new token continues the old one's lineage.
+        ``same_owner``: it continues the present lineage; else it begins one, or returns to its own.
         """
-        record = self._record()
-        own = None
-        with contextlib.suppress(CredentialError):
-            own = _read(self._own, ours=True)
-        kept = {key: entry for key, entry in record.written.items() if own and key == own.fingerprint}
-        seen = record.seen | self._look()
-        kept[token.fingerprint] = _Written(beneath=seen, same_owner=same_owner)
+        self.notice()
+        with self._explained(), self._lock:
+            self.lineages.begin(token.fingerprint, same_owner=same_owner)
+            self._sources.write(token, self._sources.beneath())
+        self.notice()
+
+    def beneath(self) -> dict[str, str]:
+        """Return what lies beneath now, for ``succeed``."""
+        return self._sources.beneath()
+
+    def succeed(self, old: Token, new: Token, beneath: dict[str, str]) -> bool:
+        """Put the token that a refresh has brought in the place of ``old``; False when a person has set another.
+
+        ``beneath`` is from before the refresh was asked for. CredentialError when it cannot be kept.
+        """
+        with self._explained(), self._lock:
+            kept = _Refreshed(new.reveal(), old.fingerprint, beneath)
+            self._disk.replace(self._refreshed_file, msgspec.json.encode(kept), "refreshed")
+            return self._install(kept)
+
+    def _complete_refresh(self) -> None:
+        """Complete a refresh that a crash has cut short."""
+        # Killed before the rename, the temporary file may hold the only token that is valid, and whole.
+        unfinished = self._refreshed_file.with_name(f"{REFRESHED_NAME}.tmp")
+        if not self._refreshed_file.exists() and not unfinished.exists():
+            return
+        with self._explained(), self._lock:
+            for file in (self._refreshed_file, unfinished):
+                try:
+                    self._install(msgspec.json.decode(file.read_bytes(), type=_Refreshed))
+                except FileNotFoundError:
+                    continue
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    self._disk.unlink(file, "refreshed.unlink")
+
+    def _install(self, kept: _Refreshed) -> bool:
+        """Put it in the place of the one it succeeds; where nothing can be told yet it stays where it is."""
+        new, choice = Token(kept.token), self.find()
+        if choice is None:
+            return False
+        present = choice.token.fingerprint
+        if present == kept.succeeds:
+            self.lineages.succeed(kept.succeeds, new.fingerprint)
+            self._sources.write(new, kept.beneath)
+            self._take_note(new.fingerprint)
+        self._disk.unlink(self._refreshed_file, "refreshed.unlink")
+        self._disk.unlink(self._refreshed_file.with_name(f"{REFRESHED_NAME}.tmp"), "refreshed.unlink")
+        self._disk.sync_folder(self._folder, "refreshed.sync_folder")
+        return present in {kept.succeeds, new.fingerprint}
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._disk.replace(self._record_file, msgspec.json.encode(_Record(kept, seen)), "token.record")
-            self._disk.replace(self._own, token.reveal().encode() + b"\n", "token.token")
+            yield
         except OSError as error:
             raise CredentialError(
                 f"the device token cannot be kept in {self._folder} ({error.strerror}): "
                 "set it again when that is mended"
             ) from error
 
-    def _lower(self) -> Choice | None:
-        """Return the first token beneath; CredentialError for one that cannot be used."""
-        for source, path in self._beneath.items():
-            token = _read(path, ours=source == TOKEN_FILE)
-            if token is not None:
-                return Choice(token, source)
-        return None
-
-    def _was_beneath(self, own: Token, source: str, fingerprint: str) -> bool:
-        """Return whether ``source`` held that token when ``own`` was written; yes when nobody knows."""
-        written = self._record().written.get(own.fingerprint, _Written())
-        return written.beneath.get(source, fingerprint) == fingerprint
-
-    def _look(self) -> dict[str, str]:
-        """Return the fingerprints beneath, "" for a source that is known to hold nothing."""
-        found = {TOKEN_FILE: ""}
-        if self._is_service:
-            found[CREDENTIAL] = ""
-        for source, path in self._beneath.items():
-            try:
-                token = _read(path, ours=source == TOKEN_FILE)
-            except CredentialError:  # not known to hold anything else than before
-                found.pop(source, None)
-            else:
-                found[source] = token.fingerprint if token else ""
-        return found
-
-    def _remember(self, choice: Choice) -> None:
-        """Note what lies beneath, so that its change, or a ``store`` that cannot see it, is understood."""
-        record, now = self._record(), self._look()
-        before = msgspec.json.encode(record)
-        record.seen |= now
-        if choice.source == STATE:
-            written = record.written.setdefault(choice.token.fingerprint, _Written())
-            written.beneath = record.seen | written.beneath
-        if msgspec.json.encode(record) != before:
-            with contextlib.suppress(OSError):  # a full card must not cost the token
-                self._disk.replace(self._record_file, msgspec.json.encode(record), "token.record")
-
-    def _record(self) -> _Record:
+    @contextlib.contextmanager
+    def _kept_in_mind(self, what: str) -> Iterator[None]:
+        """A full card costs the note, not the token: until it is written, what is unknown is held."""
         try:
-            return msgspec.json.decode(self._record_file.read_bytes(), type=_Record)
-        except (
-            OSError,
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # it can be lost: the token written here counts
-            return _Record()
+            yield
+        except OSError as error:
+            log.warning("could not be noted", action="lineage_unwritten", what=what, error=error)
 
-    def _stat(self) -> tuple[tuple[int, ...] | None, ...]:
-        return tuple(_signature(path) for path in (self._own, *self._beneath.values()))
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mode,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
-
-
-def _read(path: Path, *, ours: bool) -> Token | None:
-    """Return the token in a file, None when there is no file; CredentialError never tells what is in it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
-    try:
-        _check(path, os.fstat(descriptor).st_mode, ours=ours)
-        content = os.read(descriptor, _LARGEST + 1)
-    except OSError as error:
-        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
-    finally:
-        os.close(descriptor)
-    text = content.decode("ascii", "replace").strip()
-    if not text:
-        raise CredentialError(f"{path} is empty, and should hold the device token: {_HOW}")
-    if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
-        raise CredentialError(f"{path} holds no device token (dtok_ and no blanks): {_HOW}")
-    return Token(text)
-
-
-def _check(path: Path, mode: int, *, ours: bool) -> None:
-    if not stat.S_ISREG(mode):
-        raise CredentialError(f"{path} is not a file, and should hold the device token: {_HOW}")
-    if ours and mode & 0o077:
-        raise CredentialError(
-            f"others can read the device token in {path} (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}, "
-            "and ask for a new token if they should not have it"
-        )
+    def _take_note(self, fingerprint: str) -> None:
+        lineage = self.lineages.of(fingerprint)
+        with self._kept_in_mind("whose token is in use"):
+            lineage = self.lineages.notice(fingerprint)
+        self._lineage = lineage

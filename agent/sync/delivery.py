@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -9,13 +10,23 @@ import structlog
 
 from agent import __version__
 from agent.config import Config, render_name
+from agent.errors import AgentError
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
-from agent.sync.answers import UploadTicket
+from agent.sync.answers import Created, UploadTicket
 from agent.sync.api import RecordingsApi
-from agent.sync.failures import Conflict, Rejected, StillVerifying, UnreadableFile, UploadRefused
+from agent.sync.datausage import DataUsage
+from agent.sync.failures import (
+    Aborted,
+    Busy,
+    Conflict,
+    Offline,
+    Rejected,
+    UnreadableFile,
+    UploadRefused,
+)
 
 log = structlog.get_logger()
 
@@ -32,10 +43,14 @@ Progress = Callable[[Entry, int], None]
 """Called with the entry and the bytes sent so far."""
 
 
+def no_notice(_answer: Created) -> None:
+    """Take no notice."""
+
+
 class Delivery:
     """Takes recordings through their steps; every fact is durable before the next step begins.
 
-    ``deliver`` raises ApiFailure, OSError or sqlite3.Error; the entry's facts up to there are kept.
+    ``deliver`` raises ApiFailure, DataLimitReached, OSError or sqlite3.Error; the entry's facts up to there are kept.
     """
 
     def __init__(
@@ -48,6 +63,9 @@ class Delivery:
         boot_id: str,
         hostname: str,
         corrected: Callable[[Instant], Instant],
+        usage: DataUsage,
+        created: Callable[[Created], object] = no_notice,
+        pace: Callable[[int], None] | None = None,
     ) -> None:
         self._api = api
         self._outbox = outbox
@@ -56,9 +74,14 @@ class Delivery:
         self._boot_id = boot_id
         self._hostname = hostname
         self._corrected = corrected
+        self._tell_created = created
+        self._usage = usage
+        self._pace = pace
 
     def deliver(self, entry: Entry, on_progress: Progress) -> Entry:
         """Do every step that is missing; the entry returned is uploaded, or parked as damaged."""
+        if entry.stored_ms is None:
+            self._usage.check(entry.size_bytes)
         if entry.remote_id is None:
             entry = self._create(entry)
         while True:
@@ -70,6 +93,7 @@ class Delivery:
                 return self._complete(entry)
             except Conflict:
                 if entry.conflicts >= CONFLICTS:
+                    self._outbox.note(entry, "conflict", stored_ms=None, asked_ms=None, conflicts=0)
                     raise
                 entry = self._outbox.note(
                     entry,
@@ -88,7 +112,9 @@ class Delivery:
             entry = changed(entry, started=self._corrected(entry.started))
             entry = self._outbox.note(entry, "frozen", request=self._body(entry))
         created = self._api.create(entry.id, entry.request or {})
-        return self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
+        entry = self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
+        self._tell_created(created)
+        return entry
 
     def _body(self, entry: Entry) -> dict[str, Any]:
         return {
@@ -149,13 +175,17 @@ class Delivery:
     def _put(self, entry: Entry, on_progress: Progress) -> None:
         if entry.ticket is None:
             raise AssertionError("a PUT without an upload URL")
-        with self._outbox.files.audio(entry).open("rb") as file:
-            self._api.put(
-                UploadTicket(entry.ticket.url, entry.ticket.headers),
-                file,
-                entry.size_bytes,
-                lambda sent: on_progress(entry, sent),
-            )
+        with (
+            self._outbox.files.audio(entry).open("rb") as file,
+            self._usage.counting(entry.size_bytes) as count,
+        ):
+
+            def note(sent: int) -> None:
+                count(sent)
+                on_progress(entry, sent)
+
+            ticket = UploadTicket(entry.ticket.url, entry.ticket.headers)
+            self._api.put(ticket, file, entry.size_bytes, note, pace=self._pace)
 
     def _complete(self, entry: Entry) -> Entry:
         unanswered = entry.asked_ms is not None
@@ -163,16 +193,19 @@ class Delivery:
             entry = self._outbox.note(entry, "asked", asked_ms=self._outbox.now_ms())
         try:
             completion = self._api.complete(remote_of(entry), entry.sha256)
-        except StillVerifying:
-            self._outbox.note(entry, "answered", asked_ms=None)
-            raise
-        except Rejected as error:
-            if error.status == 400 and unanswered:  # noqa: PLR2004 - api.md section 4, "already uploaded"
-                return self._outbox.complete(entry, verified=False)
-            if not isinstance(error, Conflict):
+        except AgentError as error:
+            if unanswered and isinstance(error, Rejected) and error.status == HTTPStatus.BAD_REQUEST:
+                return self._outbox.complete(entry, verified=False)  # api.md section 4, "already uploaded"
+            if not unanswered and not _is_unanswered(error):
                 self._outbox.note(entry, "answered", asked_ms=None)
             raise
         return self._outbox.complete(entry, verified=completion.verified)
+
+
+def _is_unanswered(error: AgentError) -> bool:
+    """Whether the API may have done what was asked although it did not say so: no answer, or a gateway's."""
+    gateways = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+    return isinstance(error, Offline | Aborted) or (isinstance(error, Busy) and error.status in gateways)
 
 
 def remote_of(entry: Entry) -> str:

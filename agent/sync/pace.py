@@ -8,13 +8,13 @@ class Deadlines:
 
     def __init__(self, clock: Clock, boot_id: str) -> None:
         self._clock = clock
-        self._boot_id = boot_id
+        self.boot_id = boot_id
 
     def after(self, seconds: float) -> Instant:
         """Return the moment ``seconds`` from now."""
         return Instant(
             wall_ms=milliseconds(self._clock.wall() + seconds),
-            boot_id=self._boot_id,
+            boot_id=self.boot_id,
             boot_ms=milliseconds(self._clock.boottime() + seconds),
             clock="",
         )
@@ -26,7 +26,7 @@ class Deadlines:
         """
         if moment is None:
             return 0.0
-        if moment.boot_id == self._boot_id:
+        if moment.boot_id == self.boot_id:
             return max(0.0, moment.boot_ms / 1000 - self._clock.boottime())
         left = moment.wall_ms / 1000 - self._clock.wall()
         return left if 0 < left <= longest else 0.0

@@ -1,23 +1,33 @@
 """The loop that drains the outbox: what is due, in which order, and when to look again."""
 
 import contextlib
+import heapq
 import threading
 from collections.abc import Callable, Iterator
 
 from agent.errors import AgentError
 from agent.outbox.entry import Entry, Status
 from agent.outbox.outbox import Outbox
-from agent.recording.clock import Clock
-from agent.status.board import Board, Transfer
+from agent.recording.clock import Clock, milliseconds
+from agent.status.board import Board, CredentialState, Transfer, Waiting
 from agent.sync.clockgate import ClockGate
 from agent.sync.conclusions import LONGEST_PAUSE, Conclusions
+from agent.sync.datausage import DataLimitReached
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
 from agent.sync.failures import Offline, RateLimited
+from agent.sync.holds import Holds
+from agent.sync.limits import Limits
 from agent.sync.pace import Deadlines
+from agent.sync.rules import HeldBack, Rules
 
 LOOK_SECONDS = 10.0
 """How long the loop sleeps when nothing is due; an event wakes it earlier."""
+
+SHARING = "other devices share the API's limit"
+TOO_SMALL = "the API's rate limit is too small for the fleet"
+
+_WAITING = {Status.READY, Status.CREATED, Status.STORED}
 
 Listener = Callable[[str, int, int], None]
 """Called with a recording's local id, the bytes of it that were sent, and all its bytes."""
@@ -39,6 +49,9 @@ class Syncer:
         *,
         deadlines: Deadlines,
         gate: ClockGate,
+        limits: Limits,
+        rules: Rules,
+        holds: Holds,
         token_changed: Callable[[], bool],
     ) -> None:
         self._delivery = delivery
@@ -48,9 +61,13 @@ class Syncer:
         self._clock = clock
         self._deadlines = deadlines
         self._gate = gate
+        self._limits = limits
+        self._rules = rules
+        self._holds = holds
         self._token_changed = token_changed
         self._draining = threading.Lock()
         self._stop = threading.Event()
+        self._everything = False
         self._listeners: list[Listener] = []
 
     def run(self, stopping: threading.Event) -> None:
@@ -58,7 +75,8 @@ class Syncer:
         while not stopping.is_set():
             self._outbox.arrived.clear()
             self._conclusions.revive_parked()
-            self.drain()
+            everything, self._everything = self._everything, False
+            self.drain(everything=everything)
             if not stopping.is_set():
                 self._clock.wait(self._outbox.arrived, self._seconds_to_next())
 
@@ -66,6 +84,21 @@ class Syncer:
         """End a drain between two recordings, and wake the loop."""
         self._stop.set()
         self._outbox.arrived.set()
+
+    def try_everything(self) -> None:
+        """Let ``run`` drain as soon as it can as ``drain(everything=True)`` does."""
+        self._everything = True
+        self._outbox.arrived.set()
+
+    def network_is_back(self) -> None:
+        """Try at once what rests because it is offline; never required, it would be tried later anyway."""
+        self._conclusions.network_is_back()
+        self._outbox.arrived.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether a drain is under way."""
+        return self._draining.locked()
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
@@ -77,22 +110,48 @@ class Syncer:
             self._listeners.remove(listener)
 
     def drain(self, *, everything: bool = False) -> Report:
-        """Deliver what is due, oldest first; ``everything`` ignores backoff, and waits for slow verification.
+        """Deliver what is due, oldest first.
 
-        Never ignored: a pause the API asked for, a hold, a parking.
+        ``everything`` ignores backoff, off-peak hours and the battery, and waits for slow verification. Never ignored:
+        a pause the API asked for, a hold, a parking, the daily data limit.
         """
         with self._draining:
             report = Report()
-            if everything or self._token_changed():
-                self._conclusions.rest = None
+            self._conclusions.by_rule = None
+            self._take_up_token(everything=everything)
             if not self._rests(report):
                 self._ask_time(report)
-                self._pass(report, lambda entry: everything or self._may_be_tried(entry))
+                self._pass(report, everything=everything)
                 while everything and self._goes_on(report) and self._await_verification():
-                    self._pass(report, lambda entry: entry.id in self._verifying and self._is_due(entry))
+                    self._pass_verifying(report, everything=True)
+                if self._goes_on(report) and self._holds.settle(self._stop.is_set):
+                    self._pass(report, everything=everything)
+                if isinstance(report.stopped_by, DataLimitReached):
+                    self._goes_on_without_data(report, everything=everything)
+                if everything and self._goes_on(report):
+                    self._try_token(report)
+            self._outbox.store.forget_tickets()
             self._board.report(transfer=None)
             self._conclusions.show_waiting()
             return report
+
+    def _take_up_token(self, *, everything: bool) -> None:
+        """End the rest of a token that is another now, and hold what is not its owner's."""
+        changed = self._token_changed()
+        if changed:
+            self._board.report(credential=CredentialState.UNKNOWN)
+        if changed or everything:
+            self._conclusions.rest = None
+        self._holds.settle(self._stop.is_set)
+
+    def _try_token(self, report: Report) -> None:
+        """Tell a token that is wrong even where all that is left is held, and no call was made for it."""
+        if self._board.snapshot.credential is CredentialState.ACCEPTED or not self._holds.any():
+            return
+        try:
+            self._holds.try_token()
+        except AgentError as error:
+            self._conclusions.failed("", error, report)
 
     @property
     def _verifying(self) -> dict[str, int]:
@@ -111,31 +170,86 @@ class Syncer:
             rest = self._conclusions.rest = None
         return rest is not None
 
-    def _pass(self, report: Report, wanted: Callable[[Entry], bool]) -> None:
-        """Try what is wanted, oldest first, a page of rows at a time."""
+    def _pass(self, report: Report, *, everything: bool) -> None:
+        """Try what may be tried, oldest first."""
+        for entry in self._waiting() if everything else self._due():
+            if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
+                return
+            fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
+            if fresh is not None and fresh.status in _WAITING:
+                self._try(fresh, report)
+
+    def _pass_verifying(self, report: Report, *, everything: bool) -> None:
+        """Ask about what is being verified."""
+        for entry in map(self._outbox.store.get, list(self._verifying)):
+            if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
+                return
+            if entry is not None and entry.status is Status.STORED and self._is_due(entry):
+                self._try(entry, report)
+
+    def _goes_on_without_data(self, report: Report, *, everything: bool) -> None:
+        """Ask about what is being verified although the data limit is reached: that takes none."""
+        asked = Report()
+        self._pass_verifying(asked, everything=everything)
+        report.delivered += asked.delivered
+        report.parked += asked.parked
+
+    def _due(self) -> Iterator[Entry]:
+        """Yield what is due and whose start is known well enough, oldest first; never reads the rest."""
+        store, boot_ms = self._outbox.store, milliseconds(self._clock.boottime())
+        store.end_backoffs(self._deadlines.boot_id, boot_ms, milliseconds(self._clock.wall()))
+        ways = [self._of_gate(gate) for gate in store.gates()]
+        return heapq.merge(*ways, key=lambda entry: entry.seq)
+
+    def _of_gate(self, gate: str) -> Iterator[Entry]:
         seq = -1
-        while self._goes_on(report) and (page := self._outbox.store.waiting(after_seq=seq)):
+        while page := self._outbox.store.ready(gate, after_seq=seq):
             for entry in page:
-                seq = entry.seq
-                if wanted(entry):
-                    self._try(entry, report)
-                if not self._goes_on(report):
+                if not self._gate.opens_for(entry):
                     return
+                yield entry
+            seq = page[-1].seq
+
+    def _waiting(self) -> Iterator[Entry]:
+        seq = -1
+        while page := self._outbox.store.waiting(after_seq=seq):
+            yield from page
+            seq = page[-1].seq
+
+    def _has_its_turn(self, report: Report, *, everything: bool) -> bool:
+        """Wait until the next recording may begin, by the owner's rules and by the limits all devices share."""
+        while not self._stop.is_set():
+            obstacle = None if everything else self._rules.obstacle()
+            if obstacle is not None:
+                self._conclusions.by_rule = obstacle
+                report.stopped_by = HeldBack(obstacle)
+                return False
+            too_small = self._limits.observe(self._outbox.store.counts()["pending"])
+            wait = self._limits.recording_wait()
+            if wait <= 0:
+                self._limits.recording_begins()
+                return True
+            until = self._deadlines.after(wait).wall_ms
+            self._board.report(transfer=None, waiting=Waiting(TOO_SMALL if too_small else SHARING, until))
+            self._clock.wait(self._stop, min(wait, LOOK_SECONDS))
+        return False
 
     def _goes_on(self, report: Report) -> bool:
         return report.stopped_by is None and not self._stop.is_set()
-
-    def _may_be_tried(self, entry: Entry) -> bool:
-        return self._is_due(entry) and self._gate.opens_for(entry)
 
     def _is_due(self, entry: Entry) -> bool:
         return self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE) <= 0
 
     def _try(self, entry: Entry, report: Report) -> None:
         """Deliver one recording, and draw the conclusions."""
-        self._board.report(transfer=Transfer(entry.id, 0, entry.size_bytes))
+        self._board.report(transfer=Transfer(entry.id, 0, entry.size_bytes), waiting=None)
         try:
-            self._conclusions.delivered(self._delivery.deliver(entry, self._note_progress), report)
+            done = self._holds.deliver(
+                entry, lambda entry: self._delivery.deliver(entry, self._note_progress)
+            )
+            if done is None:
+                return
+            self._conclusions.delivered(done, report)
         except AgentError as error:
             self._conclusions.failed(entry.id, error, report)
             if isinstance(error, Offline):
@@ -176,9 +290,7 @@ class Syncer:
             return min(LOOK_SECONDS, pause)
         if rest is not None:
             return min(LOOK_SECONDS, max(0.0, rest.until - self._clock.monotonic()))
-        waits = [
-            self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE)
-            for entry in self._outbox.store.waiting()
-            if self._gate.opens_for(entry)
-        ]
-        return min([LOOK_SECONDS, *waits])
+        again = self._outbox.store.next_ready_ms(self._deadlines.boot_id)
+        if again is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.0, again / 1000 - self._clock.boottime()))

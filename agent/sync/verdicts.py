@@ -166,13 +166,15 @@ def stored(answer: Answer, call: Call) -> None:
     """Do nothing when storage has taken the file: 2xx with an ``ETag`` (api.md section 3).
 
     Raises:
-        Offline, UploadRefused, StorageBusy, Rejected: any other answer.
+        Offline, UploadRefused, RateLimited, StorageBusy, Rejected: any other answer.
     """
     status = answer.status
     if _is_success(status) and answer.headers.get("etag"):
         return
     if _is_success(status) or _is_interception(status):
         _intercepted(answer, call)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        _busy(answer, call)
     words = words_of(answer.body, json_object(answer), secret=call.secret)
     if _is_busy(status) or words.code in _STORAGE_TRANSIENT:
         raise StorageBusy(

@@ -66,6 +66,11 @@ def read(path: Path) -> Story:
     return story
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the events of a diary."""
+    return list(_events(path))
+
+
 def _events(path: Path) -> Iterator[dict[str, Any]]:
     if path.exists():
         for line in path.read_text().splitlines():

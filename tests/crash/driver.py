@@ -9,8 +9,15 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from life import Life, Order
+
+import agent.sync.clockgate
+import agent.sync.conclusions
+import agent.sync.delivery
+
+PRELOADED = (agent.sync.clockgate, agent.sync.conclusions, agent.sync.delivery)
 
 
 def main() -> None:
@@ -26,8 +33,8 @@ def main() -> None:
 
 def _live(line: str) -> None:
     code = 3
+    order = json.loads(line)
     try:
-        order = json.loads(line)
         if order.pop("daemon", False):
             from daemonlife import live_as_daemon
 
@@ -36,9 +43,9 @@ def _live(line: str) -> None:
             Life(Order(**order)).run()
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, the life ends here and says so
-        traceback.print_exc()
+        with Path(order["diary"] if "diary" in order else os.devnull).with_suffix(".traceback").open("a") as file:
+            traceback.print_exc(file=file)
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 

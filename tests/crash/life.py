@@ -4,7 +4,11 @@ The parts are the product's own, wired by its own ``Parts``; only clock, file la
 daemon does in three threads happens here one behind the other, so that each step has its number.
 """
 
+import io
+import shutil
 import sqlite3
+import sys
+import threading
 import wave
 from collections.abc import Callable
 from functools import cached_property
@@ -27,6 +31,7 @@ from agent.recording.segment import FinishedSegment
 from agent.recording.triggers import trigger_for
 from agent.statedir import resolve
 from agent.sync.api import RecordingsApi
+from agent.sync.syncer import Syncer
 
 RATE = 16000
 BLOCK = RATE // 4
@@ -51,6 +56,8 @@ class Order:
         fault: tuple[str, int] = ("none", -1),
         marks: bool = False,
         broken: str = "",
+        snapshots: str = "",
+        loud: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.diary = Path(diary)
@@ -63,6 +70,8 @@ class Order:
         self.fault = Fault(*fault)
         self.marks = marks
         self.broken = broken
+        self.snapshots = Path(snapshots) if snapshots else None
+        self.loud = loud
 
 
 class Sound:
@@ -96,7 +105,8 @@ class Sound:
         return block
 
     def close(self) -> None:
-        """Stay where it is: a file would begin anew."""
+        """Stay where it is, where a file would begin anew; blocks count from 0 again."""
+        self._sequence = 0
         self.state = SourceState.CLOSED
 
 
@@ -105,6 +115,15 @@ class LifeParts(Parts):
 
     diary: Diary
     observer: Observer
+    snapshots: Path | None = None
+    """Where the server's directory is copied to after each call; it lies beside it as ``server``."""
+
+    def snapshot(self) -> None:
+        """Keep what the server holds now."""
+        if self.snapshots is not None:
+            number = len(list(self.snapshots.iterdir()))
+            shutil.copytree(self.snapshots.with_name("server"), self.snapshots / str(number))
+            self.diary.note("server", str(number))
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -114,7 +133,9 @@ class LifeParts(Parts):
 
         def noted(segment: FinishedSegment) -> Any:
             self.diary.note("finished", segment.start.id, sha256=segment.sha256, samples=segment.samples)
-            return accept(segment)
+            entry = accept(segment)
+            self.diary.note("accepted", segment.start.id, sha256=segment.sha256, samples=segment.samples)
+            return entry
 
         outbox.accept = noted  # type: ignore[method-assign] - the diary looks over its shoulder
         return outbox
@@ -127,11 +148,19 @@ class LifeParts(Parts):
             setattr(api, name, self._noted(name, getattr(api, name)))
         return api
 
+    @cached_property
+    def syncer(self) -> Syncer:
+        """The product's; how far an upload is, is a step too."""
+        syncer = super().syncer
+        syncer._listeners.append(lambda _id, sent, total: self.observer.pass_by(f"sent.{sent * 100 // total}"))
+        return syncer
+
     def _noted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*arguments: Any, **named: Any) -> Any:
             self.observer.pass_by(f"call.{name}")
             answer = call(*arguments, **named)
             self.observer.pass_by(f"answer.{name}")
+            self.snapshot()
             return answer
 
         return noted
@@ -141,7 +170,7 @@ class Life:
     """Lives an order through."""
 
     def __init__(self, order: Order) -> None:
-        log.configure("critical", "text")
+        log.configure("error", "text", sys.stderr if order.loud else io.StringIO())
         self._order = order
         self._clock = SimulatedClock(order.elapsed)
         self._diary = Diary(order.diary, marks=order.marks)
@@ -153,6 +182,7 @@ class Life:
         self._lock = state.lock()
         self._parts = LifeParts(loaded.config, state, {}, clock=self._clock, disk=disk, machine=lambda: "ntp")
         self._parts.diary, self._parts.observer = self._diary, self._observer
+        self._parts.snapshots = order.snapshots
         self._next_background = 0.0
 
     def run(self) -> None:
@@ -193,7 +223,7 @@ class Life:
     def _background(self) -> None:
         """What the daemon's other threads do, with their ways of taking an error."""
         try:
-            self._house._turn(lambda: False)  # type: ignore[arg-type]
+            self._house._turn(threading.Event())
             if self._house.settled.is_set():
                 self._parts.syncer.drain()
         except (OSError, sqlite3.Error) as error:

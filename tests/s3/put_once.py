@@ -13,11 +13,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what all tests share lies 
 
 from api_bench import Secret, Settings
 
+from agent import log
 from agent.sync.api import RecordingsApi, UploadTicket
 
 
 def main(url: str, content_type: str, file: Path, how: str) -> None:
     """Upload the file and print VmHWM in KiB; ``whole`` is the mistake: the file is read into memory first."""
+    log.configure("warning", "text")
     api = RecordingsApi(Settings("http://127.0.0.1:1/v1"), Secret, wall=lambda: 0.0, monotonic=lambda: 0.0)
     with file.open("rb") as audio:
         source = io.BytesIO(audio.read()) if how == "whole" else audio

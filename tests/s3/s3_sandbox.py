@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from s3_server import S3Server
+from s3_server import S3Server, forged
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.sandbox.app import build_app
@@ -18,12 +18,22 @@ class S3Sandbox(SandboxServer):
         super().__init__(directory)
         self._s3 = s3
         self._origin = origin
+        self.spoiled = 0
+        """So many upload URLs are handed out with a wrong signature."""
 
     def build(self) -> ASGIApp:
         """Return the application over the present state."""
-        presigner = _S3Presigner(self._s3, self._origin)
+        presigner = _S3Presigner(self)
         storage = Storage(self.objects, self.state.recordings, presigner)
         return self._looking(build_app(self.state, self.faults, storage, presigner, None))
+
+    def upload_url(self, key: str, content_type: str, seconds: int) -> str:
+        """Return the S3 server's own presigned URL."""
+        url = self._s3.presign(key, content_type, seconds, self._origin)
+        if self.spoiled:
+            self.spoiled -= 1
+            return forged(url)
+        return url
 
     def _looking(self, app: ASGIApp) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +56,12 @@ class S3Sandbox(SandboxServer):
 
 
 class _S3Presigner(Presigner):
-    """Hands out the S3 server's own presigned URLs."""
+    """Hands out what an S3 sandbox signs."""
 
-    def __init__(self, s3: S3Server, origin: str) -> None:
+    def __init__(self, sandbox: S3Sandbox) -> None:
         super().__init__("", lambda: 0.0)
-        self._s3 = s3
-        self._origin = origin
+        self._sandbox = sandbox
 
     def url(self, base: str, key: str, content_type: str, seconds: int) -> str:  # noqa: ARG002 - not our storage
         """Return the URL that takes one object for so many seconds."""
-        return self._s3.presign(key, content_type, seconds, self._origin)
+        return self._sandbox.upload_url(key, content_type, seconds)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -82,23 +81,30 @@ class S3Server:
         self._folder.mkdir(parents=True)
         identities = self._folder / "identities.json"
         credentials = [{"accessKey": _KEY, "secretKey": _SECRET}]
-        backend = {"name": "backend", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
+        backend = {
+            "name": "backend",
+            "credentials": credentials,
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
         identities.write_text(json.dumps({"identities": [backend]}))
         ports = [f"-s3.port={self._port}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         ports += [f"-s3.port.grpc={_free_port()}"]
         for part in ("master", "volume", "filer"):
             ports += [f"-{part}.port={_free_port()}", f"-{part}.port.grpc={_free_port()}"]
+        command = [
+            str(_WEED),
+            "server",
+            f"-dir={self._folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            *ports,
+        ]
+        command += ["-s3", "-s3.autoCreateBucket=false", f"-s3.config={identities}"]
+        # Smaller volumes have no room for an object of 200 MB.
+        command += ["-master.volumeSizeLimitMB=64", "-volume.max=16", "-master.telemetry=false"]
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [
-                    *(_WEED, "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports),
-                    *("-s3", "-s3.autoCreateBucket=false", f"-s3.config={identities}"),
-                    *("-master.volumeSizeLimitMB=64", "-volume.max=16", "-master.telemetry=false"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
             )
         self._wait_until_it_takes_a_bucket()
 
@@ -123,11 +129,6 @@ def forged(url: str) -> str:
     assert mark
     first = "1" if signature.startswith("0") else "0"
     return f"{before}{mark}{first}{signature[1:]}"
-
-
-def key_of(url: str) -> str:
-    """Return the object's key of a URL with the bucket in its path."""
-    return urlsplit(url).path.removeprefix(f"/{BUCKET}/")
 
 
 def _free_port() -> int:

@@ -1,0 +1,102 @@
+"""What the daemon does with the network, in threads of their own: delivery, heartbeats, and hearing that it is back."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.host.netlink import NetworkWatch
+from agent.host.network import Network
+from agent.parts import Parts
+from agent.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from agent.sync.heartbeat import Heartbeat
+    from agent.sync.syncer import Syncer
+
+log = structlog.get_logger()
+
+DISK_RETRY_SECONDS = 10.0
+"""How long a part rests when the disk or the index failed under it."""
+
+
+class Online:
+    """Delivery begins when ``settled`` is set; everything ends with ``stopping`` and ``stop``."""
+
+    def __init__(
+        self, parts: Parts, recorder: Recorder, settled: threading.Event, stopping: threading.Event
+    ) -> None:
+        self._parts = parts
+        self._recorder = recorder
+        self._settled = settled
+        self._stopping = stopping
+        self._building = threading.RLock()
+        """Held while parts are built, or looked for, that several threads use."""
+        self._heartbeat: Heartbeat | None = None
+        self._network = NetworkWatch(self._network_is_back, network=Network())
+
+    @property
+    def threads(self) -> dict[str, Callable[[], None]]:
+        """What is to be run in threads, by name."""
+        threads: dict[str, Callable[[], None]] = {"sync": self._deliver, "network": self._network.run}
+        if self._parts.config.heartbeat.enabled:
+            threads["heartbeat"] = self._beat
+        return threads
+
+    @property
+    def syncer(self) -> "Syncer":
+        """The loop that delivers, built by whichever thread asks first."""
+        with self._building:
+            return self._parts.syncer
+
+    def stop(self) -> None:
+        """Cut the calls under way and let the threads end; ``stopping`` is set already."""
+        self._network.stop()
+        with self._building:
+            if "syncer" in vars(self._parts):
+                self._parts.syncer.stop()
+            if "api" in vars(self._parts):
+                self._parts.api.abort()
+            if self._heartbeat is not None:
+                self._heartbeat.wake()
+
+    def _deliver(self) -> None:
+        """Deliver once files and index agree."""
+        while not self._stopping.is_set():
+            if self._settled.wait(1):
+                self._whatever_the_disk_does("delivery", lambda: self.syncer.run(self._stopping))
+
+    def _beat(self) -> None:
+        """Send heartbeats, and obey the commands in their answers."""
+        with self._building:
+            heartbeat = self._heartbeat = self._parts.heartbeat(self._recorder)
+        while not self._stopping.is_set():
+            self._whatever_the_disk_does("heartbeat", lambda: heartbeat.run(self._stopping))
+
+    def _network_is_back(self) -> None:
+        """Try at once what rests because it is offline, over connections that know the new network."""
+        self._whatever_the_disk_does("network", self._try_at_once)
+
+    def _try_at_once(self) -> None:
+        syncer = self.syncer
+        self._parts.api.wake()
+        waits = self._parts.outbox.store.oldest_waiting() is not None
+        syncer.network_is_back()
+        if self._heartbeat is not None:
+            self._heartbeat.network_is_back(something_waits=waits)
+
+    def _whatever_the_disk_does(self, part: str, work: Callable[[], None]) -> None:
+        """Do network work; when the disk or the index fails, say so and let it rest a little."""
+        try:
+            work()
+        except (OSError, sqlite3.Error) as error:
+            log.error(
+                "network work rests: the disk or the index failed",
+                action="sync_failed",
+                part=part,
+                error=error,
+            )
+            self._parts.outbox.store.unsettled.set()
+            self._stopping.wait(DISK_RETRY_SECONDS)

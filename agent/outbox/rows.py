@@ -1,0 +1,46 @@
+"""An entry as a row of the index, with a checksum: SQLite finds damage to its pages, not to what they say."""
+
+import zlib
+from typing import Any
+
+import msgspec
+
+from agent.outbox.entry import Entry
+from agent.outbox.index import ForeignIndex
+
+CHECKSUM = "checksum"
+_JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """Return the columns of an entry."""
+    row = msgspec.structs.asdict(entry)
+    for column in _JSON_COLUMNS:
+        if row[column] is not None:
+            row[column] = msgspec.json.encode(row[column]).decode()
+    row[CHECKSUM] = _checksum(row)
+    return row
+
+
+def entry_of(row: dict[str, Any]) -> Entry:
+    """Read an entry back.
+
+    Raises:
+        ForeignIndex: the row is not what was written.
+    """
+    if row.pop(CHECKSUM) != _checksum(row):
+        raise ForeignIndex("a row is not what was written")
+    for column in _JSON_COLUMNS:
+        if row[column] is not None:
+            row[column] = msgspec.json.decode(row[column])
+    return msgspec.convert(row, Entry, strict=False)
+
+
+def _checksum(row: dict[str, Any]) -> int:
+    """Return the CRC-32 of all that is not null: a column that a later schema adds changes nothing."""
+    facts = sorted(
+        (name, int(value) if isinstance(value, bool) else value)
+        for name, value in row.items()
+        if value is not None and name != CHECKSUM
+    )
+    return zlib.crc32(msgspec.json.encode(facts))

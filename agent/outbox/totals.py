@@ -1,0 +1,50 @@
+"""How many recordings there are of each kind, and how large: kept by SQLite itself, so that nobody counts rows."""
+
+import sqlite3
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+_KIND = (
+    "CASE WHEN {row}.completed_ms IS NOT NULL THEN 'uploaded' WHEN {row}.parked_ms IS NOT NULL THEN 'parked' "
+    "WHEN {row}.held_ms IS NOT NULL THEN 'held' ELSE 'pending' END"
+)
+_ADD = (
+    "UPDATE totals SET count = count + 1, size_bytes = size_bytes + NEW.size_bytes WHERE kind = "
+    + _KIND.format(row="NEW")
+)
+_TAKE = (
+    "UPDATE totals SET count = count - 1, size_bytes = size_bytes - OLD.size_bytes WHERE kind = "
+    + _KIND.format(row="OLD")
+)
+_WHAT_COUNTS = "completed_ms, parked_ms, held_ms, size_bytes"
+
+
+class Total(NamedTuple):
+    """Of the recordings of one kind."""
+
+    recordings: int
+    size_bytes: int
+
+
+def create_totals(db: Database) -> None:
+    """Create the table ``totals`` and the triggers on ``recordings`` that keep it; a REPLACE would get past them."""
+    db.execute(
+        "CREATE TABLE totals (kind TEXT PRIMARY KEY, count INTEGER NOT NULL, size_bytes INTEGER NOT NULL)"
+    )
+    db.execute(
+        "INSERT INTO totals VALUES ('pending', 0, 0), ('parked', 0, 0), ('held', 0, 0), ('uploaded', 0, 0)"
+    )
+    for event, actions in (
+        ("INSERT", _ADD),
+        ("DELETE", _TAKE),
+        (f"UPDATE OF {_WHAT_COUNTS}", f"{_TAKE}; {_ADD}"),
+    ):
+        name = event.split()[0].lower()
+        db.execute(f"CREATE TRIGGER recordings_{name} AFTER {event} ON recordings BEGIN {actions}; END")
+
+
+def totals(connection: sqlite3.Connection) -> dict[str, Total]:
+    """Return the totals by kind: pending, parked, held, uploaded."""
+    rows = connection.execute("SELECT kind, count, size_bytes FROM totals")
+    return {kind: Total(count, size_bytes) for kind, count, size_bytes in rows}

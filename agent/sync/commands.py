@@ -1,0 +1,305 @@
+"""Obeys what the API asks of the device: each command once, in the order given, with a line in the log for each.
+
+Decide   malformed → ignored. Known by its id for a day → ignored. Remote commands switched off by the owner →
+         refused. Expired (by the true time, else by the server's ``Date``) → ignored. ``factory_reset`` →
+         refused. Unknown → ignored. The ids are on disk before anything is done: a command is lost in a crash
+         rather than obeyed twice.
+Obey     ``start_recording`` ends a manual recording that runs and starts its own, whatever the mode; when it is
+         done and ``upload_immediately`` is set, delivery looks at once, within the owner's rules (off-peak hours,
+         data limit); otherwise it finds the recording when it looks next. ``stop_recording`` ends the manual
+         recording that runs, whoever started it; nothing else. ``trigger_upload`` is ``sync``: all that waits
+         now, but nothing held, parked, or paused by the API.
+Effect   The API reads the outcome from ``device_state``: ``took_effect`` says when there is something to tell.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from agent.host.disk import Disk
+from agent.recording.clock import Instant
+from agent.recording.triggers import ManualRequest
+from agent.status.board import Board, Snapshot, State
+from agent.sync.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
+from agent.sync.words import clean
+
+log = structlog.get_logger()
+
+FILE = "commands.json"
+REMEMBERED_MS = 86_400_000
+MOST_REMEMBERED = 500
+"""The newest are kept, however many come in a day."""
+UPLOAD_PATIENCE_MS = 30_000
+"""A ``trigger_upload`` without an upload within so long had nothing to do."""
+
+
+class Recording(Protocol):
+    """What starts and stops recordings (``Recorder``)."""
+
+    @property
+    def manual(self) -> ManualRequest | None:
+        """The manual recording that runs."""
+
+    def start(self, request: ManualRequest) -> None:
+        """Ask for one."""
+
+    def stop_manual(self) -> None:
+        """End it."""
+
+
+class Remembered:
+    """The ids of commands that were decided upon, for a day, in ``commands.json``."""
+
+    def __init__(self, folder: Path, disk: Disk, now: Callable[[], Instant]) -> None:
+        self._path = folder / FILE
+        self._disk = disk
+        self._now = now
+        self._ids = self._load()
+
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._ids
+
+    def add(self, identities: list[str]) -> None:
+        """Remember them durably; a disk that fails costs the memory of them at a restart, and is said."""
+        now = self._now()
+        for identity in identities:
+            self._ids[identity] = now
+        kept = [(identity, at) for identity, at in self._ids.items() if not _is_over(at, now)]
+        self._ids = dict(kept[-MOST_REMEMBERED:])
+        try:
+            self._disk.replace(self._path, msgspec.json.encode(self._ids), "commands")
+        except OSError as error:
+            log.warning("commands cannot be remembered", action="commands_failed", error=error)
+
+    def _load(self) -> dict[str, Instant]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Instant])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return {}
+
+
+def _is_over(at: Instant, now: Instant) -> bool:
+    """Whether a day has passed; across a reboot only the wall clock can tell, and one that went back says no."""
+    if at.boot_id == now.boot_id:
+        return now.boot_ms - at.boot_ms > REMEMBERED_MS
+    return now.wall_ms - at.wall_ms > REMEMBERED_MS
+
+
+class _Effect(NamedTuple):
+    """Something that a command will make visible."""
+
+    entered: Callable[[Snapshot], bool]
+    then: Callable[[], None]
+    patience_ends: int | None = None
+    """On the boot clock, in milliseconds: after that it will not come."""
+
+
+class Commands:
+    """Takes them out of heartbeat's answers; one thread only.
+
+    ``unix_time`` is the true time in seconds, None when nobody knows it. ``upload_everything`` and ``upload_soon``
+    return at once.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        board: Board,
+        remembered: Remembered,
+        *,
+        enabled: bool,
+        now: Callable[[], Instant],
+        unix_time: Callable[[], float | None],
+        upload_everything: Callable[[], object],
+        upload_soon: Callable[[], object],
+    ) -> None:
+        self._recording = recording
+        self._board = board
+        self._remembered = remembered
+        self._enabled = enabled
+        self._now = now
+        self._unix_time = unix_time
+        self._upload_everything = upload_everything
+        self._upload_soon = upload_soon
+        self._effects: list[_Effect] = []
+        self._latest: ManualRequest | None = None
+        self._said: set[str] = set()
+
+    # effects
+
+    @property
+    def awaits_effects(self) -> bool:
+        """Whether something a command caused has not happened yet."""
+        return bool(self._effects)
+
+    def took_effect(self) -> bool:
+        """Return whether something that a command caused can be seen since this was last asked."""
+        happened = False
+        progress = self.awaits_effects
+        while progress:
+            snapshot, now_ms = self._board.snapshot, self._now().boot_ms
+            entered = [effect for effect in self._effects if effect.entered(snapshot)]
+            self._effects = [
+                effect
+                for effect in self._effects
+                if effect not in entered and (effect.patience_ends is None or now_ms < effect.patience_ends)
+            ]
+            for effect in entered:
+                effect.then()
+            progress = bool(entered)
+            happened |= progress
+        return happened
+
+    # decisions
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Decide upon all commands of an answer, in their order."""
+        self._note_manifests(answer)
+        fresh: dict[str, Order] = {}
+        for raw in orders_in(answer):
+            order = self._choose(raw)
+            if order is not None:
+                fresh.setdefault(order.id, order)
+        if fresh:
+            self._remembered.add(list(fresh))
+        for order in fresh.values():
+            self._obey(order)
+
+    def _choose(self, raw: object) -> Order | None:
+        """Return an order that is new and understood."""
+        identity = id_of(raw)
+        if identity is not None and identity in self._remembered:
+            self._say_once("a command came again", "command_repeated", id=identity)
+            return None
+        try:
+            return understand(raw)
+        except MalformedOrder as error:
+            self._say_once(
+                "a command was ignored: it is malformed", "command_malformed", id=identity, reason=str(error)
+            )
+            return None
+
+    def _obey(self, order: Order) -> None:
+        if not self._enabled:
+            self._refuse(order, "heartbeat.remote_commands is false: the owner allows none")
+        elif self._is_expired(order):
+            log.info("a command was ignored: it has expired", action="command_expired", **_named(order))
+        elif order.type == Kind.START:
+            self._start(order)
+        elif order.type == Kind.STOP:
+            self._stop(order)
+        elif order.type == Kind.UPLOAD:
+            self._upload(order)
+        elif order.type == Kind.RESET:
+            self._refuse(order, "a recorder is never reset from afar")
+        else:
+            log.info("a command was ignored: it is not known", action="command_unknown", **_named(order))
+
+    def _is_expired(self, order: Order) -> bool:
+        """One that does not say lives from its arrival, which is now; nor can one be judged without the time."""
+        now = self._unix_time()
+        return order.expires_at is not None and now is not None and now >= order.expires_at
+
+    def _refuse(self, order: Order, reason: str) -> None:
+        log.warning("a command was refused", action="command_refused", reason=reason, **_named(order))
+
+    def _start(self, order: Order) -> None:
+        if order.dropped:
+            log.warning(
+                "the metadata of a command is left out",
+                action="command_metadata_dropped",
+                reason=order.dropped,
+                **_named(order),
+            )
+        request = ManualRequest(seconds=order.seconds, metadata=dict(order.metadata))
+        self._accept(order, seconds=order.seconds, upload_immediately=order.upload)
+        self._recording.start(request)
+        self._latest = request
+        self._effects.append(
+            _Effect(
+                lambda now: (
+                    request.done.is_set() or (request.started.is_set() and now.state is State.RECORDING)
+                ),
+                lambda: self._await_end(request, upload=order.upload),
+            )
+        )
+
+    def _stop(self, order: Order) -> None:
+        manual = self._recording.manual
+        if manual is None and self._latest is not None and not self._latest.done.is_set():
+            manual = self._latest  # asked for, and not yet begun by the recorder
+        if manual is None:
+            log.info(
+                "there is nothing to stop: no manual recording runs",
+                action="command_without_effect",
+                **_named(order),
+            )
+            return
+        self._accept(order)
+        self._recording.stop_manual()
+        if manual is not self._latest:  # the end of our own is awaited since its start
+            self._await_end(manual, upload=False)
+
+    def _upload(self, order: Order) -> None:
+        self._accept(order)
+        self._upload_everything()
+        self._effects.append(
+            _Effect(
+                lambda now: now.transfer is not None,
+                lambda: None,
+                self._now().boot_ms + UPLOAD_PATIENCE_MS,
+            )
+        )
+
+    def _await_end(self, request: ManualRequest, *, upload: bool) -> None:
+        """Wait until a recording is done and something else has taken its place on the board."""
+
+        def entered(now: Snapshot) -> bool:
+            if not request.done.is_set():
+                return False
+            other = now.recording is not None and now.recording.id not in request.finished_ids
+            return other or now.state is not State.RECORDING
+
+        def then() -> None:
+            if request.error:
+                log.warning(
+                    "a command's recording failed", action="command_recording_failed", reason=request.error
+                )
+            elif upload:
+                self._upload_soon()
+
+        self._effects.append(_Effect(entered, then))
+
+    # the log
+
+    def _accept(self, order: Order, **more: object) -> None:
+        log.info("a command is obeyed", action="command_accepted", **_named(order), **more)
+
+    def _say_once(self, text: str, action: str, **values: object) -> None:
+        """Log at INFO what may come with each heartbeat, and its repeats at DEBUG."""
+        key = f"{action} {values}"
+        level = log.debug if key in self._said else log.info
+        if len(self._said) >= MOST_REMEMBERED:
+            self._said.clear()
+        self._said.add(key)
+        level(text, action=action, **values)
+
+    def _note_manifests(self, answer: Mapping[str, Any]) -> None:
+        """Say once a version that an offered firmware is ignored: this is no vendor device."""
+        for key, value in answer.items():
+            if "firmware" not in key.lower() and "manifest" not in key.lower():
+                continue
+            version = value.get("version") if isinstance(value, Mapping) else value
+            if value is not None:
+                self._say_once(
+                    "the API offers a firmware, which is ignored",
+                    "firmware_ignored",
+                    version=clean(str(version), longest=40),
+                )
+
+
+def _named(order: Order) -> dict[str, str]:
+    return {"id": order.id, "type": order.type}

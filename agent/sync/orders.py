@@ -1,0 +1,144 @@
+"""What the API asks of the device in a heartbeat's answer, read with tolerance (api.md section 6).
+
+The key is not documented: ``commands``, ``pending_commands`` (lists) and ``command`` (an object) are all taken. A
+``grant_token`` is never read.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from agent.configvalues import metadata
+from agent.sync.words import clean
+
+MOST_ORDERS = 32
+"""Orders of one answer that are looked at; no server means more."""
+DEFAULT_SECONDS = 3600
+LONGEST_SECONDS = 86_400
+
+_LISTS = ("commands", "pending_commands")
+_SINGLE = "command"
+_ID = re.compile(r"cmd_[A-Za-z0-9_-]{1,120}")
+_LONGEST_TYPE = 40
+_MILLISECONDS_FROM = 1e12
+_UNIX_FROM = 1e9
+
+
+class Kind(StrEnum):
+    """What the API may ask for."""
+
+    START = "start_recording"
+    STOP = "stop_recording"
+    UPLOAD = "trigger_upload"
+    RESET = "factory_reset"
+    """Understood, and refused."""
+
+
+class Order(NamedTuple):
+    """One command, as far as it can be understood."""
+
+    id: str
+    type: str
+    """One of ``Kind``, or anything else; cleaned and shortened."""
+    expires_at: float | None = None
+    """Unix time in seconds; None: it does not say, or not so that it can be read."""
+    seconds: int = DEFAULT_SECONDS
+    upload: bool = True
+    metadata: Mapping[str, Any] = {}
+    dropped: str = ""
+    """Why the metadata was left out, when it was."""
+
+
+class MalformedOrder(Exception):  # noqa: N818 - a finding, never shown as a failure of ours
+    """It cannot be obeyed; ``str()`` says why, without anything of its contents."""
+
+
+def orders_in(answer: Mapping[str, Any]) -> Iterator[object]:
+    """Yield what an answer asks for, in its order, not yet understood."""
+    found: list[object] = []
+    for key in _LISTS:
+        value = answer.get(key)
+        found += value if isinstance(value, list) else [] if value is None else [value]
+    if answer.get(_SINGLE) is not None:
+        value = answer[_SINGLE]
+        found += value if isinstance(value, list) else [value]
+    yield from found[:MOST_ORDERS]
+
+
+def id_of(raw: object) -> str | None:
+    """Return an order's ``cmd_*`` id, None when it has none."""
+    given = raw.get("id") if isinstance(raw, Mapping) else None
+    return given if isinstance(given, str) and _ID.fullmatch(given) else None
+
+
+def understand(raw: object) -> Order:
+    """Return an order.
+
+    Raises:
+        MalformedOrder: it is no object, has no id or type, or its ``params`` do not fit.
+    """
+    if not isinstance(raw, Mapping):
+        raise MalformedOrder("it is no object")
+    identity, kind = id_of(raw), raw.get("type")
+    if identity is None:
+        raise MalformedOrder("it has no id that begins with cmd_")
+    if not isinstance(kind, str) or not kind:
+        raise MalformedOrder("it has no type")
+    order = Order(identity, clean(kind, longest=_LONGEST_TYPE), _moment(raw.get("expires_at")))
+    if order.type != Kind.START:
+        return order
+    params = raw.get("params")
+    if params is None:
+        return order
+    if not isinstance(params, Mapping):
+        raise MalformedOrder("its params are no object")
+    given, dropped = _metadata(params.get("metadata"))
+    return order._replace(
+        seconds=_seconds(params.get("max_duration_sec")),
+        upload=_flag(params.get("upload_immediately")),
+        metadata=given,
+        dropped=dropped,
+    )
+
+
+def _seconds(value: object) -> int:
+    """Return the longest duration; one out of range is taken as the nearest that is allowed."""
+    if value is None:
+        return DEFAULT_SECONDS
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MalformedOrder("its max_duration_sec is no number")
+    return int(min(max(value, 1), LONGEST_SECONDS))
+
+
+def _flag(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, bool):
+        raise MalformedOrder("its upload_immediately is neither true nor false")
+    return value
+
+
+def _metadata(value: object) -> tuple[Mapping[str, Any], str]:
+    """Return the metadata and why it was left out: what is said beside the audio must not cost the audio."""
+    if value is None:
+        return {}, ""
+    if not isinstance(value, Mapping):
+        return {}, "it is no object"
+    if complaint := metadata(value):
+        return {}, f"it {complaint}"
+    return dict(value), ""
+
+
+def _moment(value: object) -> float | None:
+    """Return an ISO 8601 time (UTC where it names no zone) or a unix time, in seconds or milliseconds."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= _UNIX_FROM:
+        return None
+    return value / 1000 if value >= _MILLISECONDS_FROM else float(value)

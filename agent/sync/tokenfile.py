@@ -1,0 +1,83 @@
+"""The device token as a value that does not show itself, and the file that holds one."""
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+from agent.errors import CredentialError
+
+HOW = 'run "recorder-agent token set"'
+
+_FORMAT = re.compile(r"dtok_[!-~]+")
+_LARGEST = 4096
+_FINGERPRINT_LENGTH = 8
+
+
+class Token:
+    """A device token that does not show itself: only ``reveal`` gives the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Take a token's text, without blanks around it; CredentialError for anything else."""
+        if not _FORMAT.fullmatch(text):
+            raise CredentialError("this is no device token: one begins with dtok_ and has no blanks in it")
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text, for the Authorization header or the file."""
+        return self._text
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 8 hexadecimal digits of the SHA-256: tells tokens apart, and opens nothing."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
+
+    def __repr__(self) -> str:
+        return f"<Token {self.fingerprint}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and hmac.compare_digest(self._text, other._text)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token is not to be pickled")
+
+
+def read_token(path: Path, *, ours: bool) -> Token | None:
+    """Return the token in a file, None when there is no file; CredentialError never tells what is in it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+    try:
+        _check(path, os.fstat(descriptor).st_mode, ours=ours)
+        content = os.read(descriptor, _LARGEST + 1)
+    except OSError as error:
+        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
+    text = content.decode("ascii", "replace").strip()
+    if not text:
+        raise CredentialError(f"{path} is empty, and should hold the device token: {HOW}")
+    if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
+        raise CredentialError(f"{path} holds no device token (dtok_ and no blanks): {HOW}")
+    return Token(text)
+
+
+def _check(path: Path, mode: int, *, ours: bool) -> None:
+    if not stat.S_ISREG(mode):
+        raise CredentialError(f"{path} is not a file, and should hold the device token: {HOW}")
+    if ours and mode & 0o077:
+        raise CredentialError(
+            f"others can read the device token in {path} (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}, "
+            "and ask for a new token if they should not have it"
+        )

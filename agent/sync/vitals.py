@@ -1,0 +1,106 @@
+"""What a heartbeat says of the device: the fields of api.md section 6 that are known now, and no other."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from enum import IntFlag
+from typing import Any
+
+import structlog
+
+from agent import __version__
+from agent.host.battery import Battery
+from agent.host.network import MOBILE, WIFI, Network
+from agent.host.storage import MEGABYTE, Room
+from agent.status.board import Board, Snapshot, State
+from agent.status.table import device_state
+
+log = structlog.get_logger()
+
+FIRMWARE_LENGTH = 32
+NAME_LENGTH = 64
+
+
+class Flags(IntFlag):
+    """The bits of ``flags``."""
+
+    CHARGING = 1
+    LOW_BATTERY = 2
+    STORAGE_FULL = 4
+    WIFI = 8
+    LTE = 16
+    SYNC_ACTIVE = 32
+
+
+class Vitals:
+    """Gathers them; what cannot be read is left out."""
+
+    def __init__(
+        self,
+        board: Board,
+        counts: Callable[[], Mapping[str, int]],
+        *,
+        device_name: str,
+        battery: Callable[[], Battery | None],
+        room: Callable[[], Room],
+        network: Network,
+        low_battery_percent: int,
+        min_free_mb: int,
+    ) -> None:
+        self._board = board
+        self._counts = counts
+        self._device_name = device_name
+        self._battery = battery
+        self._room = room
+        self._network = network
+        self._low_battery_percent = low_battery_percent
+        self._min_free_mb = min_free_mb
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of a heartbeat."""
+        snapshot, pending = self._board.snapshot, self._pending()
+        battery, room = self._battery(), self._room_or_none()
+        kinds = self._network.connection_types()
+        fields: dict[str, Any] = {
+            "battery_percent": battery.percent if battery else None,
+            "storage_used_mb": (room.total - room.free) // MEGABYTE if room else None,
+            "storage_total_mb": room.total // MEGABYTE if room else None,
+            "signal_strength_dbm": self._network.signal_dbm(),
+            "firmware_version": f"recorder-agent/{__version__}"[:FIRMWARE_LENGTH],
+            "device_name": self._device_name[:NAME_LENGTH] or None,
+            "device_state": device_state(snapshot, {"pending": pending or 0}).value,
+            "pending_recordings": pending,
+            "flags": int(self._flags(snapshot, battery, room, kinds)),
+            "connection_type": kinds or None,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def _flags(
+        self, snapshot: Snapshot, battery: Battery | None, room: Room | None, kinds: list[str]
+    ) -> Flags:
+        full = snapshot.state is State.STORAGE_FULL or (room is not None and room.free_mb < self._min_free_mb)
+        holds = {
+            Flags.CHARGING: battery is not None and battery.charging,
+            Flags.LOW_BATTERY: battery is not None and battery.is_low(self._low_battery_percent),
+            Flags.STORAGE_FULL: full,
+            Flags.WIFI: WIFI in kinds,
+            Flags.LTE: MOBILE in kinds,
+            Flags.SYNC_ACTIVE: snapshot.transfer is not None,
+        }
+        flags = Flags(0)
+        for flag, is_set in holds.items():
+            flags |= flag if is_set else Flags(0)
+        return flags
+
+    def _pending(self) -> int | None:
+        try:
+            return self._counts()["pending"]
+        except sqlite3.Error as error:
+            log.debug("the queue cannot be counted", action="heartbeat_partial", error=error)
+            return None
+
+    def _room_or_none(self) -> Room | None:
+        try:
+            return self._room()
+        except OSError as error:
+            log.debug("the storage cannot be measured", action="heartbeat_partial", error=error)
+            return None

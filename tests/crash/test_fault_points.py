@@ -1,0 +1,73 @@
+"""Killed, disk full, disk failing: at every durable step of a life, judged after the next start."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cases import Case, Preparation, no_preparation, report, steps_of_life, suffer
+from faults import EIO, ENOSPC, KILL, KINDS, LONG
+from ground import Driver, fresh_seed, in_parallel, shuffled, sound, workshop
+from scenes import SCENES
+
+LEAST_POINTS = 40
+NOT_THE_DISK = ("call.", "answer.", "sent.1", "sent.0")
+
+
+def test_a_fault_at_every_durable_step_loses_nothing() -> None:
+    """A process killed, ENOSPC, EIO and a disk that is full for 30 s at every step: after a restart no finished
+    recording is lost, rows and files agree, nothing is stuck, and the server holds the audio exactly once.
+    """
+    seed = fresh_seed()
+    with workshop("points") as folder:
+        wav = sound(folder, 4)
+        driver = Driver()
+        planned: list[tuple[Preparation, Case]] = []
+        known: set[str] = set()
+        for scene in (no_preparation, *SCENES):
+            steps = steps_of_life(driver, folder / scene.__name__, wav, scene)
+            fresh = [step for step in dict.fromkeys(steps) if step not in known and is_durable(step)]
+            print(f"{scene.__name__}: {len(steps)} steps, {len(fresh)} new points")
+            planned += [(scene, case) for case in cases_of(steps, fresh, known)]
+            known |= set(fresh)
+        driver.close()
+        print(f"{len(known)} named durable points: {' '.join(sorted(known))}")
+        assert len(known) >= LEAST_POINTS
+
+        def one(driver: Driver, item: tuple[int, tuple[Preparation, Case]]) -> Case:
+            number, (scene, case) = item
+            return suffer(driver, folder / str(number), wav, case, prepare=scene)
+
+        results = in_parallel(enumerate(shuffled(planned, seed)), one)
+
+    bad = [each for kind in KINDS for each in report(kind, [case for case in results if case.kind == kind])]
+    assert not bad
+
+
+def is_durable(step: str) -> bool:
+    """Whether the step changes the disk: calls of the API do not."""
+    return not step.startswith(NOT_THE_DISK)
+
+
+def cases_of(steps: list[str], fresh: list[str], known: set[str]) -> Iterator[Case]:
+    """Yield a kill at each step of the first life, and at the new ones of a later; the other faults once a point."""
+    for at, step in enumerate(steps):
+        if not known or step in fresh:
+            yield Case(KILL, at, step)
+    for kind in (ENOSPC, EIO, LONG):
+        yield from (Case(kind, steps.index(step), step) for step in fresh)
+
+
+@pytest.mark.parametrize("step", ["write.page", "finish.last_page"])
+def test_without_repair_the_oracle_finds_the_loss(step: str, tmp_path: Path) -> None:
+    """The control: with the repair of open files switched off, a kill while writing is found."""
+    wav = sound(tmp_path, 4)
+    driver = Driver()
+    steps = steps_of_life(driver, tmp_path / "calm", wav)
+    at = steps.index(step) + 1
+    judge = partial(suffer, driver, case=Case(KILL, at, steps[at]), wav=wav)
+    whole, torn = judge(folder=tmp_path / "whole"), judge(folder=tmp_path / "torn", broken="repair")
+    driver.close()
+    print(f"control: {torn}")
+    assert not whole.complaints
+    assert torn.complaints

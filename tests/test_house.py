@@ -1,0 +1,132 @@
+"""The house rules that a machine can check: imports flow one way, log records have actions, commands have help."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from agent.cli.root import COMMANDS, root
+
+ROOT = Path(__file__).parent.parent
+AGENT = ROOT / "agent"
+FILES = sorted(AGENT.rglob("*.py"))
+
+# Where a package stands; it may import only what has a smaller number, or itself.
+FLOORS = {
+    "errors": 0, "config": 0, "configfile": 0, "configvalues": 0, "log": 0,
+    "host": 1,
+    "status": 2, "statedir": 1,
+    "audio": 2,
+    "recording": 3,
+    "outbox": 4,
+    "sync": 5,
+    "parts": 6, "report": 6,
+    "housekeeping": 7,
+    "doctor": 7,
+    "daemon": 8,
+    "cli": 9,
+    "sandbox": 1,
+}  # fmt: skip
+
+
+def room_of(module: str) -> str:
+    """Return the package or top-level module a dotted name stands in."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, also late."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "agent":
+            names = (
+                [f"agent.{alias.name}" for alias in node.names] if node.module == "agent" else [node.module]
+            )
+            found.update(names)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.startswith("agent."))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_flow_one_way(path: Path) -> None:
+    """A package imports only what stands to its left."""
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if room in {"", "__init__"}:
+        return
+    for module in imports_of(path):
+        other = room_of(module)
+        if other not in {room, "__version__"}:
+            assert FLOORS[other] < FLOORS[room] or (FLOORS[other] == FLOORS[room] == 0), (
+                f"{path} imports {module}"
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_log_record_has_an_action(path: Path) -> None:
+    """Text and JSON come from one call, which names what happened."""
+    names = {"log", "logger"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in names
+            and node.func.attr in {"debug", "info", "warning", "error", "exception", "critical"}
+        ):
+            assert "action" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    """Return every command with its full name."""
+    context = click.Context(root)
+    found: list[tuple[str, click.Command]] = []
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {inner}", sub) for inner, sub in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), all_commands(), ids=lambda value: str(value) if isinstance(value, str) else ""
+)
+def test_every_command_and_option_has_help(name: str, command: click.Command) -> None:
+    """Whoever types --help is told what the command and each of its options do."""
+    assert command.help, name
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_readme_names_every_command_and_no_other() -> None:
+    """The table of commands in the README is the truth."""
+    text = (ROOT / "README.md").read_text()
+    for name, command in all_commands():
+        if not command.hidden:
+            assert name.split()[0] in text, name
+
+
+def test_the_ear_stays_small() -> None:
+    """Importing the ear's package imports nothing that a small process could do without."""
+    script = "import sys, agent.audio.ear; print([m for m in ('structlog', 'msgspec', 'httpx', 'click', 'sqlite3') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_fit_in_the_head() -> None:
+    """No file of the agent is much longer than 300 lines."""
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in FILES
+        if (count := len(path.read_text().splitlines())) > 330
+    }
+    assert not long

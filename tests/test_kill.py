@@ -1,0 +1,240 @@
+"""SIGKILL at random moments while it records and delivers: nothing finished is lost, nothing is stored twice.
+
+``KILL_SEED`` in the environment repeats a run's moments, as far as processes can be repeated.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import os
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+from acceptance import Machine, wait_for
+from opusfile import complaints
+from speech import speech, write_wav
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.sandbox.server import SandboxServer
+
+KILLS = 20
+CONTROL_KILLS = 5
+SEED = os.environ.get("KILL_SEED") or str(secrets.randbits(32))
+RATE = 16_000
+ANSWER_SECONDS = 0.15
+"""No answer of the API takes longer; it leaves time for a kill between the work and the news of it."""
+WITHOUT_REPAIR = """
+from agent.outbox.reconcile import Reconciler
+Reconciler.run = lambda self: self.findings
+from agent.cli import main
+main()
+"""
+"""The agent without the step that takes up what a crash left: the control that the witness can see a loss."""
+
+
+class SlowSandbox(SandboxServer):
+    """Gives each answer a while after the work was done."""
+
+    def build(self) -> ASGIApp:
+        """Return the application behind the delay."""
+        quick = super().build()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            async def late(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    await asyncio.sleep(Random().uniform(0, ANSWER_SECONDS))
+                await send(message)
+
+            await quick(scope, receive, late)
+
+        return slow
+
+
+class Witness:
+    """Looks at the files between two lives of the agent, and judges what the server holds in the end."""
+
+    def __init__(self, machine: Machine, server: SandboxServer) -> None:
+        self._machine = machine
+        self._server = server
+        self.finished: dict[str, str] = {}
+        """SHA-256 by local id, of all that ever lay in ``outbox/`` or ``sent/``, or had a row with sound."""
+        self.captured: dict[str, int] = {}
+        """Samples by local id that the torn files gave to opusdec."""
+        self.complaints: list[str] = []
+
+    def look(self) -> None:
+        """Take note of everything there is; only while no agent runs."""
+        for folder in ("outbox", "sent"):
+            for path in (self._machine.state / folder).glob("*.opus"):
+                self._note(path.stem[-36:], sha256(path))
+        for path in (self._machine.state / "recording").glob("*.opus.part"):
+            local_id = path.name.removesuffix(".opus.part")[-36:]
+            self.captured[local_id] = max(samples(path), self.captured.get(local_id, 0))
+        for local_id, digest in self._rows():
+            self._note(local_id, digest)
+
+    def judge(self) -> list[str]:
+        """Return what is wrong: one sentence each."""
+        self.look()
+        held = self._held()
+        for local_id, digest in self.finished.items():
+            if not held.get(local_id):
+                self.complaints.append(f"{local_id} was finished and is lost")
+            elif {sha256(path) for path in held[local_id]} != {digest}:
+                self.complaints.append(f"{local_id} was changed on its way")
+        for local_id, count in self.captured.items():
+            if count > 0 and not held.get(local_id):
+                self.complaints.append(f"{local_id} was captured and is lost")
+            elif count > 0 and samples(held[local_id][0]) < count:
+                self.complaints.append(f"{local_id} lost its end")
+        for local_id, paths in held.items():
+            if len({path.parent for path in paths}) > 1:
+                self.complaints.append(f"{local_id} is on the server {len(paths)} times")
+            if complaints(paths[0]) or samples(paths[0]) == 0:
+                self.complaints.append(f"{local_id} cannot be played")
+        left = list((self._machine.state / "recording").iterdir())
+        return self.complaints + [f"{path.name} was left" for path in left]
+
+    def _note(self, local_id: str, digest: str) -> None:
+        if self.finished.setdefault(local_id, digest) != digest:
+            self.complaints.append(f"{local_id} was changed after it was finished")
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Read a copy of the index: opening the index itself would repair it."""
+        if not (self._machine.state / "outbox.db").exists():
+            return []
+        copy = self._machine.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for path in self._machine.state.glob("outbox.db*"):
+            shutil.copy(path, copy)
+        connection = sqlite3.connect(copy / "outbox.db")
+        try:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'recordings'").fetchone():
+                return []
+            return connection.execute("SELECT id, sha256 FROM recordings WHERE samples > 0").fetchall()
+        finally:
+            connection.close()
+
+    def _held(self) -> dict[str, list[Path]]:
+        """Return the stored objects by the local id that their recording carries."""
+        held: dict[str, list[Path]] = {}
+        for recording in self._server.state.recordings.by_id.values():
+            objects = list((self._server.objects / recording.id).glob("*"))
+            if objects:
+                held.setdefault(str(recording.metadata["client_recording_id"]), []).extend(objects)
+        return held
+
+
+LIVES: tuple[tuple[str, float], ...] = (
+    ("run", 1.8),
+    ("sync", 0.4),
+    ("run", 1.8),
+    ("record", 0.15),
+    ("", 1.5),
+)
+"""In turn: what is killed, and how many seconds at most after it has begun to work; "" is a daemon that starts."""
+
+
+def lives(machine: Machine, server: SandboxServer, kills: int, rng: Random) -> Witness:
+    """Let the agent live and die so many times, then ``sync`` once; return the witness of it all."""
+    witness = Witness(machine, server)
+    for kind, longest in itertools.islice(itertools.cycle(LIVES), kills):
+        works = beginning(machine, server, kind)
+        arguments = (
+            ("record", "--input", machine.folder / "loop.wav") if kind == "record" else (kind or "run",)
+        )
+        with (machine.folder / "said").open("a") as said:
+            process = machine.popen(*arguments, stdout=said, stderr=said)
+        await_first(works, process)
+        time.sleep(rng.uniform(0, longest))
+        process.kill()
+        process.wait()
+        witness.look()
+    last = machine.run("sync")
+    if last.code != 0:
+        witness.complaints.append(f"the last sync ended with {last.code}: {last.err}")
+    return witness
+
+
+def beginning(machine: Machine, server: SandboxServer, kind: str) -> Callable[[], bool]:
+    """Return what tells that the process about to be started has begun to work."""
+    said, recording = machine.folder / "said", machine.state / "recording"
+    length = said.stat().st_size if said.exists() else 0
+    requests, files = len(server.requests()), set(recording.glob("*"))
+    signs = {
+        "run": lambda: "daemon_started" in said.read_text()[length:],
+        "sync": lambda: len(server.requests()) > requests,
+        "record": lambda: bool(set(recording.glob("*")) - files),
+    }
+    return signs.get(kind, lambda: True)
+
+
+def await_first(works: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until a process has begun to work, or has ended."""
+    wait_for(lambda: works() or process.poll() is not None)
+
+
+def universe(folder: Path, *, honoured: bool, kills: int, program: list[str | Path] | None = None) -> Witness:
+    """Return the witness of one machine and one server."""
+    with SlowSandbox(folder / "sandbox") as server:
+        server.state.set_switches({"honour_idempotency": honoured})
+        machine = Machine(folder / "machine", server)
+        machine.program = program or machine.program
+        wav = write_wav(machine.folder / "loop.wav", RATE, 1, speech(RATE, 1, 30 * RATE))
+        machine.configure(
+            audio={"input": f"file:{wav}?loop"}, recording={"segment_seconds": 1, "max_seconds": 5}
+        )
+        return lives(machine, server, kills, Random(f"{SEED} {folder.name}"))
+
+
+@pytest.fixture(scope="module")
+def universes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Witness]]]:
+    """Three machines at the same time: processes mostly wait."""
+    folder = tmp_path_factory.mktemp("kill")
+    broken: list[str | Path] = [sys.executable, "-c", WITHOUT_REPAIR]
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            "honoured": pool.submit(universe, folder / "honoured", honoured=True, kills=KILLS),
+            "ignored": pool.submit(universe, folder / "ignored", honoured=False, kills=KILLS),
+            "broken": pool.submit(
+                universe, folder / "broken", honoured=True, kills=CONTROL_KILLS, program=broken
+            ),
+        }
+
+
+@pytest.mark.parametrize("idempotency", ["honoured", "ignored"])
+def test_nothing_is_lost_and_nothing_is_twice(
+    universes: dict[str, Future[Witness]], idempotency: str
+) -> None:
+    """After 20 kills and one ``sync`` the server holds each recording once, whole, whatever it does with keys."""
+    print(f"KILL_SEED={SEED}")  # noqa: T201 - pytest shows it where the test fails
+    witness = universes[idempotency].result()
+    assert witness.judge() == []
+    assert len(witness.finished) >= 5
+    assert any(witness.captured.values())
+
+
+def test_the_witness_sees_a_loss(universes: dict[str, Future[Witness]]) -> None:
+    """Control: without reconciliation what the kills left behind is never delivered, and the witness says so."""
+    assert any("is lost" in sentence for sentence in universes["broken"].result().judge())
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def samples(path: Path) -> int:
+    """Return how many samples opusdec gets out of a file, torn or not; 0 for none."""
+    command = ["opusdec", "--quiet", "--rate", str(RATE), str(path), "-"]
+    return len(subprocess.run(command, capture_output=True, check=False).stdout) // 2

@@ -1,0 +1,259 @@
+"""What is kept for how long, and what gives way first when the card is full."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from simulated import SimulatedClock
+
+from agent.config import StorageConfig
+from agent.host.ballast import Ballast
+from agent.host.disk import Disk
+from agent.host.storage import Room, room
+from agent.outbox import retention as module
+from agent.outbox.entry import Entry, changed
+from agent.outbox.outbox import Outbox
+from agent.outbox.retention import Retention
+from agent.recording.clock import Instant
+from agent.recording.coverage import Coverage
+from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.segment import PART, FinishedSegment, SegmentStart
+from agent.statedir import StateDirectory
+
+HOUR = 3600.0
+SIZE = 1_000_000
+
+
+class Card:
+    """A state directory with recordings of a megabyte, on a card whose free room the test sets."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        StateDirectory(folder, folder).create()
+        self.folder = folder
+        self.clock = SimulatedClock()
+        self.known = "ntp"
+        self.free = 1000 * SIZE
+        self.disk = Disk()
+        self.outbox = Outbox(folder, self.disk, self.now)
+        self.ballast = Ballast(folder, self.disk)
+        self.coverage = Coverage(Ledger(folder, self.disk), lambda _a, _b: None)
+        self.retention = Retention(
+            self.outbox,
+            StorageConfig(**settings),  # type: ignore[arg-type] # a test's own words
+            self.ballast,
+            self.coverage,
+            self.now,
+        )
+
+    def now(self) -> Instant:
+        """Return this moment, as well as it is known."""
+        boot_ms = round(self.clock.boottime() * 1000)
+        return Instant(round(self.clock.wall() * 1000), "boot", boot_ms, self.known)
+
+    def room(self, folder: Path) -> Room:
+        """Stand in for statvfs: what was free, and what has been pruned since."""
+        real = room(folder)
+        files = [
+            path for name in ("outbox", "sent", "damaged") for path in (self.folder / name).glob("*.opus")
+        ]
+        return real._replace(free=self.free - SIZE * len(files))
+
+    def add(self, state: str) -> Entry:
+        """Add a recording in a state of its delivery."""
+        number = self.outbox.next_sequence()
+        start = SegmentStart(
+            id=f"00000000-0000-7000-8000-{number:012d}",
+            seq=number,
+            session_id="s",
+            segment=1,
+            mode="continuous",
+            started=self.now(),
+            sample_rate=16_000,
+            channels=1,
+        )
+        part = self.folder / "recording" / f"{start.stem}.opus{PART}"
+        part.write_bytes(b"")
+        entry = self.outbox.accept(FinishedSegment(start, part, 160_000, SIZE, "0" * 64))
+        if state in {"verified", "unverified"}:
+            entry = self.outbox.complete(entry, verified=state == "verified")
+        elif state == "held":
+            entry = self.outbox.note(entry, "held", held_ms=1)
+        elif state == "parked":
+            entry = self.outbox.park(entry, "refused")
+        return entry
+
+    @property
+    def left(self) -> list[int]:
+        """The sequence numbers that are still there, in the index and on the disk."""
+        rows = {entry.seq for entry in self.outbox.store.all()}
+        files = {
+            int(path.name.split("-")[1])
+            for name in ("outbox", "sent")
+            for path in (self.folder / name).glob("*.opus")
+        }
+        assert rows == files
+        return sorted(rows)
+
+    @property
+    def dropped(self) -> list[str | None]:
+        """The recordings that the ledger says were dropped, in that order."""
+        return [gap.recording_id for gap in read_gaps(self.folder) if gap.cause is Cause.DROPPED]
+
+
+Make = Callable[..., Card]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Make a card; only statvfs is replaced, for a card of the size that the test needs."""
+
+    def make_one(**settings: object) -> Card:
+        card = Card(tmp_path, **{"min_free_mb": 10, **settings})
+        monkeypatch.setattr(module, "room", card.room)
+        return card
+
+    return make_one
+
+
+def test_delivered_recordings_go_when_their_hours_are_over(make: Make) -> None:
+    """Verified ones after a day, unverified ones after a week, undelivered ones never."""
+    card = make(keep_sent_hours=24, keep_unverified_hours=168)
+    for state in ("verified", "unverified", "ready", "parked", "held"):
+        card.add(state)
+
+    for hours, left in (
+        (23.9, [1, 2, 3, 4, 5]),
+        (0.2, [2, 3, 4, 5]),
+        (143.8, [2, 3, 4, 5]),
+        (0.2, [3, 4, 5]),
+    ):
+        card.clock.sleep(hours * HOUR)
+        card.retention.sweep()
+        assert card.left == left
+    card.clock.sleep(100_000 * HOUR / 1000)
+    card.retention.sweep()
+    assert card.left == [3, 4, 5]
+
+
+def test_many_unverified_do_not_keep_the_verified_from_going(make: Make) -> None:
+    """Behind six hundred that stay for a week, what was verified still goes after a day."""
+    card = make()
+    entry = card.add("unverified")
+    rows = [_copy(entry, number) for number in range(100, 700)]
+    card.outbox.store.insert(rows, "x")
+    late = card.add("verified")
+    card.clock.sleep(25 * HOUR)
+
+    card.retention.sweep()
+
+    assert card.outbox.store.get(late.id) is None
+    assert card.outbox.store.get(rows[0].id) is not None
+
+
+def test_ages_count_only_between_right_clocks(make: Make) -> None:
+    """Delivered under an unknown clock, or looked at under one, nothing goes by age."""
+    card = make()
+    card.known = "unsynchronized"
+    card.add("verified")
+    card.known = "server"
+    card.add("verified")
+    card.clock.sleep(50_000 * 3.6)
+    card.clock.step(5 * 365 * 24 * HOUR)
+    card.known = "unsynchronized"
+    card.retention.sweep()
+    assert card.left == [1, 2]
+
+    card.known = "ntp"
+    card.retention.sweep()
+    assert card.left == [1]
+
+
+def test_verified_go_first_then_unverified_each_oldest_first(make: Make) -> None:
+    """As many go as are needed, and no undelivered one; then recording stops with a sentence, and the ballast is given up."""
+    card = make()
+    for state in ("unverified", "ready", "verified", "unverified", "verified", "held"):
+        card.add(state)
+    card.retention.sweep()
+    assert (card.folder / "ballast").exists()
+
+    order = []
+    for free in range(6, 1, -1):
+        card.free = (10 + free) * SIZE - 1
+        problem = card.retention.problem(False)
+        order.append(card.left)
+
+    assert order[:4] == [[1, 2, 4, 5, 6], [1, 2, 4, 6], [2, 4, 6], [2, 6]]
+    assert order[4] == [2, 6]
+    assert problem is not None
+    assert "is full" in problem
+    assert not (card.folder / "ballast").exists()
+    assert card.dropped == []
+
+
+def test_a_full_card_counts_as_free_again_only_with_a_margin(make: Make) -> None:
+    """At just min_free_mb recording that has stopped stays stopped; a megabyte more lets it go on."""
+    card = make()
+    card.free = 10 * SIZE
+    assert card.retention.problem(False) is None
+    assert card.retention.problem(True) is not None
+    card.free = 11 * SIZE
+    assert card.retention.problem(True) is None
+
+
+def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
+    """Each drop is in the ledger before it is gone."""
+    card = make(when_full="drop_oldest")
+    ids = [card.add(state).id for state in ("held", "ready", "parked", "ready", "held", "verified")]
+
+    order = []
+    for free in range(5, 0, -1):
+        card.free = (10 + free) * SIZE
+        assert card.retention.problem(False) is None
+        order.append(card.left)
+
+    assert order == [[1, 2, 3, 4, 5], [1, 3, 4, 5], [1, 4, 5], [1, 5], [5]]
+    assert card.dropped == [ids[1], ids[2], ids[3], ids[0]]
+
+
+def test_max_mb_bounds_what_recordings_take(make: Make) -> None:
+    """Ten of a megabyte and a limit of six: the oldest delivered go, and the sentence names the limit when none are left."""
+    card = make(max_mb=6)
+    for state in ["verified"] * 5 + ["ready"] * 5:
+        card.add(state)
+    card.retention.sweep()
+    assert card.left == [5, 6, 7, 8, 9, 10]
+    for _ in range(3):
+        card.add("ready")
+    problem = card.retention.problem(False)
+    assert card.left == [6, 7, 8, 9, 10, 11, 12, 13]
+    assert problem is not None
+    assert "storage.max_mb allows 6" in problem
+
+
+def test_the_recorder_waits_for_a_few_files_only(make: Make) -> None:
+    """With a hundred files too many it goes on after twenty-five; its next questions and the sweep take the rest."""
+    card = make()
+    for _ in range(60):
+        card.add("verified")
+    card.free = 20 * SIZE
+    assert card.retention.problem(False) is None
+    assert len(card.left) == 60 - module.AT_ONCE
+    card.retention.sweep()
+    assert len(card.left) == 10
+
+
+def test_an_index_that_fails_does_not_stop_recording(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While making room the index may fail: with room on the card recording goes on, without it the sentence comes."""
+    card = make(max_mb=1)
+
+    def broken() -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(card.outbox.store, "total_bytes", broken)
+    assert card.retention.problem(False) is None
+
+
+def _copy(entry: Entry, number: int) -> Entry:
+    """Return a row like this one."""
+    return changed(entry, id=f"00000000-0000-7000-8000-{number:012d}", seq=number, stem=f"x-{number}")
