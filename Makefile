@@ -2,7 +2,7 @@
 # interpreter than the system's, SEED=123 repeats the random choices of an earlier run of the tests.
 
 PY := .venv/bin/python
-SCRIPTS := packaging/setup .ci/run systemd/install systemd/uninstall
+SCRIPTS := packaging/setup .ci/run
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
 APART := tests/bench tests/kill tests/s3

@@ -33,7 +33,10 @@ from agent.recording.triggers import ManualRequest, trigger_for
 from agent.report import row_of, status_of
 from agent.statedir import StateDirectory
 from agent.status.control import ControlServer, Handler, Message, Peer
+from agent.status.lamp import lamp_for
+from agent.status.led import Light
 from agent.status.systemd import Notifier
+from agent.status.table import condition
 from agent.status.words import sentence
 from agent.sync.drained import answer_of
 
@@ -86,12 +89,14 @@ class Daemon:
             "stop": self._stop_recording,
             "sync": self._sync,
             "refresh": self._refresh,
+            "identify": self._identify,
             **{name: self._wished(wish) for name, wish in WISHES.items()},
         }
         self._listen_to_signals()
         control = ControlServer(self._state.socket, handlers)
         self._house = Housekeeping(parts)
         recording = self._start("recorder", self._recorder.run)
+        self._light = self._lit()
         self._start("housekeeping", lambda: self._house.run(self._stopping))
         self._online = Online(parts, self._recorder, self._house.settled, self._stopping)
         online = [self._start(name, work) for name, work in self._online.threads.items()]
@@ -110,6 +115,8 @@ class Daemon:
         self._recorder.stop()
         self._house.wake()
         self._online.stop()
+        if self._light is not None:
+            self._light.stop()
         recording.join(STOP_SECONDS)
         for thread in online:
             thread.join(1 / len(online))
@@ -137,6 +144,22 @@ class Daemon:
             self._died.append(name)
         finally:
             self._wake.set()
+
+    def _lit(self) -> Light | None:
+        """Start the light; one that is missing or forbidden is a warning, never a stop."""
+        parts = self._parts
+        try:
+            lamp = lamp_for(self._loaded.config.led)
+        except AgentError as error:
+            logger.warning("there is no light", action="led_failed", reason=str(error))
+            return None
+        if lamp is None:
+            return None
+        light = Light(
+            lamp, lambda: condition(parts.board.snapshot, parts.outbox.store.counts()), parts.clock.wait
+        )
+        self._start("light", light.run)
+        return light
 
     # signals
 
@@ -261,3 +284,10 @@ class Daemon:
 
     def _wished(self, wish: Callable[..., list[str]]) -> Handler:
         return lambda request, _peer: wish(self._parts.outbox, request.get("ids"))
+
+    def _identify(self, request: Message, _peer: Peer) -> Any:
+        """Let the light flicker."""
+        if self._light is None:
+            raise AgentError("there is no light; the log says why")
+        self._light.identify(float(request.get("seconds", 10)))
+        return {}

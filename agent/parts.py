@@ -4,7 +4,8 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from agent.audio.microphone import Microphone
@@ -68,6 +69,7 @@ class Parts:
         self.disk = disk or Disk()
         self.board = Board(self.clock.monotonic)
         self.boot_id = boot_id()
+        self._overheard: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self.rng = random.Random()  # noqa: S311 - jitter, not a secret
         self.credentials = Credentials(state.path, config.api.token_file, environ, self.disk)
         self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, machine)
@@ -245,7 +247,7 @@ class Parts:
             gate=self.gate,
             limits=self.limits,
             rules=self.rules,
-            holds=Holds(self.outbox, self.credentials, lambda: self.api.heartbeat({})),
+            holds=Holds(self.outbox, self.credentials, self._try_token),
             token_changed=self.credentials.watch(),
         )
 
@@ -295,7 +297,12 @@ class Parts:
             delivering=lambda: self.syncer.is_draining,
             token_changed=self.credentials.watch(),
             gate=self.gate,
+            overheard=self._overheard,
         )
+
+    def _try_token(self) -> None:
+        """Make a call that concerns no recording; what its answer asks for is the heartbeat's to obey."""
+        self._overheard.put(self.api.heartbeat({}))
 
     def _unix_time(self) -> float | None:
         """Return the true time as this machine or the newest answer of the API knows it, else None."""

@@ -20,6 +20,7 @@ from agent.recording.segment import PART, SegmentStart
 from agent.statedir import StateDirectory
 from agent.status.board import CredentialState, Snapshot, State
 from agent.sync.credentials import Credentials
+from agent.sync.forecast import drain_seconds
 
 Json = dict[str, Any]
 
@@ -50,6 +51,7 @@ def status_of(
         **counts,
         "held_reason": HELD if counts["held"] else None,
         "oldest_pending_at": rfc3339_or_none(oldest.started.wall_ms if oldest else None),
+        "drain_seconds": _drain_seconds(snapshot, config, store, counts["pending"]),
         "last_delivery_at": rfc3339_or_none(delivered),
         "online": snapshot.online,
         "waiting": None
@@ -80,6 +82,13 @@ def status_of(
         "fault": snapshot.fault,
         "version": __version__,
     }
+
+
+def _drain_seconds(snapshot: Snapshot, config: Config, store: Store | None, pending: int) -> float | None:
+    every = config.recording.segment_seconds if snapshot.recording is not None else None
+    waiting_bytes = store.pending_bytes() if store else 0
+    seconds = drain_seconds(pending, waiting_bytes, snapshot.seconds_each, every, config.sync)
+    return None if seconds is None else round(seconds, 1)
 
 
 def stopped_status(

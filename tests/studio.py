@@ -35,7 +35,7 @@ class Studio:
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
-        self.disk = Disk(lambda step: self.disk_fails(step))
+        self.disk = Disk(lambda step: self.disk_fails(step))  # noqa: PLW0108 - a test may change it later
         self.state = StateDirectory(self.folder, self.folder)
         self.state.create()
         self.truetime = TrueTime(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
@@ -66,7 +66,7 @@ class Studio:
             workshop,
             self.settings,
             self.board,
-            storage_problem=lambda was_full: self.storage_problem(was_full),
+            storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
             disk_failed=self._disk_failed,
             unattended=self.unattended,
         )

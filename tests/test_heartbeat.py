@@ -446,6 +446,16 @@ def test_a_command_is_obeyed_and_told_at_once(bench: Bench, key: str) -> None:
     assert [entry.duration_ms for entry in bench.parts.outbox.store.all()] == [20_000]
 
 
+def test_a_command_that_another_call_was_given_is_obeyed(bench: Bench) -> None:
+    """The server hands it out once; when delivery tries a token by a heartbeat of its own, it is not lost."""
+    bench.server.state.devices.queue_command("start_recording", {"max_duration_sec": 20})
+    bench.parts.syncer._holds.try_token()
+    assert bench.server.state.book.entries.commands == []
+    bench.run(1)
+    assert not bench.recorder._requests.empty()
+    assert bench.said("command_accepted") == ["info"]
+
+
 def test_a_daemon_obeys(machine: Machine, server: SandboxServer, tmp_path: Path) -> None:
     """The whole agent: a command that waits is obeyed with the first heartbeat, its recording told and delivered."""
     loop = write_wav(tmp_path / "loop.wav", 16_000, 1, speech(16_000, 1, 20 * 16_000))

@@ -1,7 +1,8 @@
-"""The recorder's states and transitions: where it cuts, what it does when something is lost, and that all is accounted for."""
+"""The recorder's states and transitions: where it cuts, what it does on a loss, and that all is accounted for."""
 
 import errno
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_continuous_recording_is_cut_at_the_sample(tmp_path: Path) -> None:
     assert studio.samples == [80_000, 80_000, 40_400]
     assert [entry.segment for entry in entries] == [1, 2, 3]
     assert len({entry.session_id for entry in entries}) == 1
-    for earlier, later in zip(entries, entries[1:], strict=False):
+    for earlier, later in pairwise(entries):
         assert abs(earlier.started.boot_ms + earlier.duration_ms - later.started.boot_ms) <= 1
     assert studio.board.snapshot.state is State.STOPPED
 
@@ -103,7 +104,7 @@ def test_a_manual_recording_longer_than_a_file_goes_on_in_the_next(tmp_path: Pat
 
 
 def test_what_was_captured_before_a_loss_is_queued_at_once_and_the_session_goes_on(tmp_path: Path) -> None:
-    """The file is finished when the device is lost, the next segment begins when it is back, the gap is in the ledger."""
+    """The file is finished when the device is lost, the next begins when it is back, the gap is the ledger's."""
     studio = Studio(tmp_path, settings())
     seen: list[tuple[list[int], State]] = []
 
@@ -127,7 +128,7 @@ def test_what_was_captured_before_a_loss_is_queued_at_once_and_the_session_goes_
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_device_that_comes_and_goes_leaves_no_second_unaccounted(tmp_path: Path, number: int) -> None:
-    """Ten losses, of a device that went away or hangs, before and after the first sound: recorded + missing = elapsed."""
+    """Ten losses, some before the first sound, some of a device that hangs: recorded + missing = elapsed."""
     studio = Studio(tmp_path, settings(segment_seconds=5))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -195,7 +196,6 @@ def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tm
     assert first.session_id != second.session_id
     assert asked[0] is False
     assert True in asked
-    assert [line["log_level"] for line in said if line["action"] == "storage_refused"][0] == "error"
     assert [line["log_level"] for line in said if line["action"] == "storage_refused"].count("error") == 1
     assert studio.board.snapshot.fault is None
     assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)

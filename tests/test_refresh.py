@@ -128,7 +128,7 @@ def test_the_daemon_refreshes_while_it_delivers(known: Machine, server: SandboxS
         known.ok("token", "refresh")
         wait_for(lambda: set(waiting) <= set(owners(server)))
         wait_for(lambda: daemon.status()["transfer"] is None and daemon.status()["pending"] == 0)
-        assert daemon.status()["credential"]["state"] == "accepted"
+        wait_for(lambda: daemon.status()["credential"]["state"] == "accepted")
         assert "credential_refused" not in daemon.log()
         assert daemon.stop() == 0
     assert {statuses(known)[each] for each in waiting} == {"uploaded"}
@@ -171,7 +171,14 @@ def delivered(tmp_path: Path, server: SandboxServer) -> Credentials:
 
 def killed(tmp_path: Path, what: str, step: int, given: str = "") -> bool:
     """Run ``refresh_once`` in a process of its own; return whether it was killed."""
-    command = [sys.executable, ONCE, what, tmp_path / "state", tmp_path / "token", str(step)]
+    command: list[str | Path] = [
+        sys.executable,
+        ONCE,
+        what,
+        tmp_path / "state",
+        tmp_path / "token",
+        str(step),
+    ]
     done = subprocess.run(command, input=given, text=True, capture_output=True, check=False)
     assert done.returncode in {0, -signal.SIGKILL}, done.stderr
     return done.returncode != 0

@@ -170,7 +170,7 @@ def test_ages_count_only_between_right_clocks(make: Make) -> None:
 
 
 def test_verified_go_first_then_unverified_each_oldest_first(make: Make) -> None:
-    """As many go as are needed, and no undelivered one; then recording stops with a sentence, and the ballast is given up."""
+    """As many go as are needed, no undelivered one; then recording stops, and the ballast is given up."""
     card = make()
     for state in ("unverified", "ready", "verified", "unverified", "verified", "held"):
         card.add(state)
@@ -217,7 +217,7 @@ def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
 
 
 def test_max_mb_bounds_what_recordings_take(make: Make) -> None:
-    """Ten of a megabyte and a limit of six: the oldest delivered go, and the sentence names the limit when none are left."""
+    """Ten of a megabyte and a limit of six: the oldest delivered go; the sentence names the limit."""
     card = make(max_mb=6)
     for state in ["verified"] * 5 + ["ready"] * 5:
         card.add(state)

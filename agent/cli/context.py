@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Session:
         return statedir.resolve(self.loaded, os.environ)
 
     def enter(self) -> StateDirectory:
-        """Return the state directory for working in it, as its owner and with its folders; AgentError without the right."""
+        """Return the state directory to work in, as its owner, its folders made; AgentError without the right."""
         statedir.become_owner(self.state, os.environ)
         self.state.create()
         return self.state
@@ -54,3 +55,20 @@ class Session:
                 raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
             time.sleep(POLL_SECONDS)
         return False
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the state's lock, once a command that was faster has ended; AgentError when that takes too long."""
+        lock = self.state.lock()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                lock.acquire()
+                break
+            except AgentError as error:
+                if error.__cause__ is not None or time.monotonic() >= deadline:  # a cause: the system refuses
+                    raise
+        try:
+            yield
+        finally:
+            lock.release()

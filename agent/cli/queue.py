@@ -125,7 +125,7 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
     if session.daemon_answers():
         done = ask(state.socket, {"command": wish, "ids": ids})
     else:
-        with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+        with session.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
             parts.reconcile()
             done = WISHES[wish](parts.outbox, ids)
     for recording_id in done:

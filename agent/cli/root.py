@@ -1,6 +1,7 @@
 """The root of the command line: global options, commands loaded late, errors turned into sentences."""
 
 import importlib
+import io
 import os
 import signal
 import sqlite3
@@ -81,8 +82,11 @@ def outcome(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         from agent.log import redact  # noqa: PLC0415 - structlog, for an error only
 
-        error.message = redact(error.message)  # a token given as an argument is not to be repeated
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(
+            redact(shown.getvalue()), err=True, nl=False
+        )  # a token given as an argument is not repeated
         return error.exit_code
     except click.exceptions.Abort:
         return 128 + signal.SIGINT

@@ -11,6 +11,7 @@ from agent.cli.context import Session
 from agent.cli.output import duration, meter, percent, print_json, size
 from agent.report import open_for_reading, stopped_status
 from agent.status.control import NoDaemon, ask
+from agent.status.words import local_time
 from agent.sync.credentials import Credentials
 
 WATCH_SECONDS = 0.5
@@ -62,13 +63,14 @@ def _text(now: dict[str, Any]) -> str:
     queue = f"{now['pending']} waiting, {now['parked']} parked, {now['held']} held"
     if now["oldest_pending_at"]:
         queue += f", oldest from {now['oldest_pending_at']}"
+    if now["pending"] and now["drain_seconds"] is not None:
+        queue += f", delivered in about {duration(1000 * round(now['drain_seconds']))}"
     lines.append(("queue", queue))
     if now.get("held_reason"):
         lines.append(("held", now["held_reason"].removeprefix("held: ")))
     if waiting:
-        lines.append(
-            ("waiting", waiting["reason"] + (f", until {waiting['until']}" if waiting["until"] else ""))
-        )
+        until = f"until {local_time(waiting['until'])} " if waiting["until"] else ""
+        lines.append(("waiting", f"{until}({waiting['reason']})"))
     if transfer:
         sent, total = transfer["sent_bytes"], transfer["total_bytes"]
         lines.append(("uploading", f"{percent(sent, total)}{size(sent)} of {size(total)}"))

@@ -28,7 +28,7 @@ def sync(session: Session, as_json: bool) -> int:
     state = session.enter()
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
-        answer = _ask_daemon(state, newest) if session.daemon_answers() else _sync_here(session, state, newest)
+        answer = _ask_daemon(state, newest) if session.daemon_answers() else _sync_here(session, newest)
     if as_json:
         print_json(answer)
     else:
@@ -53,8 +53,8 @@ def _ask_daemon(state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]
     return dict(answer)
 
 
-def _sync_here(session: Session, state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]:
-    with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+def _sync_here(session: Session, newest: dict[str, Any]) -> dict[str, Any]:
+    with session.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
         parts.reconcile()
         syncer = parts.syncer
 

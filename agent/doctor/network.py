@@ -1,16 +1,22 @@
 """Checks of the way to the API: name, connection and certificate, answer, device token."""
 
+import contextlib
+import os
 import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 from agent.cli.context import Session
-from agent.doctor.examination import Finding, critical, healthy, skipped, warning
+from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
-from agent.parts import Parts
-from agent.sync.failures import ApiFailure, Busy, Offline, OfflineKind, Refused
+from agent.status.control import NoDaemon, ask
+from agent.sync.api import RecordingsApi
+from agent.sync.credentials import Credentials
+from agent.sync.failures import ApiFailure, Busy, Offline, OfflineKind
 
 CONNECT_SECONDS = 10.0
+SET_TOKEN = "`recorder-agent token set` with the token of this device"  # noqa: S105 - a hint
 OFFLINE_HINT = "recording goes on, and what waits is delivered when the network is back"
 
 
@@ -56,33 +62,50 @@ def tls(session: Session) -> Finding:
         return critical(f"{host} port {port} cannot be reached ({error.strerror or error})", OFFLINE_HINT)
 
 
+def _client(session: Session) -> RecordingsApi:
+    """Return a client of the API that leaves no trace in the state directory."""
+    config = session.loaded.config.api
+    credentials = Credentials(session.state.path, config.token_file, os.environ)
+    return RecordingsApi(config, credentials.token, wall=time.time, monotonic=time.monotonic)
+
+
 def api(session: Session) -> Finding:
     """Ask the API host for anything."""
-    parts = Parts(session.loaded.config, session.state)
-    try:
-        parts.api.ask_date()
-    except Offline as error:
-        hint = "sign in to the portal" if error.kind is OfflineKind.PORTAL else OFFLINE_HINT
-        return critical(str(error), hint)
-    finally:
-        parts.close()
+    with contextlib.closing(_client(session)) as client:
+        try:
+            client.ask_date()
+        except Offline as error:
+            hint = "sign in to the portal" if error.kind is OfflineKind.PORTAL else OFFLINE_HINT
+            return critical(str(error), hint)
     return healthy("the API host answers")
 
 
 def token(session: Session) -> Finding:
-    """Send a heartbeat without any field: the API says whether it takes the token."""
-    parts = Parts(session.loaded.config, session.state)
+    """Ask the daemon what the API said; without one, send a heartbeat without any field.
+
+    The daemon must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
+    """
     try:
-        fingerprint = parts.credentials.token().fingerprint
-        parts.api.heartbeat({})
-    except Refused as error:
-        return critical(str(error), "`recorder-agent token set` with the token of this device")
-    except CredentialError as error:
-        return critical(str(error), "`recorder-agent token set` with the token of this device")
-    except Busy as error:
-        return warning(str(error), "look again later")
-    except ApiFailure as error:
-        return critical(str(error), "check api.base_url")
-    finally:
-        parts.close()
+        known = ask(session.state.socket, {"command": "status"})["credential"]
+    except NoDaemon:
+        return _try_token(session)
+    if known["state"] in {"missing", "refused"}:
+        return critical(f"the device token is {known['state']}", SET_TOKEN)
+    if known["state"] == "unknown":
+        return unknown(f"the device token {known['fingerprint']} was not tried yet", "look again in a minute")
+    return healthy(f"the API takes the device token {known['fingerprint']}")
+
+
+def _try_token(session: Session) -> Finding:
+    credentials = Credentials(session.state.path, session.loaded.config.api.token_file, os.environ)
+    with contextlib.closing(_client(session)) as client:
+        try:
+            fingerprint = credentials.token().fingerprint
+            client.heartbeat({})
+        except CredentialError as error:
+            return critical(str(error), SET_TOKEN)
+        except Busy as error:
+            return warning(str(error), "look again later")
+        except ApiFailure as error:
+            return critical(str(error), "check api.base_url")
     return healthy(f"the API takes the device token {fingerprint}")

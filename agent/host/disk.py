@@ -74,9 +74,15 @@ class Disk:
             os.close(descriptor)
 
     def rename(self, source: Path, target: Path, step: str) -> None:
-        """Move a file within the file system, replacing the target."""
+        """Move a file within the file system, replacing the target.
+
+        After a power cut both may be names of one file; rename(2) would leave both.
+        """
         self._observer(step)
         source.rename(target)
+        with contextlib.suppress(FileNotFoundError):
+            if source.samefile(target):
+                source.unlink()
 
     def unlink(self, path: Path, step: str) -> None:
         """Remove a name; it is no error when it is gone already."""
@@ -96,8 +102,8 @@ class Disk:
 
     def write_new(self, path: Path, data: bytes, step: str) -> None:
         """Write a durable file under a name of no account (what stood there goes); its folder is not synced."""
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        if path.exists():
+            self.unlink(path, f"{step}.unlink_old")
         with self.create(path, f"{step}.create") as file:
             self.write(file, data, f"{step}.write")
             self.sync(file, f"{step}.sync")

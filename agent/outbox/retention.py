@@ -134,7 +134,14 @@ class Retention:
                 id=fresh.id,
                 seq=fresh.seq,
             )
-        self._outbox.prune(fresh)
+        try:
+            self._outbox.prune(fresh)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or fresh.status is not Status.UPLOADED:
+                raise
+            # The index itself finds no room: files of delivered rows go first, reconciliation takes the rows.
+            self._outbox.files.remove(fresh)
+            self._outbox.store.unsettled.set()
 
     def _missing_bytes(self, margin_mb: int) -> int:
         """Return how many bytes have to go; not more than 0 when there is room."""

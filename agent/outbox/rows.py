@@ -9,6 +9,8 @@ from agent.outbox.entry import Entry
 from agent.outbox.index import ForeignIndex
 
 CHECKSUM = "checksum"
+_UNCHECKED = frozenset({CHECKSUM, "next_attempt", "next_attempt_ms"})
+"""Waits are ended by the hundred, in the index alone (``Store.end_backoffs``)."""
 _JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
 
 
@@ -30,10 +32,13 @@ def entry_of(row: dict[str, Any]) -> Entry:
     """
     if row.pop(CHECKSUM) != _checksum(row):
         raise ForeignIndex("a row is not what was written")
-    for column in _JSON_COLUMNS:
-        if row[column] is not None:
-            row[column] = msgspec.json.decode(row[column])
-    return msgspec.convert(row, Entry, strict=False)
+    try:
+        for column in _JSON_COLUMNS:
+            if row[column] is not None:
+                row[column] = msgspec.json.decode(row[column])
+        return msgspec.convert(row, Entry, strict=False)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise ForeignIndex("a row is not what was written") from error
 
 
 def _checksum(row: dict[str, Any]) -> int:
@@ -41,6 +46,6 @@ def _checksum(row: dict[str, Any]) -> int:
     facts = sorted(
         (name, int(value) if isinstance(value, bool) else value)
         for name, value in row.items()
-        if value is not None and name != CHECKSUM
+        if value is not None and name not in _UNCHECKED
     )
     return zlib.crc32(msgspec.json.encode(facts))

@@ -327,8 +327,9 @@ class Store:
             self._disk.step("index.checkpoint")
             self._connection.execute("PRAGMA busy_timeout=0")
             try:
+                self.leftovers = False  # before, lest one that comes meanwhile is missed
                 busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                self.leftovers = bool(busy)
+                self.leftovers = self.leftovers or bool(busy)
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
 

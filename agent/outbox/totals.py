@@ -9,14 +9,11 @@ _KIND = (
     "CASE WHEN {row}.completed_ms IS NOT NULL THEN 'uploaded' WHEN {row}.parked_ms IS NOT NULL THEN 'parked' "
     "WHEN {row}.held_ms IS NOT NULL THEN 'held' ELSE 'pending' END"
 )
-_ADD = (
-    "UPDATE totals SET count = count + 1, size_bytes = size_bytes + NEW.size_bytes WHERE kind = "
-    + _KIND.format(row="NEW")
+_CHANGE = (
+    "UPDATE totals SET count = count {sign} 1, size_bytes = size_bytes {sign} {row}.size_bytes WHERE kind = "
 )
-_TAKE = (
-    "UPDATE totals SET count = count - 1, size_bytes = size_bytes - OLD.size_bytes WHERE kind = "
-    + _KIND.format(row="OLD")
-)
+_ADD = _CHANGE.format(sign="+", row="NEW") + _KIND.format(row="NEW")
+_TAKE = _CHANGE.format(sign="-", row="OLD") + _KIND.format(row="OLD")
 _WHAT_COUNTS = "completed_ms, parked_ms, held_ms, size_bytes"
 
 

@@ -22,7 +22,7 @@ READ_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
 STORAGE_CHECK_SECONDS = 5.0
-"""How often the room on the disk is looked at while recording."""
+"""How often the room on the disk is looked at while recording: so many seconds of time, or of sound from a file."""
 STORAGE_RETRY_SECONDS = 10.0
 """How often a full or failing disk is tried again."""
 
@@ -65,6 +65,7 @@ class Recorder:
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._storage_check_at = self._storage_retry_at = 0.0
+        self._storage_check_samples = 0
         self._source_ended = False
         self._wanted_since = self._clock.monotonic()
 
@@ -215,9 +216,13 @@ class Recorder:
 
     def _check_storage(self) -> None:
         now = self._clock.monotonic()
-        if self._session is None or now < self._storage_check_at:
+        session = self._session
+        if session is None or (
+            now < self._storage_check_at and session.samples < self._storage_check_samples
+        ):
             return
         self._storage_check_at = now + STORAGE_CHECK_SECONDS
+        self._storage_check_samples = session.samples + round(STORAGE_CHECK_SECONDS * session.sample_rate)
         problem = self._storage_problem(False)
         if problem is not None:
             self._finish_segment()

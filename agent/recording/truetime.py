@@ -24,7 +24,7 @@ STEP_MS = 2000
 """A change of NTP's offset larger than this is a step of the clock, and kept."""
 HEADER_MS = 1000
 """A ``Date`` header counts whole seconds: so much later may its answer have been made."""
-FINE_MS = 250
+FINE_MS = 500
 """What is learnt from the server is kept anew when it differs by this much."""
 BOOTS_KEPT = 50
 

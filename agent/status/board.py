@@ -82,6 +82,8 @@ class Snapshot:
     transfer: Transfer | None = None
     credential: CredentialState = CredentialState.UNKNOWN
     last_delivery_ms: int | None = None
+    seconds_each: float | None = None
+    """How long a delivery takes at present, waits for limits included."""
 
 
 class Board:

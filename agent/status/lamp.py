@@ -71,12 +71,6 @@ class SysfsLamp:
             self._write("brightness", str(value))
             self._shown = value
 
-    def flash_by_kernel(self, milliseconds: int) -> None:
-        """Let the kernel blink it from now on, without any process."""
-        self._write("trigger", "timer")
-        self._write("delay_on", str(milliseconds))
-        self._write("delay_off", str(milliseconds))
-
     def close(self) -> None:
         """Go dark."""
         self._shown = None

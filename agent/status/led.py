@@ -32,11 +32,10 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 0.5
 """How soon a change of the condition is seen, at the latest."""
-FAULT_MILLISECONDS = 100
-"""Half a period of the fault pattern, also where the kernel plays it."""
+FAST_SECONDS = 0.1
 
 PATTERNS: dict[Condition, Pattern] = {
-    Condition.FAULT: blink(RED, FAULT_MILLISECONDS / 1000),
+    Condition.FAULT: blink(RED, FAST_SECONDS),
     Condition.STORAGE_FULL: blinks(RED, 2),
     Condition.NO_MICROPHONE: blinks(MAGENTA, 3),
     Condition.MUTED: long_short(RED),

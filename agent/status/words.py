@@ -1,6 +1,8 @@
 """The one line a person wants to read: what the recorder does, and what waits."""
 
-from agent.status.board import CredentialState, Snapshot, State
+from datetime import UTC, datetime
+
+from agent.status.board import CredentialState, Snapshot, State, Waiting
 
 _STATES = {
     State.RECORDING: "recording",
@@ -11,6 +13,19 @@ _STATES = {
     State.FAULT: "fault",
     State.STOPPED: "stopped",
 }
+
+
+def why(waiting: Waiting) -> str:
+    """Return until when and why something waits, in the machine's own time: ``until 02:00 (off-peak)``."""
+    if waiting.until_ms is None:
+        return f"({waiting.reason})"
+    until = datetime.fromtimestamp(waiting.until_ms / 1000, tz=UTC)
+    return f"until {local_time(until.isoformat())} ({waiting.reason})"
+
+
+def local_time(rfc3339: str) -> str:
+    """Return the hour and minute of a moment in the machine's own time."""
+    return f"{datetime.fromisoformat(rfc3339).astimezone():%H:%M}"
 
 
 def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
@@ -25,7 +40,7 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
         parts.append(f"uploading {100 * transfer.sent_bytes // max(1, transfer.total_bytes)} %")
     if counts["pending"]:
         parts.append(
-            f"{counts['pending']} waiting" + (f" ({snapshot.waiting.reason})" if snapshot.waiting else "")
+            f"{counts['pending']} waiting" + (f" {why(snapshot.waiting)}" if snapshot.waiting else "")
         )
     parts += [f"{counts[name]} {name}" for name in ("parked", "held") if counts[name]]
     if snapshot.credential in {CredentialState.MISSING, CredentialState.REFUSED}:

@@ -8,6 +8,8 @@ log = structlog.get_logger()
 
 JUDGED_SECONDS = 3600.0
 """For so long a backlog must not have shrunk, although others left us what they could."""
+BACKLOG = 3
+"""Fewer recordings than so many are on their way, not left behind."""
 
 
 class Crowding:
@@ -28,7 +30,7 @@ class Crowding:
         elif self._since is None:
             self._since, self._waited = (now, waiting) if scarce else (None, waiting)
         elif now - self._since >= JUDGED_SECONDS:
-            self._judge(too_small=scarce and waiting >= self._waited, waiting=waiting)
+            self._judge(too_small=scarce and waiting >= max(self._waited, BACKLOG), waiting=waiting)
             self._since, self._waited = now, waiting
 
     def _judge(self, *, too_small: bool, waiting: int) -> None:

@@ -10,6 +10,7 @@ Answers   Its body never makes a heartbeat fail: what is not understood is ignor
 
 import threading
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import structlog
@@ -76,7 +77,8 @@ class Rhythm(Protocol):
 class Heartbeat:
     """Sends them until ``stopping`` is set.
 
-    ``pause_left`` gives the seconds of a pause that the API asked for; ``delivering`` says that delivery is at work.
+    ``pause_left`` gives the seconds of a pause that the API asked for; ``delivering`` says that delivery is at work;
+    ``overheard`` has answers to heartbeats that others sent: a command is handed out once, to whoever asks.
     ``run`` raises sqlite3.Error as the index gives it.
     """
 
@@ -95,6 +97,7 @@ class Heartbeat:
         delivering: Callable[[], bool] = lambda: False,
         token_changed: Callable[[], bool] = lambda: False,
         gate: Gate | None = None,
+        overheard: SimpleQueue[Mapping[str, Any]] | None = None,
     ) -> None:
         self._send = send
         self._body = body
@@ -107,17 +110,20 @@ class Heartbeat:
         self._delivering = delivering
         self._token_changed = token_changed
         self._gate = gate
+        self._overheard = overheard or SimpleQueue()
         self._wake = threading.Event()
         self._due = clock.monotonic() + first_after
         self._urgent = False
         self._not_taken = 0
         self._paused = self._new_token = False
+        token_changed()  # the one that is there now is not new
 
     def run(self, stopping: threading.Event) -> None:
         """Send heartbeats until ``stopping`` is set; ``wake`` makes it notice at once."""
-        self._token_changed()  # the one that is there now is not new
         while not stopping.is_set():
             self._wake.clear()
+            while not self._overheard.empty():
+                self._commands.take(self._overheard.get())
             self._urgent |= self._commands.took_effect()
             wait = self._seconds_left()
             if wait <= 0:

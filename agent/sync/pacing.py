@@ -4,11 +4,12 @@ No device knows how many others there are. What each of them sees, because all d
 limit is used up by now (``used``) and how much of the window is over (``elapsed``). From that each steers its *share*:
 
     Alone     While the window is used up no faster than it passes, the share is 1 and nothing is held back.
-    Crowded   Once more than 60 % is used, and that faster than the window passes, the share becomes what we used
-              ourselves of all that was used: the number of equals turned upside down.
+    Crowded   Once more than 60 % is used, and that faster than the window passes, the share becomes a cautious reading
+              of what we used ourselves of all that was used: the number of equals turned upside down.
     Steering  From then on the share follows the window: it shrinks while the window is used up faster than it passes
               and grows while slower, in proportion to the time between two answers, so that all devices, who see the
               same figures, move alike. A 429 shrinks it at once. From a half upwards it is 1 again.
+    Evening   All the while every share is drawn a little towards the same middle, so that none stays behind.
     Pace      The next piece of work begins when share × (left ÷ time left) × time has added up to its cost, times a
               random factor. As what is left is the factor, a share that is wrong by half empties no window: the fleet
               slows down as the window runs out, and speeds up when something was left over. After the reset the same
@@ -34,8 +35,8 @@ TARGET = 0.95
 """How much of a window is meant to be used by its end."""
 GAIN = 2.0
 """How strongly the share follows, per window."""
-MIDDLE = 0.01
-"""The share that all are drawn towards, lest differences between equals last: that of one in a fleet of 100."""
+MIDDLE = 0.008
+"""The share that all are drawn towards, lest differences between equals last: that of one in a fleet of a hundred."""
 EVENING = 0.1
 """How strongly they are drawn, per window."""
 SMALLEST = 1e-4
@@ -88,6 +89,8 @@ class Share:
             return
         self._earn()
         before, self._seen = self._seen, said
+        if before is not None:
+            self._even_out(said.monotonic - before.monotonic)
         self._window = max(self._window, said.reset_in)
         now = said.monotonic
         if now + said.reset_in > self._resets_at + self._window / 4:
@@ -97,7 +100,7 @@ class Share:
         self._own += not refused
         self._steer(said.limit, said.remaining, said.reset_in, now - before.monotonic if before else None)
         if refused:
-            self.share = max(SMALLEST, self.share * REFUSED_FACTOR)
+            self._multiply(REFUSED_FACTOR)
 
     def room(self, reserve: float) -> float:
         """Return the seconds to wait because no more than ``reserve`` of the limit is left; 0 while there is more."""
@@ -113,7 +116,8 @@ class Share:
         elapsed = max(1 - reset_in / self._window, 1 / self._window)
         if not self.crowded:
             if used >= CROWDED_FROM and used > elapsed * TARGET:
-                self.share = max(SMALLEST, min(1.0, max(1, self._own) / max(1, limit - remaining)))
+                ours = max(1, self._own) / max(1, limit - remaining)
+                self.share = min(1.0, ours, math.sqrt(ours * MIDDLE) if ours < ALONE_FROM else 1.0)
             else:
                 self.share = 1.0
             return
@@ -121,14 +125,15 @@ class Share:
             return
         step = (elapsed * self._window if since is None else since) / self._window
         ahead = min(2.0, used / elapsed) - TARGET
-        step = min(step, 1.0)
-        self.share = min(
-            1.0,
-            max(
-                SMALLEST,
-                self.share * math.exp((EVENING * math.log(MIDDLE / self.share) - GAIN * ahead) * step),
-            ),
-        )
+        self._multiply(math.exp(-GAIN * ahead * min(step, 1.0)))
+
+    def _even_out(self, seconds: float) -> None:
+        """Draw the share towards the middle, for as long as nothing was heard."""
+        if self.crowded:
+            self._multiply((MIDDLE / self.share) ** (1 - math.exp(-EVENING * seconds / self._window)))
+
+    def _multiply(self, factor: float) -> None:
+        self.share = min(1.0, max(SMALLEST, self.share * factor))
 
     # pace
 

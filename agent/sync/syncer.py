@@ -16,6 +16,7 @@ from agent.sync.datausage import DataLimitReached
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
 from agent.sync.failures import Offline, RateLimited
+from agent.sync.forecast import Pace
 from agent.sync.holds import Holds
 from agent.sync.limits import Limits
 from agent.sync.pace import Deadlines
@@ -63,6 +64,7 @@ class Syncer:
         self._gate = gate
         self._limits = limits
         self._rules = rules
+        self._pace = Pace(clock.monotonic)
         self._holds = holds
         self._token_changed = token_changed
         self._draining = threading.Lock()
@@ -118,6 +120,7 @@ class Syncer:
         with self._draining:
             report = Report()
             self._conclusions.by_rule = None
+            self._pace.begins()
             self._take_up_token(everything=everything)
             if not self._rests(report):
                 self._ask_time(report)
@@ -250,6 +253,7 @@ class Syncer:
             if done is None:
                 return
             self._conclusions.delivered(done, report)
+            self._board.report(seconds_each=self._pace.delivered())
         except AgentError as error:
             self._conclusions.failed(entry.id, error, report)
             if isinstance(error, Offline):

@@ -24,9 +24,12 @@ TOOL_AIM = 1.00
 MAIN_AIM_MIB = 48.0
 EAR_AIM_MIB = 14.0
 
-SHORT_LOOP_BOUND = 1.60
+# One second of CPU is too little to be exact: on two processors with a load of 2 to 18 the ratio without start-up
+# spread from 1.00 to 1.23 against the loop and from 0.71 to 1.05 against ffmpeg; complexity 10 gave 1.7 to 2.3.
+# PSS varied by 6 MiB (main) and 3 MiB (ear) with who else had the same libraries in use.
+SHORT_LOOP_BOUND = 1.50
 SHORT_TOOL_BOUND = 1.40
-SHORT_MAIN_BOUND_MIB = 56.0
+SHORT_MAIN_BOUND_MIB = 52.0
 SHORT_EAR_BOUND_MIB = 17.0
 
 

@@ -96,31 +96,36 @@ class Card:
     def _happen(self, call: Call) -> None:
         self._operation += 1
         if call.name in SYNCS:
-            if self._step not in self._without:
-                node = self._of_descriptor(call)
-                if node is not None:
-                    node.sync()
+            self._sync(call)
         elif call.name in {"open", "openat"}:
             self._open(call)
         elif call.name in {"write", "pwrite64"}:
             self._write(call)
         elif call.name == "ftruncate":
-            node = self._of_descriptor(call)
-            if isinstance(node, File):
-                node.pending.append((call.size, None))
-                node.size = call.size
+            self._truncate(call)
         elif call.name == "rename":
             self._rename(call)
-        elif call.name == "unlink":
+        elif call.name in {"unlink", "mkdir"}:
             folder, name = self._place(call.path)
-            folder.change(self._operation, name, None)
-        elif call.name == "mkdir":
-            folder, name = self._place(call.path)
-            folder.change(self._operation, name, Folder())
+            folder.change(self._operation, name, None if call.name == "unlink" else Folder())
+
+    def _sync(self, call: Call) -> None:
+        node = self._of_descriptor(call)
+        if node is not None and self._step not in self._without:
+            node.sync()
+
+    def _truncate(self, call: Call) -> None:
+        node = self._of_descriptor(call)
+        if isinstance(node, File):
+            node.pending.append((call.size, None))
+            node.size = call.size
 
     def _of_descriptor(self, call: Call) -> Node | None:
+        found = self._find(call.path)
+        if isinstance(found, Folder):
+            return found
         known = self._positions.get(call.descriptor)
-        return known[0] if known else self._find(call.path)
+        return known[0] if known else found
 
     def _open(self, call: Call) -> None:
         self._positions.pop(call.descriptor, None)
@@ -169,14 +174,22 @@ class Card:
         return image
 
     def _fill(
-        self, folder: Folder, where: Path, image: "Image", chance: Chance, rng: random.Random, fate: dict[int, bool]
+        self,
+        folder: Folder,
+        where: Path,
+        image: "Image",
+        chance: Chance,
+        rng: random.Random,
+        fate: dict[int, bool],
     ) -> None:
         image.folders.append(where)
         for name, node in self._survivors(folder, chance, rng, fate).items():
             if isinstance(node, Folder):
                 self._fill(node, where / name, image, chance, rng, fate)
             else:
-                image.files[where / name] = image.contents.setdefault(id(node), node.survives(chance.data, rng))
+                image.files[where / name] = image.contents.setdefault(
+                    id(node), node.survives(chance.data, rng)
+                )
                 image.nodes[where / name] = id(node)
 
     def _survivors(

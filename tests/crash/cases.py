@@ -8,7 +8,7 @@ from typing import Any
 
 from diary import Story
 from faults import KILL, LONG, NONE
-from ground import RATE, Driver, Ground
+from ground import RATE, Driver, Ground, say
 
 SECONDS = 3.5
 """Of sound in one life: two recordings, of 2 s and of 1.5 s."""
@@ -46,7 +46,9 @@ def no_damage(_ground: Ground) -> None:
     """Leave everything as the fault has left it."""
 
 
-def steps_of_life(driver: Driver, folder: Path, wav: Path, prepare: Preparation = no_preparation) -> list[str]:
+def steps_of_life(
+    driver: Driver, folder: Path, wav: Path, prepare: Preparation = no_preparation
+) -> list[str]:
     """Live without a fault, and return all its steps; the oracle must be content with it."""
     with Ground(folder) as ground:
         prepare(ground, driver, wav)
@@ -74,7 +76,7 @@ def suffer(
         ground.server.state.set_switches(switches or {})
         prepare(ground, driver, wav)
         ended = ground.live(driver, wav=wav, seconds=SECONDS, prune=True, fault=(case.kind, case.at))
-        killed = ended["signal"] == 9  # noqa: PLR2004 - SIGKILL
+        killed = ended["signal"] == 9
         story = ground.story()
         complaints = []
         if killed != (case.kind == KILL) or story.struck != case.step:
@@ -91,9 +93,7 @@ def suffer(
         limit = MOST_LOST + (TRIES_OF_FULL_DISK * BLOCK_SECONDS if case.kind == LONG else 0)
         if not -0.001 <= lost <= limit:
             complaints.append(f"{lost:.3f} s of sound were lost")
-        return Case(
-            case.kind, case.at, case.step, tuple(complaints), lost, verdict.superseded, verdict.empty
-        )
+        return Case(case.kind, case.at, case.step, tuple(complaints), lost, verdict.superseded, verdict.empty)
 
 
 def lost_seconds(story: Story, samples_48k: int) -> float:
@@ -105,12 +105,12 @@ def report(title: str, cases: list[Case]) -> list[Case]:
     """Print the figures and return the cases that went wrong."""
     bad = [case for case in cases if case.complaints]
     lost = [case.lost for case in cases]
-    print(
+    say(
         f"{title}: {len(cases)} cases at {len({case.step for case in cases})} points, {len(bad)} wrong; "
         f"lost per case: median {statistics.median(lost):.3f} s, most {max(lost):.3f} s; "
         f"uploads repeated within a recording {sum(case.superseded for case in cases)}, "
         f"creates that were repeated and left empty {sum(case.empty for case in cases)}"
     )
     for case in bad[:40]:
-        print(f"    {case}")
+        say(f"    {case}")
     return bad

@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from daemonlife import live_as_daemon
 from life import Life, Order
 
 import agent.sync.clockgate
@@ -26,9 +27,16 @@ def main() -> None:
         child = os.fork()
         if not child:
             _live(line)
+        if '"daemon": true' in line:
+            _answer(pid=child)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        print(json.dumps({"signal": -code if code < 0 else None, "code": code if code >= 0 else None}), flush=True)
+        _answer(signal=-code if code < 0 else None, code=code if code >= 0 else None)
+
+
+def _answer(**facts: int | None) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 def _live(line: str) -> None:
@@ -36,14 +44,12 @@ def _live(line: str) -> None:
     order = json.loads(line)
     try:
         if order.pop("daemon", False):
-            from daemonlife import live_as_daemon
-
             live_as_daemon(order)
         else:
             Life(Order(**order)).run()
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, the life ends here and says so
-        with Path(order["diary"] if "diary" in order else os.devnull).with_suffix(".traceback").open("a") as file:
+        with Path(order["folder"], "diary.traceback").open("a") as file:
             traceback.print_exc(file=file)
     finally:
         os._exit(code)

@@ -54,7 +54,7 @@ class Observer:
 
     def _strike(self, step: str) -> None:
         self._diary.note("struck", step)
-        kind, network = self._fault.kind, step.startswith(("call.", "answer.", "sent."))
+        kind, network = self._fault.kind, step.startswith(("call.", "answer.", "progress."))
         if kind == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind == DELETED:
@@ -77,7 +77,12 @@ def _refuse(number: int, step: str) -> None:
 def is_commit(step: str) -> bool:
     """Whether SQLite takes the step, so that its errors are SQLite's."""
     last = step.rpartition(".")[2]
-    return last.startswith("commit") or step in {"index.open", "index.migrate", "index.close", "index.begin_anew"}
+    return last.startswith("commit") or step in {
+        "index.open",
+        "index.migrate",
+        "index.close",
+        "index.begin_anew",
+    }
 
 
 Strike = Callable[[str], None]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import diary
 import tomli_w
@@ -34,10 +34,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def say(text: str) -> None:
+    """Show a figure: pytest prints it with ``-s``, and when a test fails."""
+    sys.stdout.write(f"{text}\n")
+
+
 def fresh_seed() -> int:
     """Return ``CRASH_SEED`` of the environment, else a fresh seed; it is printed."""
     seed = int(os.environ.get("CRASH_SEED") or secrets.randbits(32))
-    print(f"CRASH_SEED={seed}")
+    say(f"CRASH_SEED={seed}")
     return seed
 
 
@@ -65,8 +70,13 @@ class Driver:
         self.process.stdin.write(json.dumps(order, default=str) + "\n")
         self.process.stdin.flush()
 
+    def begin_daemon(self, **order: Any) -> int:
+        """Begin a life of the whole daemon, and return the id of its process."""
+        self.begin(daemon=True, **order)
+        return int(self.wait()["pid"])
+
     def wait(self) -> dict[str, Any]:
-        """Wait for the end of the life that was begun."""
+        """Return the driver's next answer: how the life that was begun has ended."""
         assert self.process.stdout is not None
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
@@ -83,15 +93,15 @@ class Driver:
 class Ground:
     """One case: what it is made of, and what became of it."""
 
-    def __init__(self, folder: Path, *, server_directory: Path | None = None, **settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.diary = folder / "diary"
-        self.settings = settings
+        self.settings = dict(settings or {})
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = SandboxServer(server_directory or folder / "server")
+        self.server = SandboxServer(folder / "server")
 
-    def __enter__(self) -> "Ground":
+    def __enter__(self) -> Self:
         self.server.start()
         self.configure()
         return self
@@ -105,7 +115,7 @@ class Ground:
         token = self.folder / "token"
         token.write_text(DEFAULT_TOKEN + "\n")
         token.chmod(0o600)
-        sections = {
+        sections: dict[str, dict[str, Any]] = {
             "api": {"base_url": self.server.base_url, "token_file": str(token)},
             "storage": {"directory": str(self.state), "min_free_mb": 0, "flush_seconds": 1},
             "recording": {"segment_seconds": 2},

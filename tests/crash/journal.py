@@ -23,7 +23,18 @@ _KNOWN = {
 
 def strace(log: Path) -> tuple[str | Path, ...]:
     """Return the command that traces another."""
-    options = ("-f", "-y", "-xx", "-s", "4000000", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={CALLS}")
+    options = (
+        "-f",
+        "-y",
+        "-xx",
+        "-s",
+        "4000000",
+        "--seccomp-bpf",
+        "-e",
+        "signal=none",
+        "-e",
+        f"trace={CALLS}",
+    )
     return ("strace", *options, "-o", log)
 
 
@@ -60,7 +71,9 @@ def read_journal(log: Path, folder: Path) -> Iterator[Call]:
         call = _call(name.decode(), arguments, int(result, 0))
         if call is None:
             continue
-        if call.name == "mark" or (call.path.startswith(prefix) and not call.path.endswith(_SHARED_MEMORY)):
+        above = call.name == "fsync" and call.path == str(folder.parent)
+        below = call.path.startswith(prefix) and not call.path.endswith(_SHARED_MEMORY)
+        if above or below or call.name == "mark":
             if call.name not in {*_KNOWN, "mark"}:
                 raise ValueError(f"{call.name} of {call.path}")
             yield call

@@ -1,4 +1,4 @@
-"""The judge: reads files, index, sidecars and what the server stored by its own code, and knows nothing of the outbox."""
+"""The judge: reads files, index, sidecars and the server's objects by its own code; it does not know the outbox."""
 
 import hashlib
 import json

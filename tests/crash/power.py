@@ -8,19 +8,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from acceptance import Machine, wait_for
 from card import Card, Chance, Image
 from diary import read_lines
 from faults import KILL
 from ground import RATE, Driver, Ground
-from journal import Call, read_journal, strace
+from journal import read_journal, strace
 from opusfile import complaints as opusinfo
 from opusfile import decode
 
 FLUSH_SECONDS = 2
 SEGMENT_SECONDS = 8
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "storage": {"flush_seconds": FLUSH_SECONDS},
     "recording": {"segment_seconds": SEGMENT_SECONDS},
     "audio": {"input": "file:/sound.wav"},
@@ -59,7 +60,7 @@ class Trace:
 
     def __init__(self, folder: Path, wav: Path) -> None:
         self.folder = folder
-        with Ground(folder, **SETTINGS) as ground:
+        with Ground(folder, SETTINGS) as ground:
             (folder / "snapshots").mkdir(parents=True)
             shutil.copytree(ground.server.directory, folder / "snapshots" / "0")
             driver = Driver(*strace(folder / "strace.log"))
@@ -120,13 +121,15 @@ def image_of(trace: Trace, cut: Cut) -> Image:
     return trace.card(cut.at, [cut.without]).image(cut.chance, random.Random(cut.seed))
 
 
-def go_on(trace: Trace, cut: Cut, folder: Path, driver: Driver, *, image: Image | None = None, daemon: bool = False) -> Outcome:
+def go_on(
+    trace: Trace, cut: Cut, folder: Path, driver: Driver, *, image: Image | None = None, daemon: bool = False
+) -> Outcome:
     """Put a card in, start the agent, let it deliver, and judge."""
     handed, accepted, server = trace.known_at(cut.at)
     shutil.copytree(trace.folder / "snapshots" / str(server), folder / "server")
     (image or image_of(trace, cut)).write(folder)
     outcome = Outcome(cut)
-    with Ground(folder, **SETTINGS) as ground:
+    with Ground(folder, SETTINGS) as ground:
         if cut.index_lost:
             for path in ground.state.glob("outbox.db*"):
                 path.unlink()
@@ -146,7 +149,7 @@ def go_on(trace: Trace, cut: Cut, folder: Path, driver: Driver, *, image: Image 
         outcome.objects = len(verdict.objects)
         for path in verdict.objects:
             outcome.complaints += [f"{path.name}: {said}" for said in opusinfo(path).splitlines()]
-        if verdict.objects and random.Random(cut.seed).random() < 0.1:  # noqa: PLR2004 - a tenth is decoded too
+        if verdict.objects and random.Random(cut.seed).random() < 0.1:
             decode(verdict.objects[-1], RATE)
     return outcome
 

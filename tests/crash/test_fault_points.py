@@ -1,5 +1,7 @@
 """Killed, disk full, disk failing: at every durable step of a life, judged after the next start."""
 
+import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -7,16 +9,19 @@ from pathlib import Path
 import pytest
 from cases import Case, Preparation, no_preparation, report, steps_of_life, suffer
 from faults import EIO, ENOSPC, KILL, KINDS, LONG
-from ground import Driver, fresh_seed, in_parallel, shuffled, sound, workshop
+from ground import Driver, fresh_seed, in_parallel, say, shuffled, sound, workshop
 from scenes import SCENES
 
 LEAST_POINTS = 40
-NOT_THE_DISK = ("call.", "answer.", "sent.1", "sent.0")
+ONLY = re.compile(os.environ.get("CRASH_POINTS", ""))
+"""A pattern of steps, to look at some of them again."""
+NOT_THE_DISK = ("call.", "answer.", "progress.")
 
 
 def test_a_fault_at_every_durable_step_loses_nothing() -> None:
-    """A process killed, ENOSPC, EIO and a disk that is full for 30 s at every step: after a restart no finished
-    recording is lost, rows and files agree, nothing is stuck, and the server holds the audio exactly once.
+    """Killed, ENOSPC, EIO, and full for 30 s, at every step: after a restart nothing is lost, stuck or there twice.
+
+    Rows and files agree, each recording is delivered within 24 simulated hours, and the server has its audio once.
     """
     seed = fresh_seed()
     with workshop("points") as folder:
@@ -27,11 +32,11 @@ def test_a_fault_at_every_durable_step_loses_nothing() -> None:
         for scene in (no_preparation, *SCENES):
             steps = steps_of_life(driver, folder / scene.__name__, wav, scene)
             fresh = [step for step in dict.fromkeys(steps) if step not in known and is_durable(step)]
-            print(f"{scene.__name__}: {len(steps)} steps, {len(fresh)} new points")
-            planned += [(scene, case) for case in cases_of(steps, fresh, known)]
+            say(f"{scene.__name__}: {len(steps)} steps, {len(fresh)} new points")
+            planned += [(scene, case) for case in cases_of(steps, fresh, known) if ONLY.search(case.step)]
             known |= set(fresh)
         driver.close()
-        print(f"{len(known)} named durable points: {' '.join(sorted(known))}")
+        say(f"{len(known)} named durable points: {' '.join(sorted(known))}")
         assert len(known) >= LEAST_POINTS
 
         def one(driver: Driver, item: tuple[int, tuple[Preparation, Case]]) -> Case:
@@ -68,6 +73,6 @@ def test_without_repair_the_oracle_finds_the_loss(step: str, tmp_path: Path) -> 
     judge = partial(suffer, driver, case=Case(KILL, at, steps[at]), wav=wav)
     whole, torn = judge(folder=tmp_path / "whole"), judge(folder=tmp_path / "torn", broken="repair")
     driver.close()
-    print(f"control: {torn}")
+    say(f"control: {torn}")
     assert not whole.complaints
     assert torn.complaints

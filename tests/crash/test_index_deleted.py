@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cases import Case, report, steps_of_life, suffer
 from faults import DELETED, KILL
-from ground import Driver, Ground, fresh_seed, in_parallel, shuffled, sound, workshop
+from ground import Driver, Ground, fresh_seed, in_parallel, say, shuffled, sound, workshop
 from scenes import forget_index
 
 SWITCHES = {"honour_idempotency": False}
@@ -31,7 +31,8 @@ def test_without_its_index_the_agent_sends_nothing_twice() -> None:
 
     titles = {KILL: "killed, and the index deleted", DELETED: "deleted while running"}
     bad = [
-        each for kind, title in titles.items()
+        each
+        for kind, title in titles.items()
         for each in report(title, [case for case in results if case.kind == kind])
     ]
     assert not bad
@@ -52,6 +53,6 @@ def test_without_sidecars_the_oracle_finds_audio_sent_twice(tmp_path: Path) -> N
     with_sidecars = suffer(driver, tmp_path / "with", wav, case, switches=SWITCHES, damage=forget_index)
     without = suffer(driver, tmp_path / "without", wav, case, switches=SWITCHES, damage=forget_all)
     driver.close()
-    print(f"control: {without}")
+    say(f"control: {without}")
     assert not with_sidecars.complaints
     assert any("two recordings" in complaint for complaint in without.complaints)

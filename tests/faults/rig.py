@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,12 @@ from virtual_microphone import VirtualMicrophone
 POLL_SECONDS = 0.01
 NOTICED_WITHIN = 2.0
 BACK_WITHIN = 10.0
+
+
+def say(text: str) -> None:
+    """Print a line for the person who reads the results."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def at_the_microphone(folder: Path, microphone: VirtualMicrophone) -> Machine:
@@ -40,11 +47,11 @@ def seconds_until(condition: Callable[[], bool], within: float) -> float:
 
 def say_figures(what: str, values: Sequence[float]) -> None:
     """Print median and maximum."""
-    print(f"{what}: median {statistics.median(values):.2f} s, max {max(values):.2f} s, n = {len(values)}")
+    say(f"{what}: median {statistics.median(values):.2f} s, max {max(values):.2f} s, n = {len(values)}")
 
 
 def fresh_seed() -> random.Random:
     """Return choices of their own for each run, and say how to repeat them."""
     seed = random.SystemRandom().getrandbits(32)
-    print("seed", seed)
+    say(f"seed {seed}")
     return random.Random(seed)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from acceptance import Daemon, Machine, wait_for
-from rig import BACK_WITHIN, NOTICED_WITHIN, at_the_microphone, fresh_seed, sabotage, say_figures, seconds_until
+from rig import (
+    BACK_WITHIN,
+    NOTICED_WITHIN,
+    at_the_microphone,
+    fresh_seed,
+    sabotage,
+    say_figures,
+    seconds_until,
+)
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 __all__ = ["virtual_microphone"]
@@ -55,7 +63,7 @@ def bring_back(microphone: VirtualMicrophone, daemon: Daemon) -> float:
 def test_a_microphone_that_comes_and_goes_ten_times(
     machine: Machine, virtual_microphone: VirtualMicrophone
 ) -> None:
-    """Each loss is noticed in 2 s and its recording queued; each return is recorded within 10 s; one daemon all along."""
+    """Each loss is noticed in 2 s and its recording queued; each return is recorded within 10 s."""
     rng = fresh_seed()
     noticed, queued, back = [], [], []
     with machine.daemon() as daemon:
@@ -82,7 +90,7 @@ def test_a_microphone_that_comes_and_goes_ten_times(
 
 
 def test_a_frozen_microphone(machine: Machine, virtual_microphone: VirtualMicrophone) -> None:
-    """A device that gives nothing and says nothing is called wedged in 2 s, queued, and recorded 10 s after its thaw."""
+    """A device that gives nothing and says nothing is wedged in 2 s, recorded 10 s after its thaw."""
     noticed, back = [], []
     with machine.daemon() as daemon:
         wait_for(lambda: is_recording(daemon))
@@ -133,7 +141,9 @@ def test_the_figures_fail_without_the_frame_timeout(
             virtual_microphone.thaw()
 
 
-def test_the_figures_fail_without_another_try(machine: Machine, virtual_microphone: VirtualMicrophone) -> None:
+def test_the_figures_fail_without_another_try(
+    machine: Machine, virtual_microphone: VirtualMicrophone
+) -> None:
     """A control: with the next try an hour away, a device that is back is not recorded in time."""
     sabotage(machine, DEAF.format(change={"backoff": (3600.0,)}))
     with machine.daemon() as daemon:
@@ -148,7 +158,7 @@ def test_the_figures_fail_without_another_try(machine: Machine, virtual_micropho
 def test_a_stop_ends_within_ten_seconds(
     machine: Machine, virtual_microphone: VirtualMicrophone, *, wedged: bool
 ) -> None:
-    """SIGTERM, also with a device that has just begun to hang: exit 0 within 10 s, and all that was captured is queued."""
+    """SIGTERM, also with a device that has just begun to hang: exit 0 within 10 s, all is queued."""
     with machine.daemon() as daemon:
         wait_for(lambda: is_recording(daemon))
         time.sleep(1.5)

@@ -15,6 +15,7 @@ from agent.sync.headers import RateLimit
 from agent.sync.limits import UPLOAD_URL, Limits
 from agent.sync.pace import Deadlines
 from agent.sync.stretch import Stretch
+from agent.sync.syncer import LOOK_SECONDS
 
 START = 1_700_000_000.0
 ROUND_TRIP = 0.2
@@ -159,7 +160,7 @@ class Device:
     delivered: int = 0
     drained_at: float | None = None
     heard_at: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
+    too_small: bool = False
     calls_per_minute: int = 20
 
     def __post_init__(self) -> None:
@@ -173,10 +174,13 @@ class Device:
             rng=self.rng,
             recording_every=self.segment_seconds,
         )
-        self.stretch = Stretch(self.heartbeat_seconds, self.rng, self.limits.scarce)
+        self.stretch = Stretch(
+            self.heartbeat_seconds, self.rng, crowded=self.limits.crowded, scarce=self.limits.scarce
+        )
         self.recorded = self.waiting
         self._step = 0
-        self.time.start(self._record(), self.rng.uniform(0, self.segment_seconds))
+        self._next = self.time.now + self.rng.uniform(0, self.segment_seconds)
+        self.time.start(self._record(), self._next - self.time.now)
         self.time.start(self._sync(), backoff.delay(99))
         self.time.start(self._heartbeat(), self.rng.uniform(0, self.heartbeat_seconds))
 
@@ -184,6 +188,7 @@ class Device:
         while True:
             self.waiting += 1
             self.recorded += 1
+            self._next = self.time.now + self.segment_seconds
             yield self.segment_seconds
 
     def _sync(self) -> Process:
@@ -191,11 +196,12 @@ class Device:
             if not self.waiting:
                 if self.drained_at is None:
                     self.drained_at = self.time.now
-                yield 1.0
+                yield self._next - self.time.now + 0.01
                 continue
+            self.too_small = self.limits.observe(self.waiting)
             wait = max(self.limits.recording_wait(), self.limits.pause_left())
             if wait > 0:
-                yield wait
+                yield min(wait, LOOK_SECONDS)
                 continue
             self.limits.recording_begins()
             yield from self._deliver()
@@ -234,8 +240,7 @@ class Device:
 
     def _after_heartbeat(self, *, heard: bool) -> float:
         """Return the wait, as ``Heartbeat`` finds it."""
-        wait = self.stretch.next(crowded=not heard or self.limits.crowded())
         if heard:
             self.heard_at.append(self.time.now)
-            return wait
-        return self.stretch.after_pause(self.limits.pause_left())
+            return self.stretch.after_success()
+        return self.stretch.after_refusal(self.limits.pause_left())

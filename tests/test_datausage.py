@@ -1,0 +1,162 @@
+"""The owner's daily data limit and speed limit."""
+
+import io
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from api_bench import SIGNATURE, client_of
+from simulated import SimulatedClock
+from socket_api import Reply, SocketApi
+
+from agent.host.disk import Disk
+from agent.recording.clock import SystemClock
+from agent.sync.api import UploadTicket
+from agent.sync.datausage import FILE, MEGABYTE, DataLimitReached, DataUsage
+from agent.sync.failures import Aborted
+from agent.sync.throttle import Throttle
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+class Day:
+    """A wall clock to turn."""
+
+    def __init__(self, text: str = "2026-06-10T12:00:00") -> None:
+        self.turn(text)
+
+    def turn(self, text: str) -> None:
+        """Set it to a moment in Berlin."""
+        self.now = datetime.fromisoformat(text).replace(tzinfo=BERLIN).timestamp()
+
+    def usage(self, folder: Path, limit_mb: int = 10) -> DataUsage:
+        """Return the count of a process that begins now."""
+        return DataUsage(folder, Disk(), limit_mb, lambda: self.now, BERLIN)
+
+
+def upload(usage: DataUsage, megabytes: float, *, sent: float | None = None) -> None:
+    """Upload a file, or a part of it."""
+    with usage.counting(round(megabytes * MEGABYTE)) as note:
+        note(round((megabytes if sent is None else sent) * MEGABYTE))
+
+
+def test_exact_to_one_file(tmp_path: Path) -> None:
+    """Files go as long as they fit to the byte; the one that would exceed the limit waits until midnight."""
+    day = Day()
+    usage = day.usage(tmp_path)
+    upload(usage, 6)
+    upload(usage, 4)
+    with pytest.raises(DataLimitReached) as error:
+        upload(usage, 0.000001)
+    day.turn("2026-06-11T00:00:00")
+    assert error.value.until_ms == round(day.now * 1000)
+    upload(usage, 10)
+    assert usage.used() == 10 * MEGABYTE
+
+
+def test_midnight_on_a_day_of_25_hours(tmp_path: Path) -> None:
+    """The day that ends later because the clocks go back ends at its own midnight."""
+    day = Day("2026-10-25T01:00:00")
+    usage = day.usage(tmp_path)
+    upload(usage, 10)
+    with pytest.raises(DataLimitReached) as error:
+        usage.check(1)
+    assert error.value.until_ms / 1000 - day.now == 24 * 3600
+
+
+def test_what_was_tried_counts_and_what_was_not_sent_does_not(tmp_path: Path) -> None:
+    """A broken upload counts with the bytes that were sent of it."""
+    usage = Day().usage(tmp_path)
+    with pytest.raises(RuntimeError), usage.counting(6 * MEGABYTE) as note:
+        note(2 * MEGABYTE)
+        raise RuntimeError
+    assert usage.used() == 2 * MEGABYTE
+
+
+def test_a_crash_counts_the_whole_file(tmp_path: Path) -> None:
+    """Before the first byte is sent the whole file is counted on the disk."""
+    day = Day()
+    with day.usage(tmp_path).counting(6 * MEGABYTE):
+        assert day.usage(tmp_path).used() == 6 * MEGABYTE
+    upload(day.usage(tmp_path), 1)
+    assert day.usage(tmp_path).used() == MEGABYTE
+
+
+def test_a_file_larger_than_the_limit_has_a_day_to_itself(tmp_path: Path) -> None:
+    """It would never be sent otherwise; nothing else is sent that day."""
+    day = Day()
+    usage = day.usage(tmp_path)
+    upload(usage, 25)
+    with pytest.raises(DataLimitReached):
+        upload(usage, 1)
+    day.turn("2026-06-11T08:00:00")
+    upload(usage, 1)
+    with pytest.raises(DataLimitReached):
+        upload(usage, 25)
+
+
+def test_a_clock_that_jumps_finds_each_day_again(tmp_path: Path) -> None:
+    """A boot with yesterday's clock neither forgets today's count nor begins a new one each time."""
+    day = Day()
+    upload(day.usage(tmp_path), 7)
+    day.turn("2026-06-09T12:00:00")
+    usage = day.usage(tmp_path)
+    assert usage.used() == 0
+    upload(usage, 5)
+    day.turn("2026-06-10T12:00:00")
+    assert day.usage(tmp_path).used() == 7 * MEGABYTE
+
+
+def test_no_limit_writes_nothing(tmp_path: Path) -> None:
+    """Without a limit no byte is written to the card for it."""
+    usage = Day().usage(tmp_path, 0)
+    upload(usage, 100)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_count_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
+    """A damaged file stops no delivery."""
+    (tmp_path / FILE).write_bytes(b"{")
+    assert Day().usage(tmp_path).used() == 0
+
+
+@pytest.mark.parametrize("kbit", [256, 1000])
+def test_the_speed_is_kept_within_a_tenth(kbit: int) -> None:
+    """On a real socket an upload takes what its size and max_kbit_per_second say, within 10 %."""
+    size = kbit * 1000 // 8 * 2
+    throttle = Throttle(kbit, SystemClock(), threading.Event())
+    with SocketApi().running() as server, client_of(server) as api:
+        server.script(Reply(200, b"", (("ETag", '"1"'),)))
+        began = time.monotonic()
+        ticket = UploadTicket(f"{server.url}/bucket/key?{SIGNATURE}", {})
+        api.put(ticket, io.BytesIO(bytes(size)), size, pace=throttle)
+        took = time.monotonic() - began
+        assert len(server.seen[0].body) == size
+    assert took == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_wait_for_the_speed_ends_with_the_agent() -> None:
+    """A stop ends an upload that waits for its next piece at once."""
+    stopped = threading.Event()
+    throttle = Throttle(1, SystemClock(), stopped)
+    throttle(125)
+    threading.Timer(0.1, stopped.set).start()
+    began = time.monotonic()
+    with pytest.raises(Aborted):
+        throttle(125)
+    assert time.monotonic() - began < 0.9
+
+
+def test_a_rest_earns_no_burst() -> None:
+    """After a pause an upload goes on at its speed, not faster to make up for it."""
+    clock = SimulatedClock()
+    throttle = Throttle(8, clock, threading.Event())
+    throttle(1000)
+    clock.sleep(100)
+    began = clock.monotonic()
+    for _ in range(11):
+        throttle(1000)
+    assert clock.monotonic() - began == pytest.approx(10)
