@@ -292,14 +292,12 @@ def test_a_limit_that_is_too_small_is_noticed_and_forgotten() -> None:
     """A backlog that has not shrunk for an hour in which the limit was scarce tells; one that is halved ends it."""
     clock = SimulatedClock()
     crowding = Crowding(clock.monotonic)
-    waiting = 10
-    for _ in range(61):
+    told = []
+    for waiting in (*(10,) * 62, 4):
         crowding.observe(waiting, scarce=True)
+        told.append(crowding.too_small)
         clock.sleep(60)
-    crowding.observe(waiting, scarce=True)
-    assert crowding.too_small
-    crowding.observe(4, scarce=True)
-    assert not crowding.too_small
+    assert told == [False] * 60 + [True, True, False]
 
 
 def test_a_backlog_that_shrinks_is_no_sign_of_a_small_limit() -> None:

@@ -29,12 +29,16 @@ def test_the_good_case(server: SocketApi, tmp_path: Path) -> None:
         fill(parts, 6)
         assert len(parts.syncer.drain().delivered) == 6
     calls = [(seen.method, seen.target.partition("?")[0]) for seen in server.seen]
-    assert calls == [
-        ("POST", "/v1/recordings"),
-        ("POST", "/v1/recordings/rec_1/upload-url"),
-        ("PUT", "/bucket/key"),
-        ("POST", "/v1/recordings/rec_1/upload-complete"),
-    ] * 6
+    assert (
+        calls
+        == [
+            ("POST", "/v1/recordings"),
+            ("POST", "/v1/recordings/rec_1/upload-url"),
+            ("PUT", "/bucket/key"),
+            ("POST", "/v1/recordings/rec_1/upload-complete"),
+        ]
+        * 6
+    )
     assert len({seen.connection for seen in server.seen if seen.method == "POST"}) == 1
     assert len({seen.connection for seen in server.seen if seen.method == "PUT"}) == 1
 
@@ -98,7 +102,10 @@ def test_the_budget_of_the_settings_holds(server: SocketApi, tmp_path: Path) -> 
 def test_the_daily_limit_is_exact_to_one_file(server: SocketApi, tmp_path: Path) -> None:
     """Of five files of 0.4 MB two fit into a MB; not even ``sync`` sends the third; it goes after midnight."""
     deliveries(server, 5)
-    with agent(tmp_path, server.url, SyncConfig(calls_per_minute=1000, daily_data_limit_mb=1)) as (parts, clock):
+    with agent(tmp_path, server.url, SyncConfig(calls_per_minute=1000, daily_data_limit_mb=1)) as (
+        parts,
+        clock,
+    ):
         fill(parts, 5, bytes(400_000))
         assert len(parts.syncer.drain().delivered) == 2
         report = parts.syncer.drain(everything=True)

@@ -54,7 +54,9 @@ def test_hours_past_midnight(now: str, opens: str | None) -> None:
 
 def test_the_zone_counts_and_not_the_machine() -> None:
     """02:00 in Kathmandu is 20:15 UTC of the day before."""
-    opening = hours("02:00", "06:00", "Asia/Kathmandu").opens_at(datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp())
+    opening = hours("02:00", "06:00", "Asia/Kathmandu").opens_at(
+        datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
+    )
     assert opening == datetime(2026, 6, 10, 20, 15, tzinfo=UTC).timestamp()
 
 
@@ -100,7 +102,12 @@ NIGHT = OffPeakHours(start="02:00", end="06:00", timezone="Europe/Berlin")
         (SyncConfig(), "2026-06-10T01:00:00", Battery(21, charging=False), None),
         (SyncConfig(), "2026-06-10T01:00:00", Battery(5, charging=True), None),
         (SyncConfig(pause_on_low_battery=False), "2026-06-10T01:00:00", Battery(5, charging=False), None),
-        (SyncConfig(low_battery_threshold_percent=50), "2026-06-10T01:00:00", Battery(50, charging=False), LOW_BATTERY),
+        (
+            SyncConfig(low_battery_threshold_percent=50),
+            "2026-06-10T01:00:00",
+            Battery(50, charging=False),
+            LOW_BATTERY,
+        ),
         (SyncConfig(), "2026-06-10T01:00:00", None, None),
     ],
 )

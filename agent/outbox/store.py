@@ -258,10 +258,12 @@ class Store:
             except (msgspec.DecodeError, TypeError) as error:
                 raise ForeignIndex("a pause is not what was written") from error
 
-    def _query(self, where: str, arguments: tuple[Any, ...] = (), *, limit: int | None = None) -> list[Entry]:
+    def _query(
+        self, where: str, arguments: tuple[Any, ...] = (), *, limit: int | None = None, order: str = "seq"
+    ) -> list[Entry]:
         with self._healing():
             cursor = self._connection.execute(
-                f"SELECT * FROM recordings WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608 - conditions are ours
+                f"SELECT * FROM recordings WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608 - conditions are ours
                 (*arguments, -1 if limit is None else limit),
             )
             names = [column[0] for column in cursor.description]
@@ -302,7 +304,8 @@ class Store:
 
     def delivered_before(self, unix_ms: int) -> list[Entry]:
         """Return what was delivered before a time, at most 500 of them."""
-        return self._query("completed_ms IS NOT NULL AND completed_ms <= ?", (unix_ms,), limit=500)
+        condition = "completed_ms IS NOT NULL AND completed_ms <= ?"
+        return self._query(condition, (unix_ms,), limit=500, order="completed_ms")
 
     def delivered(self, *, verified: bool) -> Iterator[Entry]:
         """Yield what was delivered, oldest first; rows may be deleted meanwhile."""

@@ -69,7 +69,7 @@ class ApiSettings(Protocol):
 
 
 class Gate(Protocol):
-    """What every API call passes (``limits``); PUTs do not."""
+    """What every API call passes (``limits``); PUTs do not, but a 429 of storage is told to it."""
 
     def admit(self, call: str, *, urgent: bool = False) -> float:
         """Count a call that may be made now and return 0, else the seconds to wait; RateLimited while paused."""
@@ -211,6 +211,8 @@ class RecordingsApi:
         )
         host = host_of(ticket.url)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._gate.answered("upload", answer.status, None, headers.pause(answer.headers, self._wall()))
         verdicts.stored(answer, Call("upload", host, self._wall()))
 
     def complete(self, remote_id: str, sha256: str) -> Completion:

@@ -1,4 +1,4 @@
-"""The one gate that every call to the API passes, whoever makes it (PUTs to storage are no API calls).
+"""The one gate that every call to the API passes, whoever makes it (PUTs to storage do not, but their 429s count).
 
 Pause   A 429 stops all calls until the time the server asked for and a little longer, drawn at random so that a
         fleet does not come back as one. The pause is durable: neither a restart nor a person gets past it.

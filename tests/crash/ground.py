@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 RATE = 16000
 WORKERS = 2
 RESTART_SECONDS = 5.0
+ROOM_BYTES = 1_000_000_000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -144,12 +145,18 @@ class Ground:
 def workshop(name: str) -> Iterator[Path]:
     """Give a folder for many cases, in memory where there is such a place; it is removed afterwards."""
     shared = Path("/dev/shm")  # noqa: S108 - faster by far, and not predictable either
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=shared if shared.is_dir() else None))
+    roomy = shared.is_dir() and shutil.disk_usage(shared).free > ROOM_BYTES
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=shared if roomy else None))
     try:
         yield folder
     finally:
-        if "CRASH_KEEP" not in os.environ:
-            shutil.rmtree(folder)
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a case has left, unless ``CRASH_KEEP`` is set."""
+    if "CRASH_KEEP" not in os.environ:
+        shutil.rmtree(folder)
 
 
 def sound(folder: Path, seconds: float) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cases import Case, Preparation, no_preparation, report, steps_of_life, suffer
 from faults import EIO, ENOSPC, KILL, KINDS, LONG
-from ground import Driver, fresh_seed, in_parallel, say, shuffled, sound, workshop
+from ground import Driver, clear, fresh_seed, in_parallel, say, shuffled, sound, workshop
 from scenes import SCENES
 
 LEAST_POINTS = 40
@@ -41,7 +41,9 @@ def test_a_fault_at_every_durable_step_loses_nothing() -> None:
 
         def one(driver: Driver, item: tuple[int, tuple[Preparation, Case]]) -> Case:
             number, (scene, case) = item
-            return suffer(driver, folder / str(number), wav, case, prepare=scene)
+            result = suffer(driver, folder / str(number), wav, case, prepare=scene)
+            clear(folder / str(number))
+            return result
 
         results = in_parallel(enumerate(shuffled(planned, seed)), one)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cases import SECONDS, lost_seconds
-from ground import Driver, Ground, fresh_seed, in_parallel, say, sound, workshop
+from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, sound, workshop
 from scenes import NEVER
 
 FLIPS_A_PAGE = 8
@@ -65,7 +65,9 @@ def test_a_damaged_index_costs_nothing() -> None:
 
         def one(driver: Driver, item: tuple[int, Damage]) -> tuple[str, list[str], bool]:
             number, damage = item
-            return meet(driver, first, folder / str(number), damage)
+            result = meet(driver, first, folder / str(number), damage)
+            clear(folder / str(number))
+            return result
 
         results = in_parallel(enumerate(todo), one)
 

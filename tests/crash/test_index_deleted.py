@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cases import Case, report, steps_of_life, suffer
+from cases import Case, no_damage, report, steps_of_life, suffer
 from faults import DELETED, KILL
-from ground import Driver, Ground, fresh_seed, in_parallel, say, shuffled, sound, workshop
+from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, shuffled, sound, workshop
 from scenes import forget_index
 
 SWITCHES = {"honour_idempotency": False}
@@ -23,9 +23,10 @@ def test_without_its_index_the_agent_sends_nothing_twice() -> None:
         def one(driver: Driver, item: tuple[int, Case]) -> Case:
             number, case = item
             where = folder / str(number)
-            if case.kind == DELETED:
-                return suffer(driver, where, wav, case, switches=SWITCHES)
-            return suffer(driver, where, wav, case, switches=SWITCHES, damage=forget_index)
+            damage = no_damage if case.kind == DELETED else forget_index
+            result = suffer(driver, where, wav, case, switches=SWITCHES, damage=damage)
+            clear(where)
+            return result
 
         results = in_parallel(enumerate(shuffled(cases, seed)), one)
 

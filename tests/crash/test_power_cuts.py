@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from card import Chance, Image
-from ground import Driver, fresh_seed, in_parallel, say, sound, workshop
+from ground import Driver, clear, fresh_seed, in_parallel, say, sound, workshop
 from power import CALM, FLUSH_SECONDS, MOST_LOST, Cut, Outcome, Trace, go_on, image_of
 
 IMAGES = int(os.environ.get("CRASH_IMAGES", "500"))
@@ -34,7 +34,9 @@ def test_after_a_power_cut_all_but_the_last_seconds_arrives() -> None:
 
         def one(driver: Driver, item: tuple[int, Cut]) -> Outcome:
             number, cut = item
-            return go_on(trace, cut, folder / str(number), driver, daemon=number % DAEMON_EVERY == 0)
+            outcome = go_on(trace, cut, folder / str(number), driver, daemon=number % DAEMON_EVERY == 0)
+            clear(folder / str(number))
+            return outcome
 
         outcomes = in_parallel(enumerate(cuts), one)
 
@@ -110,6 +112,7 @@ def missed(
             continue
         seen.add(print_of)
         outcome = go_on(trace, cut, folder / str(len(seen)), driver, image=image)
+        clear(folder / str(len(seen)))
         if outcome.complaints:
             return step, len(seen), outcome
         if len(seen) >= MOST_TRIED:

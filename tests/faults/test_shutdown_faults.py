@@ -51,3 +51,15 @@ def test_a_stop_during_a_stalled_call(tmp_path: Path, call: Call) -> None:
     assert len(rows) >= 2
     assert {row["status"] for row in rows} <= {"ready", "created", "stored"}
     assert not any(row["recovered"] for row in rows)
+
+
+def test_the_figure_fails_when_calls_are_not_cut(tmp_path: Path) -> None:
+    """A control: with neither the recorder woken nor its wait bounded, the stop takes longer than 10 s."""
+    code = (
+        "import time\nfrom agent.recording.recorder import Recorder\nstop = Recorder.stop\n"
+        "def slow(self):\n    time.sleep(11)\n    stop(self)\n"
+        "Recorder.stop = slow\n"
+    )
+    took, _ = stop_while_stalled(tmp_path, Call.PUT, code)
+
+    assert took > 10

@@ -21,22 +21,14 @@ NAMES = ("Device", "Device_1")
 WANTED, OTHER = "A", "B"
 TONES = {WANTED: 440.0, OTHER: 1100.0}
 RATE = 48_000
-ALSA = """
-pcm.!default {{ type pulse }}
-ctl.!default {{ type pulse }}
-pcm.hw {{
-  @args [ CARD DEV ]
-  @args.CARD {{ type string }}
-  @args.DEV {{ type integer default 0 }}
-  type pulse
-  device {{ @func concat strings [ "mic_" $CARD ] }}
-}}
-"""
 ROOTS = """
 from pathlib import Path
 from agent.host.soundcards import SoundCards
 SoundCards.__init__.__defaults__ = (Path({sysfs!r}), Path({proc!r}))
+import agent.audio.alsaconfig as config
+config._capture = lambda name, card, *_: f'pcm.{{name}} {{{{ type pulse device "mic_{{card.card_id}}" }}}}'
 """
+"""The fake sysfs, and PulseAudio's sources in the place of ``hw:CARD=<id>``."""
 
 
 class Bus:
@@ -142,9 +134,6 @@ def record_over_a_swap(
 ) -> list[set[str]]:
     """Record the wanted input before and after a swap; return who is heard in each file."""
     machine = at_the_microphone(tmp_path / "m", microphone)
-    config = tmp_path / "asound.conf"
-    config.write_text(ALSA.format())
-    machine.environment["ALSA_CONFIG_PATH"] = str(config)
     machine.configure(audio={"input": wanted})
     sabotage(machine, ROOTS.format(sysfs=str(bus.sysfs), proc=str(bus.proc)))
     bus.plug(WANTED, OTHER)

@@ -5,7 +5,7 @@ import itertools
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from agent.recording.clock import Instant
@@ -22,6 +22,8 @@ ROUND_TRIP = 0.2
 UPLOAD_SECONDS = 4.0
 
 Process = Iterator[float]
+Answered = Generator[float, None, bool]
+"""A part of a process that returns whether the server took the call."""
 
 
 class Time:
@@ -33,18 +35,23 @@ class Time:
         self._queue: list[tuple[float, int, Process]] = []
 
     def wall(self) -> float:
+        """Unix time."""
         return START + self.now
 
     def monotonic(self) -> float:
+        """Seconds since the start."""
         return self.now
 
     def boottime(self) -> float:
+        """The same."""
         return self.now
 
-    def wait(self, event: threading.Event, seconds: float | None) -> bool:
+    def wait(self, _event: threading.Event, _seconds: float | None) -> bool:
+        """Never be called."""
         raise AssertionError("a process of the simulation yields its waits")
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, _seconds: float) -> None:
+        """Never be called."""
         raise AssertionError("a process of the simulation yields its waits")
 
     def start(self, process: Process, after: float = 0.0) -> None:
@@ -69,14 +76,17 @@ class FixedWindow:
         self._count = 0
 
     def left(self, now: float) -> int:
+        """Return how many more calls may be made now."""
         if int(now // 60) != self._window:
             self._window, self._count = int(now // 60), 0
         return self.limit - self._count
 
     def count(self, _now: float) -> None:
+        """Count a call."""
         self._count += 1
 
     def reset_in(self, now: float) -> float:
+        """Return the seconds until calls are given back."""
         return 60 - now % 60
 
 
@@ -88,14 +98,17 @@ class SlidingWindow:
         self._calls: deque[float] = deque()
 
     def left(self, now: float) -> int:
+        """Return how many more calls may be made now."""
         while self._calls and self._calls[0] <= now - 60:
             self._calls.popleft()
         return self.limit - len(self._calls)
 
     def count(self, now: float) -> None:
+        """Count a call."""
         self._calls.append(now)
 
     def reset_in(self, now: float) -> float:
+        """Return the seconds until calls are given back."""
         return self._calls[0] + 60 - now if self._calls else 60.0
 
 
@@ -140,9 +153,11 @@ class Memory:
         self._until: dict[str, Instant | None] = {}
 
     def pause(self, name: str) -> Instant | None:
+        """Return what was kept."""
         return self._until.get(name)
 
     def set_pause(self, name: str, until: Instant | None) -> None:
+        """Keep it."""
         self._until[name] = until
 
 
@@ -221,7 +236,7 @@ class Device:
         self.waiting -= 1
         self.delivered += 1
 
-    def _call(self, call: str) -> "Iterator[float]":
+    def _call(self, call: str) -> Answered:
         try:
             while wait := self.limits.admit(call):
                 yield wait

@@ -69,7 +69,9 @@ def live(
     return Fleet(server, devices, time)
 
 
-def ideal_minutes(count: int, backlog: int, segment_seconds: float = 600, heartbeat_seconds: float = 60) -> float:
+def ideal_minutes(
+    count: int, backlog: int, segment_seconds: float = 600, heartbeat_seconds: float = 60
+) -> float:
     """Return how long the limit of 100 calls and 30 upload URLs a minute would take at best."""
     heartbeats, arrivals = count * 60 / heartbeat_seconds, count * 60 / segment_seconds
     return count * backlog / (min(30, (100 - heartbeats) / 3) - arrivals)
@@ -117,7 +119,7 @@ def test_a_device_alone_is_not_held_back() -> None:
 
 
 def test_too_many_devices_lose_nothing_and_say_so() -> None:
-    """300 devices at the defaults: heartbeats give way to 14 minutes, recordings go first, devices say why they wait."""
+    """300 devices at the defaults: heartbeats give way, recordings go first, and devices say why they wait."""
     fleet = live(1, 300, 6, backlog=0)
     assert sum(d.waiting + d.delivered for d in fleet.devices) == sum(d.recorded for d in fleet.devices)
     calls = fleet.server.per_call

@@ -28,7 +28,7 @@ from agent.statedir import resolve
 from agent.status.board import CredentialState
 from agent.sync.api import RecordingsApi, Timeouts
 
-TIMEOUTS = Timeouts(connect=2.0, read=0.5, write=0.5, answer=1.5, keepalive=3600.0)
+TIMEOUTS = Timeouts(connect=2.0, read=1.0, write=1.0, answer=3.0, keepalive=3600.0)
 EPOCH = 1_790_000_000.0
 DAY = 86_400.0
 HOURS = 2 * 3600.0
@@ -202,7 +202,8 @@ class Life:
         if self._outcome.first == "unmet" and self._server.hits:
             self._outcome.first, self._outcome.reason = self._standing(entries[0])
         done = all(entry.status is Status.UPLOADED for entry in entries)
-        if self._clock.elapsed < self._until and not (done and self._clock.elapsed > 60):
+        settled = all(entry.status in {Status.UPLOADED, Status.PARKED} for entry in entries)
+        if self._clock.elapsed < self._until and not (settled and self._clock.elapsed > 60):
             return
         if not self._outcome.hours:
             self._outcome.hours = [_place(entry) for entry in entries]
@@ -211,7 +212,7 @@ class Life:
             self._stopping.set()
             return
         self._clock.elapsed += DAY + 60
-        self._until = self._clock.elapsed + 600
+        self._until = self._clock.elapsed + 1200
         self._parts.outbox.arrived.set()
 
     def _standing(self, entry: Entry) -> tuple[str, str]:

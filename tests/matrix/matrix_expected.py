@@ -23,6 +23,7 @@ WORDS = {
     "again": "4 '409: fresh URL, PUT and complete again, at most 3 times, then parked'",
     "verify": "4 '425: identical request after 2, 4, 8, 10 s; no new PUT, no attempt used'",
     "doubt": "4 '200 with another id or another hash: not trusted: keep the file, raise it'",
+    "distrust": "doubt, and then 4 '400 otherwise': the older contract answers so when it is asked again, a day later",
     "ghost": "intro 'ids are opaque, URL-encode them in paths'; 4 '404: deleted in the portal, parked'",
     "stuck": "4 '400 otherwise: parked': a 500 is an answer, so the 400 that the older contract gives next parks",
     "renewed": "7 'answers device_token; the old one is dead at once'; the new one is on disk",
@@ -85,8 +86,8 @@ empty                offline  offline  offline  offline     ok        kept
 json-array           offline  offline  offline  offline     ok        kept
 json-string          offline  offline  offline  offline     ok        kept
 json-missing-id      offline  offline  offline  offline/ok  ok        lost
-wrong-id             ghost    ok       ok       doubt       ok        renewed
-wrong-hash           ok       ok       ok       doubt       ok        renewed
+wrong-id             ghost    ok       ok       distrust/doubt ok        renewed
+wrong-hash           ok       ok       ok       distrust/doubt ok        renewed
 huge-body            offline  offline  ok       offline     ok        lost
 redirect             offline  offline  offline  offline     offline   kept
 """
@@ -131,6 +132,7 @@ COURSES = {
     "verify": (Course("verifying", "delivered", "delivered"), Course("verifying", "delivered", "delivered")),
     "doubt": (Course("parked", "parked", "delivered"), Course("parked", "parked", "delivered")),
     "stuck": (Course("busy", "parked", "parked"), Course("busy", "parked", "parked")),
+    "distrust": (Course("parked", "parked", "parked"), Course("parked", "parked", "parked")),
     "ghost": (Course("parked", "parked", "parked"), Course("parked", "parked", "parked")),
 }
 SYSTEMIC = Course("systemic", "delivered", "delivered")

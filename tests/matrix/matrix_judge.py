@@ -4,7 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 
-from matrix_agent import Cell, Outcome
+from matrix_agent import EPOCH, HOURS, Cell, Outcome
 from matrix_book import Recording
 from matrix_expected import (
     LONGEST_BACKOFF,
@@ -17,6 +17,7 @@ from matrix_expected import (
 
 STANDING = {"ok": "reached", "busy": "reached", "refused": "reached", "offline": "offline", "key": "refused"}
 """After a heartbeat that met the fault, by word; ``pause``: paused."""
+ENDS_PARKED = {"ghost", "stuck", "distrust"}
 TOKENS = {
     "renewed": ("renewed", "alive"),
     "kept": ("kept", "renewed"),
@@ -99,7 +100,7 @@ def _of_the_others(outcome: Outcome, word: str) -> Iterator[str]:
     untouched = outcome.hours[1:] if len(outcome.cell.answers) == 1 else []
     if any(place != "delivered" for place in untouched):
         yield f"the others are {untouched} after two hours"
-    if word not in {"ghost", "stuck"} and any(place != "delivered" for place in outcome.end):
+    if word not in ENDS_PARKED and any(place != "delivered" for place in outcome.end):
         yield f"in the end they are {outcome.end}"
 
 
@@ -121,20 +122,21 @@ def _of_the_faults(outcome: Outcome, word: str) -> Iterator[str]:
 def _of_the_requests(outcome: Outcome, word: str) -> Iterator[str]:
     yield from _of_the_faults(outcome, word)
     cell, exchanges = outcome.cell, outcome.exchanges
-    times, same = len(cell.answers), len(set(cell.answers)) == 1
     name = next((exchange.recording for exchange in exchanges if exchange.answer), "")
-    mine = [exchange.call for exchange in exchanges if exchange.recording == name]
-    urls, puts, completes = (mine.count(call) for call in ("url", "put", "complete"))
+    mine = [exchange for exchange in exchanges if exchange.recording == name and exchange.at < EPOCH + HOURS]
+    hits = sum(bool(exchange.answer) for exchange in mine)
+    urls, puts, completes = (sum(each.call == call for each in mine) for call in ("url", "put", "complete"))
+    same = len(set(cell.answers)) == 1
     if same and word in {"offline", "busy", "pause"} and cell.call == "put" and urls != 1:
         yield f"{urls} upload URLs were asked for, although the first was good"
     if word == "ok" and cell.call != "create" and (urls, puts, completes) != (1, 1, 1):
         yield f"{urls} upload URLs, {puts} PUTs and {completes} completes"
-    if word == "verify" and (puts != 1 or completes != times + 1 or not _waits(outcome, name)):
+    if word == "verify" and (puts != 1 or completes != hits + 1 or not _waits(outcome, name)):
         yield f"{puts} PUTs, {completes} completes, or the waits after 425 are wrong"
-    if word == "fresh" and (urls != puts or puts != times + 1):
-        yield f"{urls} upload URLs for {puts} PUTs"
-    if word == "again" and puts != min(times, REPEATS) + 1:
-        yield f"{puts} PUTs after {times} answers of 409"
+    if word == "fresh" and (urls != puts or puts != hits + 1):
+        yield f"{urls} upload URLs for {puts} PUTs after {hits} refusals"
+    if word == "again" and puts != min(hits, REPEATS) + 1:
+        yield f"{puts} PUTs after {hits} answers of 409"
 
 
 def _pause_after(answer: str, word: str, outcome: Outcome) -> tuple[float, float]:

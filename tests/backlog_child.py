@@ -1,0 +1,54 @@
+"""Drains a part of a backlog in a process of its own, and prints what that cost as JSON; see test_backlog."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import structlog
+from waiting_room import agent
+
+STEPS = 100
+
+
+def peak_kib() -> int:
+    """Return the most memory this process ever had, in KiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def main(folder: Path, base_url: str) -> None:
+    """Drain until ``STEPS`` recordings are delivered."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with agent(folder, base_url) as (parts, _clock):
+        syncer, store = parts.syncer, parts.outbox.store
+        times: list[float] = []
+
+        def note(_recording: str, sent: int, total: int) -> None:
+            if sent == total:
+                times.append(time.process_time())
+                if len(times) == STEPS:
+                    syncer.stop()
+                if len(times) == 10:
+                    peaks.append(peak_kib())
+
+        peaks: list[int] = []
+        with syncer.listening(note):
+            report = syncer.drain()
+        began = time.perf_counter()
+        for _ in range(100):
+            store.counts(), store.oldest_waiting(), store.total_bytes(), store.pending_bytes()
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "delivered": len(report.delivered),
+                    "grown_kib": peak_kib() - peaks[0],
+                    "step_seconds": (times[-1] - times[9]) / (STEPS - 10),
+                    "status_seconds": (time.perf_counter() - began) / 100,
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
