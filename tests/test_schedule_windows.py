@@ -101,7 +101,7 @@ def test_a_recording_ends_with_its_window(tmp_path: Path) -> None:
         del recorder
         yield from source.sound(200)
 
-    studio.clock.after(900, lambda: studio.recorder.stop())
+    studio.clock.after(900, lambda: studio.recorder.stop())  # noqa: PLW0108 - it is made later
     studio.record(script)
 
     assert [entry.samples / RATE for entry in studio.entries] == [pytest.approx(60, abs=1.2)] * 2
