@@ -16,19 +16,19 @@ FILES = sorted(AGENT.rglob("*.py"))
 
 # Where a package stands; it may import only what has a smaller number, or itself.
 FLOORS = {
-    "errors": 0, "config": 0, "configfile": 0, "configvalues": 0, "log": 0,
-    "host": 1,
-    "status": 2, "statedir": 1,
-    "audio": 2,
-    "recording": 3,
-    "outbox": 4,
-    "sync": 5,
-    "parts": 6, "report": 6,
-    "housekeeping": 7,
-    "doctor": 7,
-    "daemon": 8,
-    "cli": 9,
-    "sandbox": 1,
+    "errors": 0, "configvalues": 1, "configfile": 2, "config": 3, "log": 1,
+    "host": 4,
+    "statedir": 4,
+    "audio": 5,
+    "status": 5,
+    "recording": 6,
+    "outbox": 7,
+    "sync": 8,
+    "parts": 9, "report": 9,
+    "housekeeping": 10, "online": 10, "doctor": 11,
+    "daemon": 11,
+    "sandbox": 5,
+    "cli": 12,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from acceptance import Machine, wait_for
 from opusfile import complaints
@@ -64,7 +65,7 @@ class Witness:
 
     def __init__(self, machine: Machine, server: SandboxServer) -> None:
         self._machine = machine
-        self._server = server
+        self.server = server
         self.finished: dict[str, str] = {}
         """SHA-256 by local id, of all that ever lay in ``outbox/`` or ``sent/``, or had a row with sound."""
         self.captured: dict[str, int] = {}
@@ -85,7 +86,7 @@ class Witness:
     def judge(self) -> list[str]:
         """Return what is wrong: one sentence each."""
         self.look()
-        held = self._held()
+        held = self.held()
         for local_id, digest in self.finished.items():
             if not held.get(local_id):
                 self.complaints.append(f"{local_id} was finished and is lost")
@@ -125,11 +126,11 @@ class Witness:
         finally:
             connection.close()
 
-    def _held(self) -> dict[str, list[Path]]:
+    def held(self) -> dict[str, list[Path]]:
         """Return the stored objects by the local id that their recording carries."""
         held: dict[str, list[Path]] = {}
-        for recording in self._server.state.recordings.by_id.values():
-            objects = list((self._server.objects / recording.id).glob("*"))
+        for recording in self.server.state.recordings.by_id.values():
+            objects = list((self.server.objects / recording.id).glob("*"))
             if objects:
                 held.setdefault(str(recording.metadata["client_recording_id"]), []).extend(objects)
         return held
@@ -226,7 +227,18 @@ def test_nothing_is_lost_and_nothing_is_twice(
 
 def test_the_witness_sees_a_loss(universes: dict[str, Future[Witness]]) -> None:
     """Control: without reconciliation what the kills left behind is never delivered, and the witness says so."""
-    assert any("is lost" in sentence for sentence in universes["broken"].result().judge())
+    assert any("captured and is lost" in sentence for sentence in universes["broken"].result().judge())
+
+
+def test_the_witness_sees_a_copy(universes: dict[str, Future[Witness]]) -> None:
+    """Control: a second recording on the server with the same audio does not escape the witness."""
+    witness = universes["broken"].result()
+    local_id, paths = next(iter(witness.held().items()))
+    copy = paths[0].parents[1] / "rec_copy"
+    shutil.copytree(paths[0].parent, copy)
+    recordings = witness.server.state.book.entries.recordings
+    recordings["rec_copy"] = msgspec.structs.replace(recordings[paths[0].parent.name], id="rec_copy")
+    assert f"{local_id} is on the server 2 times" in witness.judge()
 
 
 def sha256(path: Path) -> str:

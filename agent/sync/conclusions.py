@@ -156,7 +156,7 @@ class Conclusions:
 
     def network_is_back(self) -> None:
         """Let what rests because it is offline be tried at once; how often it failed is not forgotten."""
-        if self.rest is not None and self.rest.reason == OFFLINE:
+        if self.rest is not None and self.rest.reason.startswith(OFFLINE):
             self.rest = None
 
     def _reached(self, *, accepted: bool) -> None:
@@ -179,7 +179,7 @@ class Conclusions:
         delay = self._backoff.delay(self._offline_failures)
         self._offline_failures += 1
         self._board.report(online=False)
-        self._begin_rest(OFFLINE, delay, report, error)
+        self._begin_rest(f"{OFFLINE}: {error}", delay, report, error)
 
     def _refused(self, error: CredentialError, report: Report) -> None:
         missing = not isinstance(error, Refused) or error.status is None

@@ -50,7 +50,8 @@ class Sandbox:
 
     def requests(self) -> list[Json]:
         """Return the lines of its request log; a line that is being written is left out."""
-        lines = (self.folder / "requests.jsonl").read_text().splitlines(keepends=True)
+        log = self.folder / "requests.jsonl"
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def first_request_after(self, unix: float) -> float | None:

@@ -219,9 +219,11 @@ def test_a_captive_portal(
     rows = recorder.recorded(1)
     sandbox.end()
     portal = portal_at(cable, tmp_path / "portal.pem", dress, sandbox.ca_file if trusted else None)
-    with portal, recorder.daemon() as daemon:
-        check_named(recorder, daemon, kind, words, 30)
-    sandbox.start()
+    try:
+        with portal, recorder.daemon() as daemon:
+            check_named(recorder, daemon, kind, words, 30)
+    finally:
+        sandbox.start()
     with recorder.daemon():
         recorder.wait_delivered([rows[0]["id"]], 90)
     check_one_copy_each(recorder, sandbox, rows)
