@@ -81,7 +81,7 @@ class Daemon:
         parts, config = self._parts, self._loaded.config
         self._source = parts.source()
         self._recorder = parts.recorder(
-            self._source, trigger_for(config.recording, parts.clock.wall), unattended=True
+            self._source, trigger_for(config.recording, lambda: parts.now().wall_ms / 1000), unattended=True
         )
         handlers = {
             "status": self._status,

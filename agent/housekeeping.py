@@ -2,12 +2,15 @@
 
 import sqlite3
 import threading
+from datetime import UTC, datetime
 
 import structlog
 
 from agent.parts import Parts
 from agent.recording.clock import Instant
 from agent.recording.ledger import Cause, Gap, read_gaps
+from agent.recording.triggers import Schedule
+from agent.recording.truetime import UNSYNCHRONIZED
 
 log = structlog.get_logger()
 
@@ -68,14 +71,29 @@ class Housekeeping:
 
     def _note_downtime(self) -> None:
         """Write into the ledger what was not recorded while the agent, or the machine, was off."""
-        if self._parts.config.recording.mode != "continuous":
-            return
-        since = self._recorded_until()
+        mode = self._parts.config.recording.mode
+        since = self._recorded_until() if mode != "manual" else None
         if since is None:
+            return
+        if mode == "schedule":
+            self._note_missed_windows(since)
             return
         milliseconds = self._parts.truetime.apart_ms(since, self._began)
         if milliseconds is None or milliseconds > 0:
             self._parts.coverage.write(Gap(Cause.NOT_RUNNING, since, self._began, milliseconds))
+
+    def _note_missed_windows(self, since: Instant) -> None:
+        """Note the windows of the schedule that were open meanwhile; the calendar needs a right clock at both ends."""
+        truetime = self._parts.truetime
+        since, until = truetime.corrected(since), truetime.corrected(self._began)
+        if UNSYNCHRONIZED in {since.clock, until.clock}:
+            return
+        schedule = Schedule(self._parts.config.recording, self._parts.clock.wall)
+        for begin, end in schedule.windows_between(_moment(since), _moment(until)):
+            begin_ms, end_ms = (round(moment.timestamp() * 1000) for moment in (begin, end))
+            start = Instant(begin_ms, since.boot_id, since.boot_ms + begin_ms - since.wall_ms, since.clock)
+            stop = Instant(end_ms, until.boot_id, until.boot_ms + end_ms - until.wall_ms, until.clock)
+            self._parts.coverage.write(Gap(Cause.NOT_RUNNING, start, stop, end_ms - begin_ms))
 
     def _recorded_until(self) -> Instant | None:
         """Return the end of the newest sample of an earlier run, or of a gap that run has noted after it."""
@@ -90,3 +108,7 @@ class Housekeeping:
                 after_start = (self._parts.truetime.apart_ms(known, self._began) or 0) >= 0
                 until = known if after_start else until
         return until
+
+
+def _moment(instant: Instant) -> datetime:
+    return datetime.fromtimestamp(instant.wall_ms / 1000, tz=UTC)

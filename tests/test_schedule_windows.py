@@ -1,7 +1,7 @@
 """The calendar's windows: across changes of daylight saving time, and under a wall clock that jumps."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -106,3 +106,22 @@ def test_a_recording_ends_with_its_window(tmp_path: Path) -> None:
 
     assert [entry.samples / RATE for entry in studio.entries] == [pytest.approx(60, abs=1.2)] * 2
     assert len({entry.session_id for entry in studio.entries}) == 2
+
+
+def test_windows_missed_while_off_are_found_and_merged() -> None:
+    """Downtime is counted only where a window was open: two days of an hour each, the second one cut short."""
+    settings = RecordingConfig(
+        mode="schedule",
+        schedule=(
+            ScheduleWindow(start="0 9 * * *", minutes=60, timezone="UTC"),
+            ScheduleWindow(start="30 9 * * *", minutes=30, timezone="UTC"),
+        ),
+    )
+    day = datetime(2026, 3, 2, tzinfo=UTC)
+    found = Schedule(settings, lambda: 0.0).windows_between(
+        day + timedelta(hours=9, minutes=15), day + timedelta(days=1, hours=9, minutes=10)
+    )
+    assert found == [
+        (day + timedelta(hours=9, minutes=15), day + timedelta(hours=10)),
+        (day + timedelta(days=1, hours=9), day + timedelta(days=1, hours=9, minutes=10)),
+    ]

@@ -89,6 +89,25 @@ class Schedule:
                 return Wish("schedule", self._settings.segment_seconds, (window.start, open_since))
         return None
 
+    def windows_between(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+        """Return the stretches between two moments in which a window was open, merged; at most a year back."""
+        since = max(since, until - timedelta(days=366))
+        found = []
+        for window, triggers in self._windows:
+            length = timedelta(minutes=window.minutes)
+            for trigger in triggers:
+                start = trigger.get_next_fire_time(None, since - length + timedelta(seconds=1))
+                while start is not None and start < until:
+                    found.append((max(start, since), min(start + length, until)))
+                    start = trigger.get_next_fire_time(start, start + timedelta(seconds=1))
+        merged: list[tuple[datetime, datetime]] = []
+        for begin, end in sorted(found):
+            if merged and begin <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((begin, end))
+        return merged
+
 
 def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger:
     """Return the trigger of ``recording.mode``."""
