@@ -3,15 +3,17 @@
 
 PY := .venv/bin/python
 SCRIPTS := packaging/setup .ci/run
+MINUTES ?= 30
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
-APART := tests/bench tests/kill tests/s3
+APART := tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3
 # Under CI=true hypothesis would make the same choices each time.
 PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 export PYTHON
 
-.PHONY: help setup setup-demo setup-test demo test lint types unit bench test-s3 clean
+.PHONY: help setup setup-demo setup-test demo test lint types unit bench clean
+.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -44,11 +46,32 @@ unit: setup-test ## the tests alone
 	$(PYTEST) $(addprefix --ignore=,$(APART))
 
 bench: setup-test ## measure what recording and delivering cost
-	$(PY) tests/bench/bench.py
+	$(PY) tests/bench/bench.py $(SHORT)
+
+test-crash: setup-test ## kill it at every step and at random, damage its index (KILLS=1000 for more)
+	$(PYTEST) -s tests/crash --ignore=tests/crash/test_power_cuts.py
+
+test-power: setup-test ## rebuild the card as power cuts leave it (IMAGES=… for more)
+	$(PYTEST) -s tests/crash/test_power_cuts.py
+
+test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as root
+	$(PYTEST) -s tests/faults
+
+test-fleet: setup-test ## fleets that share one limit, on a simulated clock
+	$(PYTEST) -s tests/fleet
+
+test-matrix: setup-test ## every call of the API against every answer
+	$(PYTEST) -s tests/matrix
+
+test-network: setup-test ## lines that break, drop and stall, in network namespaces, as root
+	$(PYTEST) -s tests/network
 
 test-s3: ## the upload against a real S3 server
 	@packaging/setup s3
 	$(PYTEST) tests/s3
+
+soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less)
+	$(PY) tests/faults/soak.py --minutes $(MINUTES)
 
 clean: ## remove what was set up, built, cached, and recorded by the demo
 	rm -rf .venv .bench build demo dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -15,20 +15,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 import pytest
-from acceptance import Machine, wait_for
+from acceptance import PROGRAM, Machine, wait_for
 from opusfile import complaints
 from speech import speech, write_wav
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.sandbox.server import SandboxServer
 
-KILLS = 20
-CONTROL_KILLS = 5
 SEED = os.environ.get("KILL_SEED") or str(secrets.randbits(32))
 RATE = 16_000
 ANSWER_SECONDS = 0.15
@@ -40,6 +40,45 @@ from agent.cli import main
 main()
 """
 """The agent without the step that takes up what a crash left: the control that the witness can see a loss."""
+
+
+class Life(NamedTuple):
+    """What is started, and how many seconds after it has begun to work it is killed."""
+
+    command: str
+    shortest: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one machine goes through."""
+
+    honoured: bool = True
+    """Whether the server honours the Idempotency-Key."""
+    segment_seconds: int = 1
+    lives: tuple[Life, ...] = (
+        Life("run", 0, 2.5),
+        Life("sync", 0, 0.4),
+        Life("run", 0, 2.5),
+        Life("record", 0, 0.15),
+        Life("start", 0, 1.5),
+    )
+    """In turn; ``start`` is a daemon that is not waited for."""
+    kills: int = 20
+    program: tuple[str | Path, ...] = (PROGRAM,)
+
+
+PLANS = {
+    "honoured": Plan(),
+    "ignored": Plan(honoured=False, segment_seconds=2),
+    "broken": Plan(
+        segment_seconds=60,
+        lives=(Life("run", 1.2, 2), Life("record", 2, 2)),
+        kills=3,
+        program=(sys.executable, "-c", WITHOUT_REPAIR),
+    ),
+}
 
 
 class SlowSandbox(SandboxServer):
@@ -136,35 +175,38 @@ class Witness:
         return held
 
 
-LIVES: tuple[tuple[str, float], ...] = (
-    ("run", 1.8),
-    ("sync", 0.4),
-    ("run", 1.8),
-    ("record", 0.15),
-    ("", 1.5),
-)
-"""In turn: what is killed, and how many seconds at most after it has begun to work; "" is a daemon that starts."""
-
-
-def lives(machine: Machine, server: SandboxServer, kills: int, rng: Random) -> Witness:
-    """Let the agent live and die so many times, then ``sync`` once; return the witness of it all."""
-    witness = Witness(machine, server)
-    for kind, longest in itertools.islice(itertools.cycle(LIVES), kills):
-        works = beginning(machine, server, kind)
-        arguments = (
-            ("record", "--input", machine.folder / "loop.wav") if kind == "record" else (kind or "run",)
+def universe(folder: Path, plan: Plan) -> Witness:
+    """Let one machine live and die by a plan beside a server of its own, then ``sync`` once; return the witness."""
+    rng = Random(f"{SEED} {folder.name}")
+    with SlowSandbox(folder / "sandbox") as server:
+        server.state.set_switches({"honour_idempotency": plan.honoured})
+        machine = Machine(folder / "machine", server)
+        machine.program = list(plan.program)
+        wav = write_wav(machine.folder / "loop.wav", RATE, 1, speech(RATE, 1, 30 * RATE))
+        machine.configure(
+            audio={"input": f"file:{wav}?loop"},
+            recording={"segment_seconds": plan.segment_seconds, "max_seconds": 5},
         )
-        with (machine.folder / "said").open("a") as said:
-            process = machine.popen(*arguments, stdout=said, stderr=said)
-        await_first(works, process)
-        time.sleep(rng.uniform(0, longest))
-        process.kill()
-        process.wait()
-        witness.look()
-    last = machine.run("sync")
-    if last.code != 0:
-        witness.complaints.append(f"the last sync ended with {last.code}: {last.err}")
+        witness = Witness(machine, server)
+        for life in itertools.islice(itertools.cycle(plan.lives), plan.kills):
+            live(machine, server, life, rng)
+            witness.look()
+        last = machine.run("sync")
+        if last.code != 0:
+            witness.complaints.append(f"the last sync ended with {last.code}: {last.err}")
     return witness
+
+
+def live(machine: Machine, server: SandboxServer, life: Life, rng: Random) -> None:
+    """Start a process, wait until it works, and kill it at a random moment."""
+    works = beginning(machine, server, life.command)
+    arguments = {"start": ("run",), "record": ("record", "--input", machine.folder / "loop.wav")}
+    with (machine.folder / "said").open("a") as said:
+        process = machine.popen(*arguments.get(life.command, (life.command,)), stdout=said, stderr=said)
+    wait_for(lambda: works() or process.poll() is not None)
+    time.sleep(rng.uniform(life.shortest, life.longest))
+    process.kill()
+    process.wait()
 
 
 def beginning(machine: Machine, server: SandboxServer, kind: str) -> Callable[[], bool]:
@@ -180,37 +222,12 @@ def beginning(machine: Machine, server: SandboxServer, kind: str) -> Callable[[]
     return signs.get(kind, lambda: True)
 
 
-def await_first(works: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until a process has begun to work, or has ended."""
-    wait_for(lambda: works() or process.poll() is not None)
-
-
-def universe(folder: Path, *, honoured: bool, kills: int, program: list[str | Path] | None = None) -> Witness:
-    """Return the witness of one machine and one server."""
-    with SlowSandbox(folder / "sandbox") as server:
-        server.state.set_switches({"honour_idempotency": honoured})
-        machine = Machine(folder / "machine", server)
-        machine.program = program or machine.program
-        wav = write_wav(machine.folder / "loop.wav", RATE, 1, speech(RATE, 1, 30 * RATE))
-        machine.configure(
-            audio={"input": f"file:{wav}?loop"}, recording={"segment_seconds": 1, "max_seconds": 5}
-        )
-        return lives(machine, server, kills, Random(f"{SEED} {folder.name}"))
-
-
 @pytest.fixture(scope="module")
 def universes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Witness]]]:
     """Three machines at the same time: processes mostly wait."""
     folder = tmp_path_factory.mktemp("kill")
-    broken: list[str | Path] = [sys.executable, "-c", WITHOUT_REPAIR]
-    with ThreadPoolExecutor(3) as pool:
-        yield {
-            "honoured": pool.submit(universe, folder / "honoured", honoured=True, kills=KILLS),
-            "ignored": pool.submit(universe, folder / "ignored", honoured=False, kills=KILLS),
-            "broken": pool.submit(
-                universe, folder / "broken", honoured=True, kills=CONTROL_KILLS, program=broken
-            ),
-        }
+    with ThreadPoolExecutor(len(PLANS)) as pool:
+        yield {name: pool.submit(universe, folder / name, plan) for name, plan in PLANS.items()}
 
 
 @pytest.mark.parametrize("idempotency", ["honoured", "ignored"])

@@ -112,6 +112,8 @@ def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) ->
 def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Connection:
     disk.step("index.open")
     existed = path.exists() and path.stat().st_size > 0
+    if existed and not _has_known_versions(path):
+        raise ForeignIndex("its header names a version that SQLite would only read")
     connection = connect(path)
     try:
         if existed:
@@ -119,10 +121,19 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
             if found != "ok":
                 raise ForeignIndex(str(found))
         _migrate(connection, path, migrations, disk, existed=existed)
+    except UnicodeDecodeError as error:  # SQLite quotes what it finds, whatever it is
+        connection.close()
+        raise ForeignIndex("it holds text that is none") from error
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _has_known_versions(path: Path) -> bool:
+    """Whether the header's write and read version are ones that SQLite writes; of another it says only "read-only"."""
+    with path.open("rb") as file:
+        return set(file.read(100)[18:20]) <= {1, 2}
 
 
 def _migrate(
@@ -171,6 +182,8 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
         if not is_damage(error):
             raise
         reason = str(error)
+    except UnicodeDecodeError:
+        reason = "it holds text that is none"
     finally:
         connection.close()
     return f"the index would be set aside or brought up to date: {reason}"

@@ -177,12 +177,21 @@ class Store:
         with self._lock:
             try:
                 yield
+            except UnicodeDecodeError as error:
+                self._heal(str(error))
+                raise ForeignIndex("the index holds text that is none") from error
             except sqlite3.DatabaseError as error:
-                if not self._read_only and is_damage(error):
-                    self._connection.close()
-                    set_aside(self.path, self._disk, self._wall, str(error))
-                    self._begin_anew()
+                if is_damage(error):
+                    self._heal(str(error))
                 raise
+
+    def _heal(self, reason: str) -> None:
+        if self._read_only:
+            return
+        self._connection.close()
+        self._inode = 0  # should the disk refuse now, ``check_in_place`` begins anew
+        set_aside(self.path, self._disk, self._wall, reason)
+        self._begin_anew()
 
     @contextmanager
     def _transaction(self, step: str) -> Iterator[None]:

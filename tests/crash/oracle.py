@@ -63,7 +63,7 @@ class Oracle:
             if connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 self._complain("the index is corrupt")
             return {row["stem"]: dict(row) for row in connection.execute("SELECT * FROM recordings")}
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._complain(f"the index cannot be read: {error}")
             return {}
         finally:
