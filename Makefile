@@ -48,10 +48,10 @@ unit: setup-test ## the tests alone
 bench: setup-test ## measure what recording and delivering cost
 	$(PY) tests/bench/bench.py $(SHORT)
 
-test-crash: setup-test ## kill it at every step and at random, damage its index (KILLS=1000 for more)
+test-crash: setup-test ## kill it at every step and at random, damage its index (CRASH_KILLS=1000 for more)
 	$(PYTEST) -s tests/crash --ignore=tests/crash/test_power_cuts.py
 
-test-power: setup-test ## rebuild the card as power cuts leave it (IMAGES=… for more)
+test-power: setup-test ## rebuild the card as power cuts leave it (CRASH_IMAGES=5000 for more)
 	$(PYTEST) -s tests/crash/test_power_cuts.py
 
 test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as root
