@@ -31,6 +31,13 @@ def only(machine: Machine) -> Json:
     return row
 
 
+def several(machine: Machine, wav: Path, count: int) -> None:
+    """Record so many seconds, a row each."""
+    machine.configure(recording={"max_seconds": 1})
+    long = write_wav(wav.with_name("long.wav"), RATE, 1, speech(RATE, 1, count * RATE))
+    assert len(machine.record(long)) == count
+
+
 def test_a_busy_server(machine: Machine, server: SandboxServer, wav: Path) -> None:
     """503 once: exit 75, and when the next try is due outlives the process; the next ``sync`` delivers."""
     machine.record(wav)
@@ -68,8 +75,7 @@ def test_a_recording_that_is_refused(machine: Machine, server: SandboxServer, wa
 
 def test_a_server_that_refuses_every_recording(machine: Machine, server: SandboxServer, wav: Path) -> None:
     """Three creates refused alike are not the recordings' fault: nothing is parked, no fourth is tried, exit 75."""
-    for _ in range(4):
-        machine.record(wav)
+    several(machine, wav, 4)
     server.faults.add(Fault(Call.CREATE, times=None, status=422, body=NO))
 
     assert "422" in machine.run("sync").sentence(75)
@@ -141,8 +147,7 @@ def test_an_upload_url_that_has_expired(machine: Machine, server: SandboxServer,
 
 def test_a_pause_the_api_asks_for(machine: Machine, server: SandboxServer, wav: Path) -> None:
     """After a 429 no process calls before Retry-After has passed, not even by hand; then all are delivered."""
-    machine.record(wav)
-    machine.record(wav)
+    several(machine, wav, 2)
     server.faults.add(Fault(Call.CREATE, status=429, headers={"Retry-After": "5"}))
     machine.run("sync").sentence(75)
     asked = time.monotonic()
@@ -169,8 +174,8 @@ def test_lost_answers(machine: Machine, server: SandboxServer, wav: Path) -> Non
         for call in steps:
             server.faults.add(Fault(call, drop="after"))
             machine.run("sync").sentence(75)
-            row = machine.queue()[-1]
-            assert (row["id"], row["attempts"]) == (recorded["id"], 0)
+        row = machine.queue()[-1]
+        assert (row["id"], row["attempts"]) == (recorded["id"], 0)
         machine.ok("sync")
         assert len(stored(server, recorded["id"])) == 1
     assert len(server.state.recordings.by_id) == 3  # where it is not honoured one stays empty

@@ -71,6 +71,8 @@ def open_index(
     with _one_at_a_time(path.parent):
         try:
             return _open_sound(path, migrations, disk)
+        except UnicodeDecodeError:  # SQLite quotes what it finds, whatever it is
+            set_aside(path, disk, wall, "it holds text that is none")
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -121,9 +123,6 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
             if found != "ok":
                 raise ForeignIndex(str(found))
         _migrate(connection, path, migrations, disk, existed=existed)
-    except UnicodeDecodeError as error:  # SQLite quotes what it finds, whatever it is
-        connection.close()
-        raise ForeignIndex("it holds text that is none") from error
     except BaseException:
         connection.close()
         raise

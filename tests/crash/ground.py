@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -136,9 +137,9 @@ class Ground:
         elapsed = self.story().elapsed + RESTART_SECONDS
         return driver.live(folder=self.folder, diary=self.diary, **{"elapsed": elapsed, **order})
 
-    def judge(self, finished: dict[str, tuple[str, int]]) -> Verdict:
+    def judge(self, finished: dict[str, tuple[str, int]], kept: AbstractSet[str] = frozenset()) -> Verdict:
         """Ask the oracle."""
-        return Oracle(self.state, self.server.directory).judge(finished)
+        return Oracle(self.state, self.server.directory).judge(finished, kept)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from agent.audio.source import Block, EndOfSource, SourceState
 from agent.config import load
 from agent.host.disk import Disk
 from agent.housekeeping import Housekeeping
+from agent.outbox.entry import Entry
 from agent.outbox.outbox import Outbox
 from agent.outbox.repair import Repair
 from agent.parts import Parts
@@ -139,6 +140,19 @@ class LifeParts(Parts):
             self.diary.note("accepted", segment.start.id, sha256=segment.sha256, samples=segment.samples)
             return entry
 
+        complete, prune = outbox.complete, outbox.prune
+
+        def completed(entry: Entry, *, verified: bool) -> Entry:
+            entry = complete(entry, verified=verified)
+            self.diary.note("delivered", entry.id)
+            return entry
+
+        def pruned(entry: Entry) -> None:
+            self.diary.note("pruned", entry.id)
+            prune(entry)
+
+        setattr(outbox, "complete", completed)  # noqa: B010 - likewise
+        setattr(outbox, "prune", pruned)  # noqa: B010 - likewise
         setattr(outbox, "accept", noted)  # noqa: B010 - the diary looks over its shoulder
         return outbox
 

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import struct
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,15 @@ class Oracle:
         self._server = server
         self._verdict = Verdict()
 
-    def judge(self, finished: dict[str, tuple[str, int]]) -> Verdict:
-        """Return the verdict; ``finished``: hash and samples by local id of what was whole when it happened."""
+    def judge(self, finished: dict[str, tuple[str, int]], kept: AbstractSet[str] = frozenset()) -> Verdict:
+        """Return the verdict.
+
+        ``finished``: hash and samples by local id of what was whole when it happened; ``kept``: the ids of what had
+        been delivered and must still be in its folder.
+        """
         rows = self._rows()
+        for local_id in kept - {row["id"] for row in rows.values()}:
+            self._complain(f"{local_id} was delivered and is not kept")
         self._compare_rows_and_files(rows)
         held = self._server_holdings()
         for local_id, (sha256, _samples) in finished.items():

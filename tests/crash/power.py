@@ -14,7 +14,7 @@ from acceptance import Machine, wait_for
 from card import Card, Chance, Image
 from diary import read_lines
 from faults import KILL
-from ground import RATE, Driver, Ground
+from ground import RATE, RESTART_SECONDS, Driver, Ground
 from journal import read_journal, strace
 from opusfile import complaints as opusinfo
 from opusfile import decode
@@ -27,6 +27,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "audio": {"input": "file:/sound.wav"},
 }
 MOST_LOST = FLUSH_SECONDS + 1.0
+FORGETFUL = {"honour_idempotency": False}
+STRICT = {"honour_idempotency": True, "contract": "older"}
 CALM = 21.0
 """Seconds of sound in each of the two lives that are traced; the first is killed with a file open."""
 
@@ -42,7 +44,8 @@ class Cut:
     index_lost: bool = False
     without: str = ""
     """The step whose syncs are left out."""
-    keys_ignored: bool = True
+    strict: bool = False
+    """The server compares what comes twice with what came first, and the owner has changed the names meanwhile."""
 
 
 @dataclass
@@ -102,18 +105,41 @@ class Trace:
         """Return the seconds of sound that the kill between the two lives has cost, when it was before a moment."""
         return self._killed_lost if at > self._killed_at else 0.0
 
-    def known_at(self, at: int) -> tuple[int, dict[str, tuple[str, int]], int]:
-        """Return the samples handed over, what the outbox had taken over, and the newest copy of the server."""
-        count = bisect_right(self.marks, at - 1)
-        handed, accepted, server = 0, {}, 0
-        for event in self.events[:count]:
-            if event["kind"] == "handed":
-                handed += event["samples"]
-            elif event["kind"] == "accepted":
-                accepted[event["name"]] = (event["sha256"], event["samples"])
-            elif event["kind"] == "server":
-                server = int(event["name"])
-        return handed, accepted, server
+    def known_at(self, at: int) -> "Known":
+        """Return what the diary knew at a moment."""
+        known = Known()
+        for event in self.events[: bisect_right(self.marks, at - 1)]:
+            known.learn(event)
+        return known
+
+
+@dataclass
+class Known:
+    """What had happened until a cut."""
+
+    handed: int = 0
+    accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Hash and samples of what the outbox had taken over."""
+    kept: set[str] = field(default_factory=set)
+    """What was delivered, moved, and not pruned."""
+    server: int = 0
+    """Number of the newest copy of the server."""
+    elapsed: float = 0.0
+
+    def learn(self, event: dict[str, Any]) -> None:
+        """Take note of an event of the diary."""
+        self.elapsed = max(self.elapsed, event.get("elapsed", 0.0))
+        kind, name = event["kind"], event["name"]
+        if kind == "handed":
+            self.handed += event["samples"]
+        elif kind == "accepted":
+            self.accepted[name] = (event["sha256"], event["samples"])
+        elif kind == "delivered":
+            self.kept.add(name)
+        elif kind == "pruned":
+            self.kept.discard(name)
+        elif kind == "server":
+            self.server = int(name)
 
 
 def image_of(trace: Trace, cut: Cut) -> Image:
@@ -125,25 +151,27 @@ def go_on(
     trace: Trace, cut: Cut, folder: Path, driver: Driver, *, image: Image | None = None, daemon: bool = False
 ) -> Outcome:
     """Put a card in, start the agent, let it deliver, and judge."""
-    handed, accepted, server = trace.known_at(cut.at)
-    shutil.copytree(trace.folder / "snapshots" / str(server), folder / "server")
+    known = trace.known_at(cut.at)
+    shutil.copytree(trace.folder / "snapshots" / str(known.server), folder / "server")
     (image or image_of(trace, cut)).write(folder)
     outcome = Outcome(cut)
     with Ground(folder, SETTINGS) as ground:
         if cut.index_lost:
             for path in ground.state.glob("outbox.db*"):
                 path.unlink()
-        ground.server.state.set_switches({"honour_idempotency": not cut.keys_ignored})
+        ground.server.state.set_switches(STRICT if cut.strict else FORGETFUL)
+        if cut.strict:
+            ground.configure(recording={"segment_seconds": SEGMENT_SECONDS, "name": "renamed {seq}"})
         if daemon:
             live_as_daemon(ground)
         else:
-            ended = driver.live(folder=folder, diary=ground.diary, elapsed=100_000.0)
+            ended = driver.live(folder=folder, diary=ground.diary, elapsed=known.elapsed + RESTART_SECONDS)
             if ended != {"signal": None, "code": 0}:
                 outcome.complaints.append(f"ended with {ended}")
                 return outcome
-        verdict = ground.judge(accepted)
+        verdict = ground.judge(known.accepted, set() if daemon else known.kept)
         outcome.complaints += verdict.complaints
-        outcome.lost = handed / RATE - verdict.samples / 48000 - trace.lost_by_kill(cut.at)
+        outcome.lost = known.handed / RATE - verdict.samples / 48000 - trace.lost_by_kill(cut.at)
         if not -0.001 <= outcome.lost <= MOST_LOST:
             outcome.complaints.append(f"{outcome.lost:.3f} s of sound were lost")
         outcome.objects = len(verdict.objects)
@@ -159,5 +187,13 @@ def live_as_daemon(ground: Ground) -> None:
     machine = Machine(ground.folder, ground.server)
     machine.configure(recording={"mode": "manual"}, log={"level": "error"})
     with machine.daemon() as daemon, contextlib.suppress(AssertionError):
-        wait_for(lambda: not ground.judge({}).complaints)
+        wait_for(lambda: is_content(ground))
         daemon.stop()
+
+
+def is_content(ground: Ground) -> bool:
+    """Whether the oracle finds nothing to complain of, beside a daemon that may move files meanwhile."""
+    try:
+        return not ground.judge({}).complaints
+    except FileNotFoundError:
+        return False

@@ -83,6 +83,10 @@ def _of_the_course(outcome: Outcome, word: str) -> Iterator[str]:
         yield "it is parked without a reason"
     if word == "park" and course.first == "parked" and not _quotes(outcome):
         yield f"the reason does not quote the server: {outcome.reason}"
+    if word in {"doubt", "distrust"} and "confirmed" not in outcome.reason:
+        yield f"the reason does not say what was not trusted: {outcome.reason}"
+    if word == "ghost" and "404" not in outcome.reason:
+        yield f"the reason is not the server's: {outcome.reason}"
     if word in {"offline", "key", "verify"} and any(outcome.attempts) and not a_sequence:
         yield f"attempts were used up: {outcome.attempts}"
     if word in {"busy", "stuck"} and not outcome.attempts[0]:
@@ -108,7 +112,11 @@ def _of_the_faults(outcome: Outcome, word: str) -> Iterator[str]:
     """They were met, and what came next came in its time."""
     exchanges, wanted = outcome.exchanges, len(outcome.cell.answers)
     hits = [index for index, exchange in enumerate(exchanges) if exchange.answer]
-    unsaid = outcome.cell.contract == "older" and outcome.cell.call == "complete" and word == "offline"
+    unsaid = (
+        outcome.cell.contract == "older"
+        and outcome.cell.call == "complete"
+        and word in {"offline", "distrust"}
+    )
     if not hits or (len(hits) != wanted and not unsaid and word not in {"ok", "ghost"}):
         yield f"{len(hits)} of {wanted} faults were met"
     for index in hits:
@@ -133,10 +141,12 @@ def _of_the_requests(outcome: Outcome, word: str) -> Iterator[str]:
         yield f"{urls} upload URLs, {puts} PUTs and {completes} completes"
     if word == "verify" and (puts != 1 or completes != hits + 1 or not _waits(outcome, name)):
         yield f"{puts} PUTs, {completes} completes, or the waits after 425 are wrong"
-    if word == "fresh" and (urls != puts or puts != hits + 1):
-        yield f"{urls} upload URLs for {puts} PUTs after {hits} refusals"
-    if word == "again" and puts != min(hits, REPEATS) + 1:
-        yield f"{puts} PUTs after {hits} answers of 409"
+    if word == "fresh" and (urls != puts or puts != hits + 1 or completes != 1):
+        yield f"{urls} upload URLs, {puts} PUTs and {completes} completes after {hits} refusals"
+    if word == "again" and not completes == puts == min(hits, REPEATS) + 1:
+        yield f"{puts} PUTs and {completes} completes after {hits} answers of 409"
+    if word == "park" and cell.call == "complete" and same and puts != 1:
+        yield f"{puts} PUTs of what was refused"
 
 
 def _pause_after(answer: str, word: str, outcome: Outcome) -> tuple[float, float]:
