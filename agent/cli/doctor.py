@@ -3,8 +3,8 @@
 import click
 
 from agent import log
-from agent.cli.context import Session
 from agent.cli.output import print_json
+from agent.context import Session
 from agent.doctor import local, machine, network, sound
 from agent.doctor.examination import Check, Health, examine
 

@@ -5,8 +5,8 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from agent.cli.context import Session
 from agent.cli.output import duration, print_json
+from agent.context import Session
 from agent.host.boot import boot_id
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk

@@ -5,7 +5,7 @@ import time
 import click
 
 from agent import log
-from agent.cli.context import Session
+from agent.context import Session
 from agent.errors import AgentError
 from agent.status.control import NoDaemon, ask
 from agent.status.lamp import lamp_for

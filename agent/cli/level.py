@@ -11,9 +11,9 @@ from agent import log
 from agent.audio.level import LevelMeter
 from agent.audio.microphone import Microphone
 from agent.audio.source import EndOfSource
-from agent.cli.context import Session
 from agent.cli.output import meter, print_json
 from agent.cli.record import OPEN_SECONDS
+from agent.context import Session
 from agent.parts import Parts
 from agent.status.control import ask
 

@@ -9,8 +9,8 @@ import click
 from tabulate import tabulate
 
 from agent import log
-from agent.cli.context import Session
 from agent.cli.output import duration, print_json, size
+from agent.context import Session
 from agent.host.disk import Disk
 from agent.outbox.files import Files
 from agent.outbox.store import Store

@@ -14,8 +14,8 @@ from agent import log
 from agent.audio.microphone import Microphone
 from agent.audio.source import Source
 from agent.audio.wavfile import WavFile
-from agent.cli.context import Session
 from agent.cli.output import duration, meter, moving_line, percent, print_json, size
+from agent.context import Session
 from agent.errors import AgentError
 from agent.parts import Parts
 from agent.recording.recorder import Recorder

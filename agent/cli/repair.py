@@ -5,11 +5,11 @@ import contextlib
 import click
 
 from agent import log
-from agent.cli.context import Session
 from agent.cli.output import print_json
+from agent.context import Session
 from agent.errors import AgentError
 from agent.outbox.index import diagnose
-from agent.outbox.store import migrations
+from agent.outbox.schema import migrations
 from agent.parts import Parts
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from agent import __version__
-from agent.cli.context import Session
+from agent.context import Session
 from agent.errors import AgentError
 
 COMMANDS = {

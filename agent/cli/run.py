@@ -3,7 +3,7 @@
 import click
 
 from agent import log
-from agent.cli.context import Session
+from agent.context import Session
 
 
 @click.command()

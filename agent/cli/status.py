@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from agent.cli.context import Session
 from agent.cli.output import duration, meter, percent, print_json, size
+from agent.context import Session
 from agent.report import open_for_reading, stopped_status
 from agent.status.control import NoDaemon, ask
 from agent.status.words import local_time

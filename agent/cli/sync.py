@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from agent import log
-from agent.cli.context import Session
 from agent.cli.output import log_nothing, moving_line, percent, print_json, size
+from agent.context import Session
 from agent.parts import Parts
 from agent.statedir import StateDirectory
 from agent.status.control import ask

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from agent import log, statedir
-from agent.cli.context import Session
 from agent.cli.output import print_json
+from agent.context import Session
 from agent.errors import AgentError, CredentialError
 from agent.status.board import CredentialState
 from agent.status.control import NoDaemon, ask

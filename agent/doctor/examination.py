@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.cli.context import Session
+from agent.context import Session
 from agent.errors import AgentError
 
 

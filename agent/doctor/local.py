@@ -6,11 +6,12 @@ import sqlite3
 import time
 
 from agent import statedir
-from agent.cli.context import Session
+from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.host.storage import room, shortage
 from agent.outbox.index import diagnose
-from agent.outbox.store import Store, migrations
+from agent.outbox.schema import migrations
+from agent.outbox.store import Store
 from agent.report import open_for_reading
 
 SQLITE_NEEDED = (3, 35, 0)

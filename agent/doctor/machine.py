@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from agent.cli.context import Session
+from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
 from agent.host.clocksync import clock_state

@@ -7,7 +7,7 @@ from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
 from agent.audio.microphone import Microphone
 from agent.audio.opus import libopus_version
-from agent.cli.context import Session
+from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
 from agent.host.soundcards import SoundCards

@@ -9,112 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from agent.host.disk import Disk
 from agent.outbox.entry import Entry, Status
-from agent.outbox.files import DAMAGED
 from agent.outbox.index import BUSY_SECONDS, SUFFIXES, ForeignIndex, connect, is_damage, open_index, set_aside
-from agent.outbox.rows import CHECKSUM, entry_of, row_of
-from agent.outbox.totals import create_totals, totals
+from agent.outbox.rows import entry_of, row_of
+from agent.outbox.schema import (
+    AGAIN_BOOT,
+    AGAIN_MS,
+    BACKING_OFF,
+    DAY_MS,
+    GATE,
+    READY,
+    REVIVABLE,
+    WAITING,
+    WHERE,
+    migrations,
+)
+from agent.outbox.totals import totals
 from agent.recording.clock import Instant
-
-migrations = Migrations("outbox")
-
-_WHERE = {
-    Status.UPLOADED: "completed_ms IS NOT NULL",
-    Status.PARKED: "completed_ms IS NULL AND parked_ms IS NOT NULL",
-    Status.HELD: "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NOT NULL",
-}
-WAITING = "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NULL"
-PARKED_RETRIES = 7
-"""How many times a parked recording is tried again without a person."""
-
-# Expressions that the partial indexes are made of; queries must repeat them to the letter.
-_READY = f"{WAITING} AND next_attempt IS NULL"
-_BACKING_OFF = f"{WAITING} AND next_attempt IS NOT NULL"
-_REVIVABLE = (
-    f"{_WHERE[Status.PARKED]} AND parked_tries < {PARKED_RETRIES} "
-    f"AND substr(parked_reason, 1, {len(DAMAGED)}) <> '{DAMAGED}'"
-)
-_GATE = (
-    "CASE WHEN request IS NULL AND json_extract(started, '$.clock') = 'unsynchronized' "
-    "THEN json_extract(started, '$.boot_id') ELSE '' END"
-)
-"""The boot whose clock a recording waits for; empty when it waits for none."""
-_AGAIN_BOOT = "json_extract(next_attempt, '$.boot_id')"
-_AGAIN_MS = "json_extract(next_attempt, '$.boot_ms')"
-_DAY_MS = 86_400_000
-
-
-@migrations()
-def first_schema(db: Database) -> None:
-    """Create the table, its partial indexes and the sequence."""
-    table = db.table("recordings")
-    table.create(
-        {
-            "id": str,
-            "seq": int,
-            "session_id": str,
-            "segment": int,
-            "stem": str,
-            "mode": str,
-            "started": str,
-            "sample_rate": int,
-            "channels": int,
-            "samples": int,
-            "size_bytes": int,
-            "sha256": str,
-            "recovered": int,
-            "gap_ms": int,
-            "overflows": int,
-            "clipped": int,
-            "name": str,
-            "metadata": str,
-            "lineage": str,
-            "request": str,
-            "remote_id": str,
-            "created_ms": int,
-            "stored_ms": int,
-            "asked_ms": int,
-            "conflicts": int,
-            "completed_ms": int,
-            "completed_clock": str,
-            "verified": int,
-            "parked_ms": int,
-            "parked_reason": str,
-            "parked_tries": int,
-            "held_ms": int,
-            "released_to": str,
-            "ticket": str,
-            "attempts": int,
-            "last_error": str,
-            "next_attempt_ms": int,
-            "next_attempt": str,
-            CHECKSUM: int,
-        },
-        pk="id",
-        not_null={"seq", "stem", "started", "samples", "sha256"},
-    )
-    table.create_index(["seq"])
-    table.create_index(["stem"], unique=True)
-    for name, condition in (
-        ("waiting", WAITING),
-        ("parked", _WHERE[Status.PARKED]),
-        ("held", _WHERE[Status.HELD]),
-    ):
-        db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
-    db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
-    for name, columns, condition in (
-        ("ready", f"{_GATE}, seq", _READY),
-        ("again", f"{_AGAIN_BOOT}, {_AGAIN_MS}", _BACKING_OFF),
-        ("revivable", "parked_ms", _REVIVABLE),
-    ):
-        db.execute(f"CREATE INDEX recordings_{name} ON recordings({columns}) WHERE {condition}")
-    db.execute("CREATE INDEX recordings_unasked ON recordings(seq) WHERE mode IN ('continuous', 'schedule')")
-    create_totals(db)
-    db.table("sequence").create({"name": str, "value": int}, pk="name")
-    db.table("pauses").create({"name": str, "until": str}, pk="name")
 
 
 class Store:
@@ -309,7 +223,7 @@ class Store:
 
     def of_status(self, status: Status) -> list[Entry]:
         """Return the uploaded, parked or held entries, oldest first."""
-        return self._query(_WHERE[status])
+        return self._query(WHERE[status])
 
     def delivered_before(self, unix_ms: int) -> list[Entry]:
         """Return what was delivered before a time, at most 500 of them."""
@@ -322,11 +236,11 @@ class Store:
 
     def pending_and_parked(self) -> Iterator[Entry]:
         """Yield what is not delivered and not held, oldest first; rows may be deleted meanwhile."""
-        return self._pages(f"({WAITING}) OR ({_WHERE[Status.PARKED]})")
+        return self._pages(f"({WAITING}) OR ({WHERE[Status.PARKED]})")
 
     def held(self) -> Iterator[Entry]:
         """Yield what is held, oldest first; rows may be released meanwhile."""
-        return self._pages(_WHERE[Status.HELD])
+        return self._pages(WHERE[Status.HELD])
 
     def forget_tickets(self) -> None:
         """Empty the write-ahead log when upload URLs that were cleared are still written there.
@@ -376,14 +290,14 @@ class Store:
     def gates(self) -> list[str]:
         """Return what recordings that may be tried wait for: boots whose clock was not right, empty for nothing."""
         return self._values(
-            f"WITH RECURSIVE gates(gate) AS (SELECT min({_GATE}) FROM recordings WHERE {_READY} "  # noqa: S608 - ours
-            f"UNION ALL SELECT (SELECT min({_GATE}) FROM recordings WHERE {_READY} AND {_GATE} > gates.gate) "
+            f"WITH RECURSIVE gates(gate) AS (SELECT min({GATE}) FROM recordings WHERE {READY} "  # noqa: S608 - ours
+            f"UNION ALL SELECT (SELECT min({GATE}) FROM recordings WHERE {READY} AND {GATE} > gates.gate) "
             "FROM gates WHERE gates.gate IS NOT NULL) SELECT gate FROM gates WHERE gate IS NOT NULL"
         )
 
     def ready(self, gate: str, after_seq: int = -1, limit: int = 20) -> list[Entry]:
         """Return what waits for delivery and does not back off, oldest first, beyond a sequence number."""
-        return self._query(f"{_READY} AND {_GATE} = ? AND seq > ?", (gate, after_seq), limit=limit)
+        return self._query(f"{READY} AND {GATE} = ? AND seq > ?", (gate, after_seq), limit=limit)
 
     def end_backoffs(self, boot_id: str, boot_ms: int, wall_ms: int) -> None:
         """Let what has backed off long enough be ready again.
@@ -391,18 +305,18 @@ class Store:
         By this boot's clock; where that says nothing by the wall, by which no wait is longer than a day.
         """
         over = (
-            (f"{_AGAIN_BOOT} = ? AND {_AGAIN_MS} <= ?", (boot_id, boot_ms)),
+            (f"{AGAIN_BOOT} = ? AND {AGAIN_MS} <= ?", (boot_id, boot_ms)),
             (
-                f"{_AGAIN_BOOT} < ? AND NOT next_attempt_ms BETWEEN ? AND ?",
-                (boot_id, wall_ms, wall_ms + _DAY_MS),
+                f"{AGAIN_BOOT} < ? AND NOT next_attempt_ms BETWEEN ? AND ?",
+                (boot_id, wall_ms, wall_ms + DAY_MS),
             ),
             (
-                f"{_AGAIN_BOOT} > ? AND NOT next_attempt_ms BETWEEN ? AND ?",
-                (boot_id, wall_ms, wall_ms + _DAY_MS),
+                f"{AGAIN_BOOT} > ? AND NOT next_attempt_ms BETWEEN ? AND ?",
+                (boot_id, wall_ms, wall_ms + DAY_MS),
             ),
         )
         for condition, arguments in over:
-            where = f"WHERE {_BACKING_OFF} AND {condition}"
+            where = f"WHERE {BACKING_OFF} AND {condition}"
             if self._values(f"SELECT 1 FROM recordings {where} LIMIT 1", arguments):  # noqa: S608 - ours
                 with self._transaction("again.commit"):
                     self._connection.execute(
@@ -412,14 +326,14 @@ class Store:
 
     def next_ready_ms(self, boot_id: str) -> int | None:
         """Return when, by this boot's clock, the first that backs off may be tried again."""
-        sql = f"SELECT min({_AGAIN_MS}) FROM recordings WHERE {_BACKING_OFF} AND {_AGAIN_BOOT} = ?"  # noqa: S608 - ours
+        sql = f"SELECT min({AGAIN_MS}) FROM recordings WHERE {BACKING_OFF} AND {AGAIN_BOOT} = ?"  # noqa: S608 - ours
         return next((value for value in self._values(sql, (boot_id,)) if value is not None), None)
 
     def parked_before(self, unix_ms: int, limit: int = 20) -> list[Entry]:
         """Return what was parked before a time and may be tried again without a person."""
         with self._healing():
             ids = self._values(
-                f"SELECT id FROM recordings WHERE {_REVIVABLE} AND parked_ms <= ? ORDER BY parked_ms LIMIT ?",  # noqa: S608 - ours
+                f"SELECT id FROM recordings WHERE {REVIVABLE} AND parked_ms <= ? ORDER BY parked_ms LIMIT ?",  # noqa: S608 - ours
                 (unix_ms, limit),
             )
             return [entry for entry in map(self.get, ids) if entry is not None]

@@ -11,8 +11,8 @@ _MOST_DOUBLINGS = 64
 class Backoff:
     """Full-jitter exponential backoff, in seconds; keeps no state but its randomness.
 
-    ``base`` bounds the first wait, ``cap`` all of them. A wait is never below ``base / 10``: a draw close to
-    zero would be no wait at all.
+    ``base`` bounds the first wait, ``cap`` all of them. A wait is never below a tenth of its longest: a draw close
+    to zero would be no wait at all.
     """
 
     def __init__(self, base: float = 1.0, cap: float = 300.0, *, rng: random.Random) -> None:
@@ -22,18 +22,14 @@ class Backoff:
         self._cap = cap
         self._rng = rng
 
-    @property
-    def floor(self) -> float:
-        """The shortest wait, in seconds."""
-        return self._base / 10
-
     def ceiling(self, attempt: int) -> float:
         """Return the longest wait after failure number ``attempt`` (0 is the first), in seconds."""
         return float(min(self._cap, self._base * 2.0 ** min(max(attempt, 0), _MOST_DOUBLINGS)))
 
     def delay(self, attempt: int) -> float:
-        """Return a wait drawn evenly from ``floor`` to ``ceiling(attempt)``, in seconds."""
-        return self._rng.uniform(self.floor, self.ceiling(attempt))
+        """Return a wait drawn evenly from a tenth of ``ceiling(attempt)`` to all of it, in seconds."""
+        longest = self.ceiling(attempt)
+        return self._rng.uniform(longest / 10, longest)
 
     def delay_after(self, attempt: int, retry_after: float | None) -> float:
         """Return a wait that is never shorter than the server's ``retry_after``, in seconds.

@@ -29,6 +29,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 MOST_LOST = FLUSH_SECONDS + 1.0
 FORGETFUL = {"honour_idempotency": False}
 STRICT = {"honour_idempotency": True, "contract": "older"}
+DAY = 86_400.0
+"""What was delivered is kept so long; the real daemon's clock is far beyond that."""
 CALM = 21.0
 """Seconds of sound in each of the two lives that are traced; the first is killed with a file open."""
 
@@ -169,7 +171,8 @@ def go_on(
             if ended != {"signal": None, "code": 0}:
                 outcome.complaints.append(f"ended with {ended}")
                 return outcome
-        verdict = ground.judge(known.accepted, set() if daemon else known.kept)
+        may_be_pruned = daemon or known.elapsed >= DAY
+        verdict = ground.judge(known.accepted, set() if may_be_pruned else known.kept)
         outcome.complaints += verdict.complaints
         outcome.lost = known.handed / RATE - verdict.samples / 48000 - trace.lost_by_kill(cut.at)
         if not -0.001 <= outcome.lost <= MOST_LOST:

@@ -22,6 +22,8 @@ CUTS: dict[str, Callable[[int], int]] = {
     "half": lambda size: size // 2,
     "last": lambda size: max(0, size - 1),
 }
+HOST = "127.77.7.7"
+"""Loopback, and nobody else's: a port may have been another server's a moment ago."""
 RETRY_AFTER = 30
 UNDONE = frozenset({"html", "empty", "json-array", "json-string", "redirect"})
 """Answers of something that is not the API: it has done no work."""
@@ -51,8 +53,8 @@ class Server:
         self._now = now
         self._ended = threading.Event()
         self._open: set[socket.socket] = set()
-        self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        api, storage, self._trap = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in self._listeners)
+        self._listeners = [socket.create_server((HOST, 0)) for _ in range(3)]
+        api, storage, self._trap = (f"http://{HOST}:{each.getsockname()[1]}" for each in self._listeners)
         self.base_url = f"{api}/v1"
         self.book.storage = storage
         for place, listener in zip(("api", "storage", "trap"), self._listeners, strict=True):

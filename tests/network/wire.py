@@ -80,15 +80,22 @@ class Wire:
 
     # the wall
 
-    def refuse(self, rule: str) -> None:
-        """Let the server's end drop, or reject with a reset, what a rule of nft matches."""
+    def refuse(self, rule: str, leaving: str = "") -> None:
+        """Let the server's end drop, or reject with a reset, what a rule of nft matches; ``leaving`` on its way out."""
         self.allow()
-        for line in (
-            "add table inet wall",
-            "add chain inet wall in { type filter hook input priority 0; }",
-            f"add rule inet wall in {rule}",
-        ):
-            run("ip", "netns", "exec", self.server, "nft", line)
+        self._nft("add table inet wall")
+        for hook, matched in (("input", rule), ("output", leaving)):
+            if matched:
+                self._nft(f"add chain inet wall {hook} {{ type filter hook {hook} priority 0; }}")
+                self._nft(f"add rule inet wall {hook} {matched}")
+
+    def _nft(self, line: str) -> None:
+        run("ip", "netns", "exec", self.server, "nft", line)
+
+    def forget(self, ports: list[int]) -> None:
+        """Lose all packets of these connections of the agent, as a router does that has forgotten them."""
+        listed = "{ " + ", ".join(map(str, ports)) + " }"
+        self.refuse(f"tcp sport {listed} drop", f"tcp dport {listed} drop")
 
     def allow(self) -> None:
         """Let everything through."""

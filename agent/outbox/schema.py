@@ -1,0 +1,105 @@
+"""The schema of the index, and the conditions its partial indexes are made of."""
+
+from sqlite_utils import Database, Migrations
+
+from agent.outbox.entry import Status
+from agent.outbox.files import DAMAGED
+from agent.outbox.rows import CHECKSUM
+from agent.outbox.totals import create_totals
+
+migrations = Migrations("outbox")
+
+WHERE = {
+    Status.UPLOADED: "completed_ms IS NOT NULL",
+    Status.PARKED: "completed_ms IS NULL AND parked_ms IS NOT NULL",
+    Status.HELD: "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NOT NULL",
+}
+WAITING = "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NULL"
+PARKED_RETRIES = 7
+"""How many times a parked recording is tried again without a person."""
+
+# Expressions that the partial indexes are made of; queries must repeat them to the letter.
+READY = f"{WAITING} AND next_attempt IS NULL"
+BACKING_OFF = f"{WAITING} AND next_attempt IS NOT NULL"
+REVIVABLE = (
+    f"{WHERE[Status.PARKED]} AND parked_tries < {PARKED_RETRIES} "
+    f"AND substr(parked_reason, 1, {len(DAMAGED)}) <> '{DAMAGED}'"
+)
+GATE = (
+    "CASE WHEN request IS NULL AND json_extract(started, '$.clock') = 'unsynchronized' "
+    "THEN json_extract(started, '$.boot_id') ELSE '' END"
+)
+"""The boot whose clock a recording waits for; empty when it waits for none."""
+AGAIN_BOOT = "json_extract(next_attempt, '$.boot_id')"
+AGAIN_MS = "json_extract(next_attempt, '$.boot_ms')"
+DAY_MS = 86_400_000
+
+
+@migrations()
+def first_schema(db: Database) -> None:
+    """Create the table, its partial indexes and the sequence."""
+    table = db.table("recordings")
+    table.create(
+        {
+            "id": str,
+            "seq": int,
+            "session_id": str,
+            "segment": int,
+            "stem": str,
+            "mode": str,
+            "started": str,
+            "sample_rate": int,
+            "channels": int,
+            "samples": int,
+            "size_bytes": int,
+            "sha256": str,
+            "recovered": int,
+            "gap_ms": int,
+            "overflows": int,
+            "clipped": int,
+            "name": str,
+            "metadata": str,
+            "lineage": str,
+            "request": str,
+            "remote_id": str,
+            "created_ms": int,
+            "stored_ms": int,
+            "asked_ms": int,
+            "conflicts": int,
+            "completed_ms": int,
+            "completed_clock": str,
+            "verified": int,
+            "parked_ms": int,
+            "parked_reason": str,
+            "parked_tries": int,
+            "held_ms": int,
+            "released_to": str,
+            "ticket": str,
+            "attempts": int,
+            "last_error": str,
+            "next_attempt_ms": int,
+            "next_attempt": str,
+            CHECKSUM: int,
+        },
+        pk="id",
+        not_null={"seq", "stem", "started", "samples", "sha256"},
+    )
+    table.create_index(["seq"])
+    table.create_index(["stem"], unique=True)
+    for name, condition in (
+        ("waiting", WAITING),
+        ("parked", WHERE[Status.PARKED]),
+        ("held", WHERE[Status.HELD]),
+    ):
+        db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
+    db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
+    for name, columns, condition in (
+        ("ready", f"{GATE}, seq", READY),
+        ("again", f"{AGAIN_BOOT}, {AGAIN_MS}", BACKING_OFF),
+        ("revivable", "parked_ms", REVIVABLE),
+    ):
+        db.execute(f"CREATE INDEX recordings_{name} ON recordings({columns}) WHERE {condition}")
+    db.execute("CREATE INDEX recordings_unasked ON recordings(seq) WHERE mode IN ('continuous', 'schedule')")
+    create_totals(db)
+    db.table("sequence").create({"name": str, "value": int}, pk="name")
+    db.table("pauses").create({"name": str, "until": str}, pk="name")
