@@ -283,7 +283,15 @@ class Daemon:
             parts.outbox.arrived.set()
 
     def _wished(self, wish: Callable[..., list[str]]) -> Handler:
-        return lambda request, _peer: wish(self._parts.outbox, request.get("ids"))
+        def fulfil(request: Message, _peer: Peer) -> Any:
+            ids, transfer = request.get("ids"), self._parts.board.snapshot.transfer
+            if transfer is not None and any(transfer.id.startswith(one) for one in ids or ()):
+                raise AgentError(
+                    f"{transfer.id} is being delivered at this moment; try again when that is over"
+                )
+            return wish(self._parts.outbox, ids)
+
+        return fulfil
 
     def _identify(self, request: Message, _peer: Peer) -> Any:
         """Let the light flicker."""

@@ -31,12 +31,12 @@ def test_the_ceiling_doubles_up_to_the_cap() -> None:
 
 
 def test_waits_fill_the_whole_range() -> None:
-    """Full jitter: draws reach the lowest and the highest tenth, and half of them lie below the middle."""
+    """Draws reach both ends, from a tenth of the longest wait to all of it, and half of them lie below the middle."""
     backoff = Backoff(1, 300, rng=random.Random(7))
     draws = [backoff.delay(20) for _ in range(2000)]
-    assert min(draws) < 30
+    assert 30 <= min(draws) < 60
     assert max(draws) > 270
-    assert 0.45 < sum(draw < 150 for draw in draws) / len(draws) < 0.55
+    assert 0.45 < sum(draw < 165 for draw in draws) / len(draws) < 0.55
 
 
 @given(st.floats(0, 86_400), attempts, seeds)

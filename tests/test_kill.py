@@ -235,7 +235,7 @@ def test_nothing_is_lost_and_nothing_is_twice(
     universes: dict[str, Future[Witness]], idempotency: str
 ) -> None:
     """After 20 kills and one ``sync`` the server holds each recording once, whole, whatever it does with keys."""
-    print(f"KILL_SEED={SEED}")  # noqa: T201 - pytest shows it where the test fails
+    print(f"KILL_SEED={SEED}")
     witness = universes[idempotency].result()
     assert witness.judge() == []
     assert len(witness.finished) >= 5

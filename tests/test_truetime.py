@@ -19,7 +19,7 @@ WITHIN = 1000
 def _seed() -> None:
     """Make other choices each time, and say which."""
     seed = random.SystemRandom().getrandbits(32)
-    print("seed", seed)  # noqa: T201 - shown when a test fails
+    print("seed", seed)
     random.seed(seed)
 
 

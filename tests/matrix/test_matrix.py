@@ -32,8 +32,8 @@ def judged(template: Path, pytestconfig: pytest.Config) -> list[Judged]:
     wrong = [each for each in seen if each.differences]
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        print(table(seen))  # noqa: T201 - the table is what this suite is for
-        print(f"\n{len(seen)} cells, {len(wrong)} not as api.md says, {seconds:.0f} s")  # noqa: T201
+        print(table(seen))
+        print(f"\n{len(seen)} cells, {len(wrong)} not as api.md says, {seconds:.0f} s")
     return seen
 
 

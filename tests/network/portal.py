@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import sys
@@ -22,8 +23,25 @@ def answer(raw: socket.socket, tls: ssl.SSLContext | None, data: bytes) -> None:
     with contextlib.suppress(OSError):
         raw.settimeout(5)
         with tls.wrap_socket(raw, server_side=True) if tls else raw as wire:
-            while wire.recv(65536):
-                wire.sendall(data)
+            while request := read_request(wire):
+                head, _, body = data.partition(b"\r\n\r\n")
+                wire.sendall(head + b"\r\n\r\n" + (b"" if request.startswith(b"HEAD") else body))
+
+
+def read_request(wire: socket.socket) -> bytes:
+    """Read one request to its end; nothing when the client has gone."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        data = wire.recv(65536)
+        if not data:
+            return b""
+        request += data
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    left = int(length[1]) - len(body) if length else 0
+    while left > 0 and (data := wire.recv(min(left, 65536))):
+        left -= len(data)
+    return request
 
 
 def main(address: str, port: str, dress: str, certificate: str) -> None:
@@ -33,7 +51,7 @@ def main(address: str, port: str, dress: str, certificate: str) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate)
     with socket.create_server((address, int(port)), reuse_port=False) as listener:
-        print("ready", flush=True)  # noqa: T201 - who started it waits for this
+        print("ready", flush=True)
         while True:
             raw, _ = listener.accept()
             threading.Thread(target=answer, args=(raw, tls, ANSWERS[dress]), daemon=True).start()
