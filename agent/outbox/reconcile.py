@@ -139,23 +139,13 @@ class Reconciler:
         if written is not None:
             self.findings.found("had no row, adopted", "reconcile_adopted", audio)
             return written
-        try:
-            summary = read_summary(audio)
-            start = SegmentStart.from_tags(summary.tags)
-        except NotOggOpus:
-            start = None
-        if start is None:
+        entry = entry_from_tags(audio)
+        if entry is None:
             log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
             return None
-        mend = self.findings.found(
+        if self.findings.found(
             "had neither row nor sidecar, adopted from its tags", "reconcile_adopted", audio
-        )
-        samples = summary.samples_48k * start.sample_rate // 48000
-        size = audio.stat().st_size
-        entry = Entry.of(
-            FinishedSegment(start, audio, samples, size, digest(audio), recovered=not summary.complete)
-        )
-        if mend:
+        ):
             self._files.write_sidecar(entry, "reconcile.sidecar")
         return entry
 
@@ -190,11 +180,9 @@ class Reconciler:
             return None
         if row is not None and row.status is Status.UPLOADED:
             return None
-        entry = sidecar.read(audio.with_suffix(SIDECAR)) or row
+        entry = sidecar.read(audio.with_suffix(SIDECAR)) or row or entry_from_tags(audio)
         if entry is None:
-            log.warning(
-                "is delivered and has no sidecar, left alone", action="reconcile_foreign", file=audio.name
-            )
+            log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
             return None
         mend = self.findings.found("is delivered, its row now says so", "reconcile_adopted", audio)
         entry = changed(entry, completed_ms=entry.completed_ms or self._outbox.now_ms(), parked_ms=None)
@@ -251,3 +239,19 @@ class Reconciler:
                 fresh = self._store.get(entry.id)
                 if fresh is not None and not self._files.audio(fresh).exists():
                     yield fresh
+
+
+def entry_from_tags(audio: Path) -> Entry | None:
+    """Return what a file says of itself; None when it is no recording of ours."""
+    try:
+        summary = read_summary(audio)
+    except NotOggOpus:
+        return None
+    start = SegmentStart.from_tags(summary.tags)
+    if start is None:
+        return None
+    samples = summary.samples_48k * start.sample_rate // 48000
+    whole = FinishedSegment(
+        start, audio, samples, audio.stat().st_size, digest(audio), recovered=not summary.complete
+    )
+    return Entry.of(whole)

@@ -5,6 +5,7 @@ pass at once, and what the board and the index say is noted whenever it goes to 
 """
 
 import io
+import random
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,8 @@ class Cell:
     contract: str
     sabotage: str = ""
     """The name of a fault built into the agent, for the controls."""
+    seed: int = 0
+    """Of the agent's jitter, together with the rest of the cell."""
 
     def __str__(self) -> str:
         return f"{self.contract} {self.call} {','.join(self.answers)} {self.sabotage}".rstrip()
@@ -166,6 +169,7 @@ def live(cell: Cell, template: Path, life: Callable[[Cell, Parts, Server, Clock]
         _configure(folder, server.base_url)
         loaded = load(folder / "config.toml", {})
         parts = MatrixParts(loaded.config, resolve(loaded, {}), {}, clock=clock, machine=lambda: "ntp")
+        parts.rng = random.Random(f"{cell.seed} {cell}")
         try:
             parts.reconcile()
             return life(cell, parts, server, clock).run()

@@ -42,16 +42,16 @@ class Judged:
         return f"{self.cell}: wanted {self.word}, saw {self.course()}: {'; '.join(self.differences)}"
 
 
-def cells() -> Iterator[tuple[Cell, str]]:
+def cells(seed: int) -> Iterator[tuple[Cell, str]]:
     """Yield every cell of the table with its word: both contracts, the answer once and four times in a row."""
     for row in rows():
         for call, words in row.words.items():
             for contract in CONTRACTS if call in DELIVERY else CONTRACTS[:1]:
                 for times in TIMES if call != "refresh" else TIMES[:1]:
-                    yield Cell(call, (row.answer,) * times, contract), word_for(words, contract)
+                    yield Cell(call, (row.answer,) * times, contract, seed=seed), word_for(words, contract)
     for row in rows(SEQUENCES):
         for call, word in row.words.items():
-            yield Cell(call, tuple(row.answer.split(",")), "older"), word
+            yield Cell(call, tuple(row.answer.split(",")), "older", seed=seed), word
 
 
 def judge(job: tuple[Cell, str], template: Path) -> Judged:

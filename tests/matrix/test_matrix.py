@@ -1,5 +1,6 @@
 """Every call × every answer, both contracts: what the agent does, and where each recording ends (api.md)."""
 
+import random
 import time
 from pathlib import Path
 
@@ -27,13 +28,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judged(template: Path, pytestconfig: pytest.Config) -> list[Judged]:
     """All cells; the table is printed, whatever the verdict."""
     began = time.monotonic()
-    seen = judge_all(list(cells()), template)
+    seed = int(pytestconfig.getoption("--hypothesis-seed") or random.getrandbits(32))
+    seen = judge_all(list(cells(seed)), template)
     seconds = time.monotonic() - began
     wrong = [each for each in seen if each.differences]
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print(table(seen))
-        print(f"\n{len(seen)} cells, {len(wrong)} not as api.md says, {seconds:.0f} s")
+        print(f"\n{len(seen)} cells, {len(wrong)} not as api.md says, seed {seed}, {seconds:.0f} s")
     return seen
 
 

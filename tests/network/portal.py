@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 import threading
+from email.utils import formatdate
 
 PAGE = b"<html><title>Hotel WiFi</title>sign in</html>"
 ANSWERS = {
@@ -25,7 +26,8 @@ def answer(raw: socket.socket, tls: ssl.SSLContext | None, data: bytes) -> None:
         with tls.wrap_socket(raw, server_side=True) if tls else raw as wire:
             while request := read_request(wire):
                 head, _, body = data.partition(b"\r\n\r\n")
-                wire.sendall(head + b"\r\n\r\n" + (b"" if request.startswith(b"HEAD") else body))
+                date = f"\r\nDate: {formatdate(usegmt=True)}\r\n\r\n".encode()
+                wire.sendall(head + date + (b"" if request.startswith(b"HEAD") else body))
 
 
 def read_request(wire: socket.socket) -> bytes:
