@@ -180,12 +180,15 @@ class Reconciler:
             return None
         if row is not None and row.status is Status.UPLOADED:
             return None
-        entry = sidecar.read(audio.with_suffix(SIDECAR)) or row or entry_from_tags(audio)
+        written = sidecar.read(audio.with_suffix(SIDECAR))
+        entry = written or row or entry_from_tags(audio)
         if entry is None:
             log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
             return None
         mend = self.findings.found("is delivered, its row now says so", "reconcile_adopted", audio)
         entry = changed(entry, completed_ms=entry.completed_ms or self._outbox.now_ms(), parked_ms=None)
+        if mend and written is None:
+            self._files.write_sidecar(entry, "reconcile.sidecar")
         if row is None:
             return entry
         if mend:
