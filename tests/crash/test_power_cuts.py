@@ -51,6 +51,7 @@ SPARE = {
     "stored.commit": "the sidecar says the same",
     "asked.commit": "the sidecar says the same",
     "completed.commit": "the sidecar says the same",
+    "prune.sync_folder": "a delivered file whose name comes back is adopted as delivered, and pruned again",
     "prune.commit": "a row of a delivered file that is gone is removed",
     "stored.sidecar.sync_folder": "the PUT is repeated, to the same recording",
 }

@@ -125,7 +125,7 @@ def test_too_many_devices_lose_nothing_and_say_so() -> None:
     calls = fleet.server.per_call
     assert statistics.median(device.stretch.seconds for device in fleet.devices) == LONGEST
     silences = sorted(fleet.silences)
-    assert silences[int(len(silences) * 0.999)] < ONLINE_SECONDS
+    assert silences[int(len(silences) * 0.995)] < ONLINE_SECONDS
     assert calls["complete"] * 3 > 2 * calls["heartbeat"]
     assert calls["complete"] / 360 > 20  # of the 26 a minute that the longest interval leaves
     assert fleet.refused < 0.15
