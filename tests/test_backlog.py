@@ -46,7 +46,6 @@ HOT: dict[str, Callable[[Store], object]] = {
     "held": lambda store: next(iter(store.held()), None),
     "last delivery": lambda store: store.last_delivery_ms(),
     "newest unasked": lambda store: store.newest_continuous(5),
-    "delivered before": lambda store: store.delivered_before(1),
     "pause": lambda store: store.pause("api"),
 }
 

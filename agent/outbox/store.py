@@ -200,10 +200,6 @@ class Store:
         """Return the entries whose id begins with ``prefix``."""
         return self._query("id >= ? AND id < ?", (prefix, prefix + "\x7f"))
 
-    def of_stem(self, stem: str) -> Entry | None:
-        """Return the entry of a file."""
-        return next(iter(self._query("stem = ?", (stem,))), None)
-
     def of_stems(self, stems: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of some files, by stem."""
         marks = ", ".join("?" * len(stems))
@@ -224,11 +220,6 @@ class Store:
     def of_status(self, status: Status) -> list[Entry]:
         """Return the uploaded, parked or held entries, oldest first."""
         return self._query(WHERE[status])
-
-    def delivered_before(self, unix_ms: int) -> list[Entry]:
-        """Return what was delivered before a time, at most 500 of them."""
-        condition = "completed_ms IS NOT NULL AND completed_ms <= ?"
-        return self._query(condition, (unix_ms,), limit=500, order="completed_ms")
 
     def delivered(self, *, verified: bool) -> Iterator[Entry]:
         """Yield what was delivered, oldest first; rows may be deleted meanwhile."""
