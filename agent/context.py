@@ -48,13 +48,14 @@ class Session:
     def daemon_answers(self) -> bool:
         """Return whether a daemon works on the state; AgentError while another command does, for too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.state.is_locked():
+        while True:
             with contextlib.suppress(NoDaemon):
                 return bool(ask(self.state.socket, {"command": "status"}))
+            if not self.state.is_locked():
+                return False
             if time.monotonic() >= deadline:
                 raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
             time.sleep(POLL_SECONDS)
-        return False
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -18,27 +18,25 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 
 from agent import __version__, log
+from agent.button import Button
 from agent.config import LoadedConfig, changed_keys, load
+from agent.desk import Desk
 from agent.errors import AgentError, ConfigError
 from agent.housekeeping import Housekeeping
 from agent.online import Online
-from agent.outbox.wishes import WISHES
 from agent.parts import Parts
-from agent.recording.triggers import ManualRequest, trigger_for
-from agent.report import row_of, status_of
+from agent.recording.triggers import trigger_for
 from agent.statedir import StateDirectory
-from agent.status.control import ControlServer, Handler, Message, Peer
+from agent.status.control import ControlServer
 from agent.status.lamp import lamp_for
 from agent.status.led import Light
 from agent.status.systemd import Notifier
 from agent.status.table import condition
 from agent.status.words import sentence
-from agent.sync.drained import answer_of
 
 logger = structlog.get_logger()
 
@@ -46,8 +44,6 @@ STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
-PROGRESS_SECONDS = 0.5
-"""How often a command that waits for a recording hears of it."""
 
 
 class Daemon:
@@ -83,22 +79,23 @@ class Daemon:
         self._recorder = parts.recorder(
             self._source, trigger_for(config.recording, lambda: parts.now().wall_ms / 1000), unattended=True
         )
-        handlers = {
-            "status": self._status,
-            "record": self._record,
-            "stop": self._stop_recording,
-            "sync": self._sync,
-            "refresh": self._refresh,
-            "identify": self._identify,
-            **{name: self._wished(wish) for name, wish in WISHES.items()},
-        }
         self._listen_to_signals()
-        control = ControlServer(self._state.socket, handlers)
         self._house = Housekeeping(parts)
-        recording = self._start("recorder", self._recorder.run)
-        self._light = self._lit()
-        self._start("housekeeping", lambda: self._house.run(self._stopping))
         self._online = Online(parts, self._recorder, self._house.settled, self._stopping)
+        self._light = self._lit()
+        desk = Desk(
+            parts,
+            self._recorder,
+            self._online,
+            self._light,
+            self._loaded.config,
+            stopping=self._stopping,
+            reload=self._read_settings,
+        )
+        control = ControlServer(self._state.socket, desk.handlers, group=config.control.group)
+        recording = self._start("recorder", self._recorder.run)
+        button = self._with_button(desk)
+        self._start("housekeeping", lambda: self._house.run(self._stopping))
         online = [self._start(name, work) for name, work in self._online.threads.items()]
         logger.info(
             "started",
@@ -115,6 +112,8 @@ class Daemon:
         self._recorder.stop()
         self._house.wake()
         self._online.stop()
+        if button is not None:
+            button.close()
         if self._light is not None:
             self._light.stop()
         recording.join(STOP_SECONDS)
@@ -161,6 +160,17 @@ class Daemon:
         self._start("light", light.run)
         return light
 
+    def _with_button(self, desk: Desk) -> Button | None:
+        """Listen to the button; one that is missing or forbidden is a warning, never a stop."""
+        gpio = self._loaded.config.button.gpio
+        if not gpio:
+            return None
+        try:
+            return Button(gpio, desk.pressed, desk.held, self._parts.clock.monotonic)
+        except AgentError as error:
+            logger.warning("there is no button", action="button_failed", reason=str(error))
+            return None
+
     # signals
 
     def _listen_to_signals(self) -> None:
@@ -180,7 +190,8 @@ class Daemon:
         while not self._stopping.is_set() and not self._died:
             if self._reload:
                 self._reload = False
-                self._read_settings()
+                with contextlib.suppress(ConfigError):  # said in the log; the settings in use stay
+                    self._read_settings()
             if self._parts.board.since_progress() < STALLED_SECONDS:
                 self._notifier.watchdog()
             self._say()
@@ -197,105 +208,24 @@ class Daemon:
             self._said = text
             self._notifier.status(text)
 
-    def _read_settings(self) -> None:
+    def _read_settings(self) -> list[str]:
+        """Let the log's settings take effect, and return the other keys that have changed since the start.
+
+        Raises:
+            ConfigError: the file is wrong; the settings in use stay.
+        """
         self._notifier.reloading()
         try:
             loaded = load(self._config_path, os.environ)
         except ConfigError as error:
             logger.error("the settings were not reloaded", action="config_refused", reason=str(error))
+            raise
         else:
             log.configure(loaded.config.log.level, loaded.config.log.format)
             later = [
                 key for key in changed_keys(self._loaded.config, loaded.config) if not key.startswith("log.")
             ]
             logger.info("the settings were reloaded", action="config_reloaded", needs_restart=later)
-        self._notifier.ready(self._said)
-
-    # commands
-
-    def _status(self, _request: Message, _peer: Peer) -> Any:
-        parts = self._parts
-        return status_of(
-            parts.board.snapshot,
-            parts.board.level_dbfs(),
-            self._loaded.config,
-            self._state,
-            parts.outbox.store,
-            parts.credentials,
-        )
-
-    def _stop_recording(self, _request: Message, _peer: Peer) -> Any:
-        manual = self._recorder.manual
-        self._recorder.stop_manual()
-        return {"stopped": manual is not None}
-
-    def _record(self, request: Message, peer: Peer) -> Any:
-        """Record on request; without a length, for as long as the asking side stays."""
-        manual = ManualRequest(
-            name=request.get("name"), seconds=request.get("seconds"), metadata=request.get("metadata") or {}
-        )
-        self._recorder.start(manual)
-        while not manual.done.wait(PROGRESS_SECONDS):
-            if self._stopping.is_set() and not manual.started.is_set():
-                raise AgentError("the daemon is stopping; nothing was recorded")
-            if peer.gone():
-                if manual.seconds is None:
-                    self._recorder.stop_manual()
-                continue
-            now = self._parts.board.snapshot.recording
-            peer.tell(
-                event="recording",
-                started=manual.started.is_set(),
-                duration_ms=now.duration_ms if now else 0,
-                size_bytes=now.size_bytes if now else 0,
-                level_dbfs=self._parts.board.level_dbfs(),
-            )
-        if manual.error:
-            raise AgentError(manual.error)
-        outbox = self._parts.outbox
-        entries = [outbox.store.get(recording_id) for recording_id in manual.finished_ids]
-        return [row_of(entry, outbox.files) for entry in entries if entry is not None]
-
-    def _sync(self, _request: Message, peer: Peer) -> Any:
-        """Try everything now, and tell the asking side how far each upload is."""
-        syncer = self._online.syncer
-        told = 0.0
-
-        def tell(recording_id: str, sent: int, total: int) -> None:
-            nonlocal told
-            now = self._parts.clock.monotonic()
-            if now - told > PROGRESS_SECONDS or sent == total:
-                told = now
-                with contextlib.suppress(OSError):  # nobody listens any more; the upload goes on
-                    peer.tell(event="transfer", id=recording_id, sent_bytes=sent, total_bytes=total)
-
-        with syncer.listening(tell):
-            return answer_of(syncer.drain(everything=True), self._parts.outbox.store)
-
-    def _refresh(self, _request: Message, _peer: Peer) -> Any:
-        """Exchange the device token for a new one."""
-        from agent.sync.refresh import refresh  # noqa: PLC0415 - once in the life of a token
-
-        parts = self._parts
-        try:
-            return refresh(parts.credentials, parts.api, parts.conclusions.pause_left())
+            return later
         finally:
-            parts.outbox.arrived.set()
-
-    def _wished(self, wish: Callable[..., list[str]]) -> Handler:
-        def fulfil(request: Message, _peer: Peer) -> Any:
-            ids, transfer = request.get("ids"), self._parts.board.snapshot.transfer
-            if transfer is not None and any(transfer.id.startswith(one) for one in ids or ()):
-                raise AgentError(
-                    f"{transfer.id} is being delivered at this moment; try again when that is over"
-                )
-            return wish(self._parts.outbox, ids)
-
-        return fulfil
-
-    def _identify(self, request: Message, _peer: Peer) -> Any:
-        """Let the light flicker."""
-        if self._light is None:
-            raise AgentError("there is no light; the log says why")
-        self._light.identify(float(request.get("seconds", 10)))
-        return {}
+            self._notifier.ready(self._said)

@@ -29,6 +29,7 @@ from agent.outbox.retention import Retention
 from agent.recording.clock import Clock, Instant, SystemClock
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Ledger
+from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import Workshop
 from agent.recording.triggers import Trigger
@@ -134,6 +135,7 @@ class Parts:
             self.board,
             storage_problem=self.retention.problem,
             disk_failed=self._disk_failed,
+            mute=Mute(self.state.path, self.disk) if unattended else None,
             unattended=unattended,
         )
 

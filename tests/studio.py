@@ -13,6 +13,7 @@ from agent.outbox.outbox import Outbox
 from agent.outbox.reconcile import Reconciler
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Gap, Ledger, read_gaps
+from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import Workshop
 from agent.recording.triggers import Trigger, trigger_for
@@ -68,6 +69,7 @@ class Studio:
             self.board,
             storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
             disk_failed=self._disk_failed,
+            mute=Mute(self.folder, self.disk),
             unattended=self.unattended,
         )
         self.recorder.run()

@@ -15,7 +15,7 @@ from agent.config import RecordingConfig
 from agent.host.disk import Disk
 from agent.recording.clock import Instant
 from agent.recording.recorder import Recorder
-from agent.recording.triggers import ManualRequest
+from agent.recording.requests import ManualRequest
 from agent.status.board import Transfer
 from agent.sync.commands import FILE, MOST_REMEMBERED, Commands, Remembered
 from agent.sync.orders import MOST_ORDERS, MalformedOrder, orders_in, understand

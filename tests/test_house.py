@@ -26,10 +26,11 @@ FLOORS = {
     "sync": 9,
     "parts": 10, "report": 10,
     "context": 10,
-    "housekeeping": 11, "online": 11, "doctor": 11,
-    "daemon": 12,
+    "housekeeping": 11, "online": 11, "doctor": 11, "publisher": 11,
+    "button": 11, "desk": 12,
+    "daemon": 13,
     "sandbox": 5,
-    "cli": 13,
+    "cli": 14,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from studio import Studio
 from agent.config import RecordingConfig
 from agent.recording.ledger import Cause
 from agent.recording.recorder import Recorder
-from agent.recording.triggers import ManualRequest
+from agent.recording.requests import ManualRequest
 from agent.status.board import State
 
 BLOCK_SECONDS = 0.1

@@ -19,7 +19,8 @@ from agent.context import Session
 from agent.errors import AgentError
 from agent.parts import Parts
 from agent.recording.recorder import Recorder
-from agent.recording.triggers import ManualRequest, OnRequest
+from agent.recording.requests import ManualRequest
+from agent.recording.triggers import OnRequest
 from agent.report import row_of
 from agent.statedir import StateDirectory
 from agent.status.control import ask
@@ -47,12 +48,11 @@ def record(
 ) -> None:
     """Record once and queue the recording; beside a running daemon, the daemon records."""
     log.configure("error", session.loaded.config.log.format)
-    state = session.enter()
     request = ManualRequest(name=name, seconds=seconds)
     if wav is None and session.daemon_answers():
-        rows = _ask_daemon(state, request)
+        rows = _ask_daemon(session.state, request)
     else:
-        rows = _record_here(session, state, request, wav)
+        rows = _record_here(session, session.enter(), request, wav)
     for row in rows:
         if as_json:
             print_json(row)

@@ -17,6 +17,12 @@ from agent.errors import AgentError
 COMMANDS = {
     "run": "agent.cli.run:run",
     "record": "agent.cli.record:record",
+    "start": "agent.cli.steer:start",
+    "stop": "agent.cli.steer:stop",
+    "mark": "agent.cli.steer:mark",
+    "mute": "agent.cli.steer:mute",
+    "unmute": "agent.cli.steer:unmute",
+    "reload": "agent.cli.steer:reload",
     "sync": "agent.cli.sync:sync",
     "status": "agent.cli.status:status",
     "queue": "agent.cli.queue:queue",

@@ -25,10 +25,11 @@ def sync(session: Session, as_json: bool) -> int:
     """Deliver what waits, ignoring backoff; exit 0, 1 (parked), 75 (still waits) or 77 (device token)."""
     log.configure("error", session.loaded.config.log.format)
     log_nothing()
-    state = session.enter()
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
-        answer = _ask_daemon(state, newest) if session.daemon_answers() else _sync_here(session, newest)
+        answer = (
+            _ask_daemon(session.state, newest) if session.daemon_answers() else _sync_here(session, newest)
+        )
     if as_json:
         print_json(answer)
     else:
@@ -54,6 +55,7 @@ def _ask_daemon(state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]
 
 
 def _sync_here(session: Session, newest: dict[str, Any]) -> dict[str, Any]:
+    session.enter()
     with session.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
         parts.reconcile()
         syncer = parts.syncer

@@ -1,5 +1,6 @@
 """One recording in the outbox: its identity, its file, and the facts of its delivery."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -7,6 +8,9 @@ import msgspec
 
 from agent.recording.clock import Instant
 from agent.recording.segment import FinishedSegment
+
+MARKS = "marks"
+"""The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``."""
 
 
 class Status(StrEnum):
@@ -141,8 +145,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return sum(fact is not None for fact in facts)
 
     @classmethod
-    def of(cls, segment: FinishedSegment) -> "Entry":
-        """Return the entry of a file that has just been finished or repaired."""
+    def of(cls, segment: FinishedSegment, marks: Sequence[Any] = ()) -> "Entry":
+        """Return the entry of a file that has just been finished or repaired; its marks become ``metadata.marks``."""
         start = segment.start
         return cls(
             id=start.id,
@@ -162,7 +166,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             overflows=segment.overflows,
             clipped=segment.clipped,
             name=start.name,
-            metadata=start.metadata,
+            metadata=start.metadata | ({MARKS: list(marks)} if marks else {}),
             lineage=start.lineage,
         )
 

@@ -14,6 +14,7 @@ from agent.outbox.files import DAMAGED, Files
 from agent.outbox.owners import OneOwner, Owners
 from agent.outbox.store import Store
 from agent.recording.clock import Instant
+from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
 
 log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Outbox:
     ) -> None:
         self.files = Files(root, disk)
         self.store = Store(root / "outbox.db", disk, lambda: now().wall_ms / 1000)
+        self.marks = Marks(root, disk)
         self._now = now
         self._on_deleted = on_deleted
         self.owners = owners
@@ -78,7 +80,7 @@ class Outbox:
 
     def accept(self, segment: FinishedSegment) -> Entry:
         """Take over a finished file (procedure Finish); an index that fails gets its row by reconciliation."""
-        entry = self._held_if_foreign(Entry.of(segment))
+        entry = self._held_if_foreign(Entry.of(segment, self.marks.of(segment.start.id)))
         with self.moving:
             self.files.finish(segment, entry)
             try:

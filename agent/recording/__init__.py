@@ -19,4 +19,7 @@ Procedures
     P4  Finish: pad, last page with EOS, fdatasync; the file stays locked until the outbox has taken it over.
     P5  Lose the source: finish the segment; the session goes on with its next segment when sound is back.
     P6  Another wish while continuous recording runs (a manual recording): cut, record that session, cut, go on.
+    P7  Mute: finish the segment and let go of the device; nothing is captured until a person unmutes, restarts
+        included, and the ledger has what was wanted meanwhile. Mark: kept durably beside the index while the file
+        is open, in its metadata once it is finished or repaired.
 """

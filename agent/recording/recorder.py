@@ -11,8 +11,11 @@ from agent.config import RecordingConfig
 from agent.errors import AgentError
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard, Listener
+from agent.recording.mute import Mute
+from agent.recording.requests import ManualRequest, MarkRequest, Request, StopRequest
 from agent.recording.session import Session, Workshop, no_listener
-from agent.recording.triggers import ManualRequest, Trigger, Wish
+from agent.recording.storagewatch import StorageWatch
+from agent.recording.triggers import Trigger, Wish, manual_wish
 from agent.status.board import Board, RecordingNow, State
 
 log = structlog.get_logger()
@@ -21,10 +24,6 @@ READ_SECONDS = 0.25
 """How long one wait for sound may take; requests and wishes are looked at in between."""
 IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
-STORAGE_CHECK_SECONDS = 5.0
-"""How often the room on the disk is looked at while recording: so many seconds of time, or of sound from a file."""
-STORAGE_RETRY_SECONDS = 10.0
-"""How often a full or failing disk is tried again."""
 
 
 class Recorder:
@@ -45,6 +44,7 @@ class Recorder:
         *,
         storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
         disk_failed: Callable[[], object] = lambda: None,
+        mute: Mute | None = None,
         unattended: bool = True,
     ) -> None:
         self._listener = Listener(source, board)
@@ -52,20 +52,19 @@ class Recorder:
         self._workshop = workshop
         self._settings = settings
         self._board = board
-        self._storage_problem = storage_problem
         self._tell_disk_failed = disk_failed
+        self._mute = mute
         self._unattended = unattended
         self._clock = workshop.clock
+        self._storage = StorageWatch(storage_problem, workshop.clock.monotonic)
         self._coverage = workshop.coverage
-        self._requests: queue.SimpleQueue[ManualRequest | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopped_at: float | None = None
         self._session: Session | None = None
         self._wish: Wish | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
-        self._storage_check_at = self._storage_retry_at = 0.0
-        self._storage_check_samples = 0
         self._source_ended = False
         self._wanted_since = self._clock.monotonic()
 
@@ -78,8 +77,24 @@ class Recorder:
 
     def stop_manual(self) -> None:
         """End the manual recording that runs, if one does."""
-        self._requests.put(None)
+        self._requests.put(StopRequest())
         self._wake.set()
+
+    def mark(self, request: MarkRequest) -> None:
+        """Ask for a mark in the recording that runs."""
+        self._requests.put(request)
+        self._wake.set()
+
+    def turn_mute(self, *, on: bool) -> None:
+        """Stop capturing until unmuted, or go on with what is wanted; recordings by hand are refused meanwhile."""
+        if self._mute is not None:
+            self._mute.turn(on=on)
+            self._wake.set()
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether a person has silenced it."""
+        return self._mute is not None and self._mute.is_on
 
     @property
     def manual(self) -> ManualRequest | None:
@@ -100,7 +115,7 @@ class Recorder:
             AgentError: only when not ``unattended``; what was captured is finished first.
         """
         if self._unattended and self._trigger.wish() is not None:
-            self._lost(Cause.NOT_RUNNING)
+            self._lost(Cause.MUTED if self.is_muted else Cause.NOT_RUNNING)
         try:
             while self._stopped_at is None:
                 self._turn()
@@ -115,6 +130,10 @@ class Recorder:
 
     def _turn(self) -> None:
         self._obey()
+        if self.is_muted:
+            self._end_session()
+            self._rest()
+            return
         if self._session is None and not self._begin():
             self._rest()
             return
@@ -126,19 +145,34 @@ class Recorder:
         self._wake.clear()
         while not self._requests.empty():
             request = self._requests.get()
-            if self._manual is not None or request is not None:
+            if isinstance(request, MarkRequest):
+                self._put_mark(request)
+            elif isinstance(request, StopRequest):
+                if self._manual is not None:
+                    self._end_session()
+            elif self.is_muted:
+                request.error = "the recorder is muted; unmute it first"
+                request.done.set()
+            else:
                 self._end_session()
-            if request is not None:
                 self._manual = request
                 self._source_ended = False
+
+    def _put_mark(self, request: MarkRequest) -> None:
+        segment = self._session.open_segment if self._session is not None else None
+        try:
+            self._workshop.mark(segment, request)
+        except AgentError as error:
+            request.error = str(error)
+        request.done.set()
 
     def _begin(self) -> bool:
         """Begin the session that is wanted, if there is one and the disk has room."""
         manual = self._manual
         wish = self._wish = manual_wish(manual, self._settings) if manual else self._trigger.wish()
-        if wish is None or self._source_ended or self._clock.monotonic() < self._storage_retry_at:
+        if wish is None or self._source_ended or self._storage.rests:
             return False
-        problem = self._storage_problem(self._board.snapshot.state is State.STORAGE_FULL)
+        problem = self._storage.problem_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
         if problem is not None:
             self._storage_failed(problem)
             return False
@@ -215,15 +249,10 @@ class Recorder:
         self._board.report(state=State.RECORDING, recording=now, fault=None)
 
     def _check_storage(self) -> None:
-        now = self._clock.monotonic()
         session = self._session
-        if session is None or (
-            now < self._storage_check_at and session.samples < self._storage_check_samples
-        ):
+        if session is None:
             return
-        self._storage_check_at = now + STORAGE_CHECK_SECONDS
-        self._storage_check_samples = session.samples + round(STORAGE_CHECK_SECONDS * session.sample_rate)
-        problem = self._storage_problem(False)
+        problem = self._storage.problem_while_recording(session.samples, session.sample_rate)
         if problem is not None:
             self._finish_segment()
             self._storage_failed(problem)
@@ -268,7 +297,7 @@ class Recorder:
             raise AgentError(problem)
         self._end_session()
         self._lost(Cause.STORAGE)
-        self._storage_retry_at = self._clock.monotonic() + STORAGE_RETRY_SECONDS
+        self._storage.failed()
         repeated = self._board.snapshot.state is State.STORAGE_FULL
         (log.debug if repeated else log.error)(
             "recording has stopped", action="storage_refused", reason=problem
@@ -299,13 +328,20 @@ class Recorder:
             manual.done.set()
 
     def _rest(self) -> None:
-        """Nothing is recorded: let go of the device, and wait for a wish."""
+        """Nothing is recorded: let go of the device, and wait for a wish, or for the mute to end."""
         self._listener.close()
-        if self._wish is None or self._source_ended:
+        if self.is_muted:
+            self._wish = self._trigger.wish()
+        is_wanted = self._wish is not None and not self._source_ended
+        if not is_wanted:
             self._wanted_since = self._clock.monotonic()
             if self._coverage.is_open:
                 self._coverage.ended(self._workshop.instant(self._wanted_since))
-            self._board.report(state=State.IDLE, recording=None, fault=None)
+        elif self.is_muted:
+            self._lost(Cause.MUTED)
+        if self.is_muted or not is_wanted:
+            state = State.MUTED if self.is_muted else State.IDLE
+            self._board.report(state=state, recording=None, fault=None)
         self._board.progress()
         self._clock.wait(self._wake, IDLE_SECONDS)
 
@@ -319,8 +355,3 @@ class Recorder:
             if heard is None or heard.block.captured_at > self._stopped_at:
                 return
             self._write(heard)
-
-
-def manual_wish(request: ManualRequest, settings: RecordingConfig) -> Wish:
-    """Return the wish of a manual recording: one file up to ``max_seconds``, then the next without a gap."""
-    return Wish("manual", settings.max_seconds, request)

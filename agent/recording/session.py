@@ -7,12 +7,15 @@ from typing import Any, Protocol
 import structlog
 
 from agent.audio.opus import OpusEncoder, OpusSettings
+from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.recording.clock import Clock, Instant, milliseconds
 from agent.recording.coverage import Coverage
 from agent.recording.identity import new_id
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard
+from agent.recording.marks import MOST_PER_RECORDING, Mark, Marks
+from agent.recording.requests import MarkRequest
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
 
 log = structlog.get_logger()
@@ -28,6 +31,10 @@ class SegmentSink(Protocol):
     @property
     def recording_folder(self) -> Path:
         """Where open files live."""
+
+    @property
+    def marks(self) -> Marks:
+        """Where the marks of unfinished files are kept."""
 
     def next_sequence(self) -> int:
         """Return a number larger than any given before, also by another process."""
@@ -69,6 +76,24 @@ class Workshop:
     def new_id(self) -> str:
         """Return a fresh local id."""
         return new_id(milliseconds(self.clock.wall()))
+
+    def mark(self, segment: OpenSegment | None, request: MarkRequest) -> None:
+        """Mark the moment in the open file. AgentError: there is none, or it has too many marks."""
+        if segment is None:
+            raise AgentError("nothing is being recorded at this moment, so there is nothing to mark")
+        request.recording_id = segment.start.id
+        request.offset_ms = max(0, self.instant(request.at).boot_ms - segment.start.started.boot_ms)
+        if not self.sink.marks.add(segment.start.id, Mark(request.offset_ms, request.text)):
+            raise AgentError(
+                f"this recording has {MOST_PER_RECORDING} marks, and no more are kept; wait for the next one"
+            )
+        log.info(
+            "marked",
+            action="recording_marked",
+            id=request.recording_id,
+            offset_ms=request.offset_ms,
+            text=request.text,
+        )
 
     def open(self, start: SegmentStart) -> OpenSegment:
         """Create the segment's file."""

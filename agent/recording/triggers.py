@@ -1,13 +1,13 @@
 """What asks for a recording: always, by the calendar, or a person."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Event
-from typing import Any, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from agent.config import RecordingConfig, expand_cron
+from agent.recording.requests import ManualRequest
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,6 @@ def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger
     return Schedule(settings, wall) if settings.mode == "schedule" else OnRequest()
 
 
-@dataclass
-class ManualRequest:
-    """One manual recording, from the wish to its finished files; shared between the asking and the recording thread."""
-
-    name: str | None = None
-    seconds: float | None = None
-    """None: until stopped."""
-    metadata: dict[str, Any] = field(default_factory=dict)
-    started: Event = field(default_factory=Event)
-    """Set with the first sample."""
-    done: Event = field(default_factory=Event)
-    """Set when its last file is in the outbox, or when it failed."""
-    finished_ids: list[str] = field(default_factory=list)
-    error: str | None = None
+def manual_wish(request: ManualRequest, settings: RecordingConfig) -> Wish:
+    """Return the wish of a manual recording: one file up to ``max_seconds``, then the next without a gap."""
+    return Wish("manual", settings.max_seconds, request)

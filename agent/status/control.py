@@ -5,6 +5,8 @@ One JSON object a line. The asking side sends ``{"command": …, …}``; the dae
 """
 
 import contextlib
+import grp
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -47,15 +49,17 @@ Handler = Callable[[Message, Peer], Any]
 
 
 class ControlServer:
-    """Answers commands, one thread a connection, until ``close``."""
+    """Answers commands, one thread a connection, until ``close``; its owner, root and a group may ask."""
 
-    def __init__(self, path: Path, handlers: dict[str, Handler], *, mode: int = 0o600) -> None:
+    def __init__(self, path: Path, handlers: dict[str, Handler], *, group: str = "") -> None:
         self.path = path
         self._handlers = handlers
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.path.unlink(missing_ok=True)
         bind(self._listener, path)
-        self.path.chmod(mode)
+        self.path.chmod(0o600)
+        if group:
+            share_with(path, group)
         self._listener.listen(16)
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
@@ -101,6 +105,26 @@ class ControlServer:
                 "a command failed", action="control_failed", command=line[:80].decode(errors="replace")
             )
             peer.tell(error=f"the daemon failed at this command ({error}); its log says more", exit_code=1)
+
+
+def share_with(path: Path, group: str) -> None:
+    """Let a group use the socket; where it cannot have it, only its owner and root may, and that is said."""
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        path.chmod(0o660)
+    except KeyError:
+        log.info(
+            "only its owner and root may use the control socket: there is no such group",
+            action="control_group_missing",
+            group=group,
+        )
+    except OSError as error:
+        log.warning(
+            "only its owner and root may use the control socket: it cannot be given to the group",
+            action="control_group_failed",
+            group=group,
+            error=error,
+        )
 
 
 class NoDaemon(AgentError):  # noqa: N818 - a state, asked for by many commands

@@ -21,7 +21,7 @@ import structlog
 
 from agent.host.disk import Disk
 from agent.recording.clock import Instant
-from agent.recording.triggers import ManualRequest
+from agent.recording.requests import ManualRequest
 from agent.status.board import Board, Snapshot, State
 from agent.sync.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
 from agent.sync.words import clean

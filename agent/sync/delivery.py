@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 import structlog
 
-from agent import __version__
 from agent.config import Config, render_name
 from agent.errors import AgentError
 from agent.outbox.entry import Entry, Status, Ticket, changed
@@ -27,11 +25,10 @@ from agent.sync.failures import (
     UnreadableFile,
     UploadRefused,
 )
+from agent.sync.metadata import metadata_of
 
 log = structlog.get_logger()
 
-METADATA_BYTES = 4096
-"""What the metadata of a recording may take, encoded."""
 FRESH_TICKETS = 3
 """How many upload URLs in a row storage may refuse before this recording backs off."""
 CONFLICTS = 3
@@ -213,26 +210,3 @@ def remote_of(entry: Entry) -> str:
     if entry.remote_id is None:
         raise AssertionError("the recording was not created yet")
     return entry.remote_id
-
-
-def metadata_of(entry: Entry) -> dict[str, Any]:
-    """Return the metadata to send: ours, and as much of the owner's as 4096 encoded bytes hold."""
-    ours: dict[str, Any] = {
-        "client_recording_id": entry.id,
-        "session_id": entry.session_id,
-        "segment": entry.segment,
-        "clock": entry.started.clock,
-        "recorded_by": f"recorder-agent/{__version__}",
-    }
-    optional = {"recovered": entry.recovered, "gap_ms": entry.gap_ms, "overflows": entry.overflows}
-    ours |= {key: value for key, value in optional.items() if value}
-    metadata = {key: value for key, value in entry.metadata.items() if key not in ours} | ours
-    for key in reversed(list(entry.metadata)):
-        if len(msgspec.json.encode(metadata)) <= METADATA_BYTES:
-            break
-        if key not in ours:
-            del metadata[key]
-            log.warning(
-                "left out of the metadata: too large", action="metadata_dropped", id=entry.id, key=key
-            )
-    return metadata

@@ -1,0 +1,90 @@
+"""``start``, ``stop``, ``mute``, ``unmute``, ``mark``, ``reload``: what the running daemon is told by a person."""
+
+import click
+
+from agent import log
+from agent.cli.output import duration, print_json
+from agent.context import Session
+from agent.host.disk import Disk
+from agent.recording.mute import Mute
+from agent.status.control import NoDaemon, ask
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
+
+
+def _say(answer: object, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(text)
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0.001), help="Length; without it until `stop`.")
+@click.option("--name", help="Name of the recording, instead of the one from recording.name.")
+@as_json_option
+@click.pass_obj
+def start(session: Session, seconds: float | None, name: str | None, as_json: bool) -> None:
+    """Let the daemon start a recording, and leave it to that (`record` would wait for its end)."""
+    answer = ask(session.state.socket, {"command": "start", "seconds": seconds, "name": name})
+    text = f"recording {answer['id']}" if answer["started"] else "waiting for the microphone"
+    _say(answer, text, as_json=as_json)
+
+
+@click.command()
+@as_json_option
+@click.pass_obj
+def stop(session: Session, as_json: bool) -> None:
+    """Let the daemon end the recording that was started by hand, if one runs."""
+    answer = ask(session.state.socket, {"command": "stop"})
+    _say(answer, "stopped" if answer["stopped"] else "no recording by hand was running", as_json=as_json)
+
+
+@click.command()
+@as_json_option
+@click.pass_obj
+def mute(session: Session, as_json: bool) -> None:
+    """Capture nothing until `unmute`, restarts included; what was recorded is kept and delivered."""
+    _turn(session, on=True, as_json=as_json)
+
+
+@click.command()
+@as_json_option
+@click.pass_obj
+def unmute(session: Session, as_json: bool) -> None:
+    """Take a mute back."""
+    _turn(session, on=False, as_json=as_json)
+
+
+def _turn(session: Session, *, on: bool, as_json: bool) -> None:
+    log.configure("error", session.loaded.config.log.format)
+    try:
+        answer = ask(session.state.socket, {"command": "mute", "on": on})
+    except NoDaemon:
+        state = session.enter()
+        with session.lock():
+            switch = Mute(state.path, Disk())
+            switch.turn(on=on)
+        answer = {"muted": switch.is_on}
+    _say(answer, "muted" if answer["muted"] else "not muted", as_json=as_json)
+
+
+@click.command()
+@click.argument("text", default="")
+@as_json_option
+@click.pass_obj
+def mark(session: Session, text: str, as_json: bool) -> None:
+    """Mark this moment in the recording that runs; it is sent with its metadata, with TEXT (80 characters) if given."""
+    answer = ask(session.state.socket, {"command": "mark", "text": text})
+    _say(answer, f"marked {answer['id']} at {duration(answer['offset_ms'])}", as_json=as_json)
+
+
+@click.command()
+@as_json_option
+@click.pass_obj
+def reload(session: Session, as_json: bool) -> None:
+    """Let the daemon read its settings anew (as SIGHUP does), and say which changes need a restart."""
+    answer = ask(session.state.socket, {"command": "reload"})
+    later = answer["needs_restart"]
+    text = f"reloaded; these need a restart: {', '.join(later)}" if later else "reloaded"
+    _say(answer, text, as_json=as_json)

@@ -1,0 +1,42 @@
+"""What others ask of the recorder: shared between the asking and the recording thread."""
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+
+@dataclass
+class ManualRequest:
+    """One manual recording, from the wish to its finished files."""
+
+    name: str | None = None
+    seconds: float | None = None
+    """None: until stopped."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    started: Event = field(default_factory=Event)
+    """Set with the first sample."""
+    done: Event = field(default_factory=Event)
+    """Set when its last file is in the outbox, or when it failed."""
+    finished_ids: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass
+class StopRequest:
+    """The end of the manual recording that runs, if one does."""
+
+
+@dataclass
+class MarkRequest:
+    """A mark in the recording that runs."""
+
+    at: float
+    """The moment, on the monotonic clock."""
+    text: str = ""
+    done: Event = field(default_factory=Event)
+    recording_id: str | None = None
+    offset_ms: int | None = None
+    error: str | None = None
+
+
+Request = ManualRequest | StopRequest | MarkRequest

@@ -1,0 +1,112 @@
+"""What the running daemon is told: start, stop, mark, reload, and by whom."""
+
+# ruff: noqa: F401, F811 - fixtures are imported by name
+
+import grp
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from acceptance import Machine, machine, server, wait_for
+from speech import speech, write_wav
+
+from agent.status.control import ControlServer, ask
+
+NOBODY, STRANGERS = 65534, 65533
+GROUP = grp.getgrgid(1).gr_name
+
+
+@pytest.fixture
+def speaking(machine: Machine, tmp_path: Path) -> Machine:
+    """Return a machine that hears speech, and records when it is told to."""
+    write_wav(tmp_path / "speech.wav", 16_000, 1, speech(16_000, 1, 320_000))
+    machine.configure(
+        audio={"input": f"file:{tmp_path / 'speech.wav'}?loop"},
+        heartbeat={"enabled": False},
+        recording={"mode": "manual"},
+    )
+    return machine
+
+
+def test_start_leaves_and_stop_ends(speaking: Machine) -> None:
+    """The recording goes on when the command that started it is gone; its row has the id that was said."""
+    with speaking.daemon() as daemon:
+        assert speaking.ok("stop", "--json").json == {"stopped": False}
+        assert speaking.run("mark").sentence(1).startswith("nothing is being recorded")
+        started = speaking.ok("start", "--name", "by hand", "--json").json
+        assert started["started"] is True
+        wait_for(lambda: daemon.status()["recording"]["duration_ms"] > 600)
+        assert speaking.ok("mark").out.startswith(f"marked {started['id']} at ")
+        assert speaking.ok("stop").out == "stopped\n"
+        wait_for(lambda: daemon.status()["state"] == "idle")
+        (row,) = speaking.queue()
+        assert row["id"] == started["id"]
+        assert row["duration_ms"] > 500
+        assert len(row["metadata"]["marks"]) == 1
+
+
+def test_reload_says_what_needs_a_restart_and_what_is_wrong(speaking: Machine) -> None:
+    """The log's level changes at once; a wrong file is answered with its sentence, and nothing changes."""
+    with speaking.daemon() as daemon:
+        speaking.configure(log={"level": "debug"}, opus={"bitrate_kbps": 24})
+        assert speaking.ok("reload", "--json").json == {"needs_restart": ["opus.bitrate_kbps"]}
+        speaking.configure(opus={"bitrate_kbps": 999})
+        good = speaking.config_file.read_text().replace("999", "24")
+        answer = speaking.run("reload")
+        assert answer.code == 78
+        assert "bitrate_kbps" in answer.err
+        speaking.config_file.write_text(good)
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("command", [["start"], ["mark"], ["stop"], ["reload"]])
+def test_without_a_daemon_there_is_nobody_to_tell(speaking: Machine, command: list[str]) -> None:
+    """One sentence, and how to start it."""
+    assert speaking.run(*command).sentence(1).startswith("no daemon is running")
+
+
+def as_somebody(groups: list[int], *command: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a user that owns nothing, in some groups."""
+    return subprocess.run(
+        command,
+        user=NOBODY,
+        group=STRANGERS,
+        extra_groups=groups,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": "/"},
+        cwd="/",
+    )
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_members_of_the_group_may_ask_and_strangers_may_not(tmp_path: Path, *, member: bool) -> None:
+    """Access is by group: the socket is 0660 and belongs to control.group."""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.owner() == "root" and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    path = tmp_path / "control.sock"
+    control = ControlServer(path, {"status": lambda _request, _peer: {"state": "idle"}}, group=GROUP)
+    try:
+        assert (path.stat().st_mode & 0o777, path.group()) == (0o660, GROUP)
+        client = (
+            "import socket, sys; peer = socket.socket(socket.AF_UNIX); peer.connect(sys.argv[1]);"
+            """peer.sendall(b'{"command": "status"}\\n'); print(peer.recv(100).decode())"""
+        )
+        ended = as_somebody([1] if member else [], "/usr/bin/python3", "-c", client, path)
+        assert ("idle" if member else "PermissionError") in ended.stdout + ended.stderr
+        assert ask(path, {"command": "status"}) == {"state": "idle"}
+    finally:
+        control.close()
+
+
+@pytest.mark.parametrize("group", ["", "no-such-group-here"])
+def test_without_a_group_only_the_owner_may_ask(tmp_path: Path, group: str) -> None:
+    """A group that is missing does not stop the daemon, and opens nothing."""
+    control = ControlServer(tmp_path / "control.sock", {}, group=group)
+    assert (tmp_path / "control.sock").stat().st_mode & 0o777 == 0o600
+    control.close()
