@@ -45,7 +45,7 @@ types: setup-test ## mypy, strict
 unit: setup-test ## the tests alone
 	$(PYTEST) --numprocesses=3 --dist=loadfile $(addprefix --ignore=,$(APART))
 
-bench: setup-test ## measure what recording and delivering cost
+bench: setup-test ## measure what it costs, recording and idle (SHORT=--short)
 	$(PY) tests/bench/bench.py $(SHORT)
 
 test-crash: setup-test ## kill it at every step and at random, damage its index (CRASH_KILLS=1000 for more)

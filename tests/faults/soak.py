@@ -33,6 +33,8 @@ OFF_SECONDS = 0.5
 OFF_PPM = 200
 SEGMENT_SECONDS = 20
 QUIET_SECONDS = 15
+UNDATED_MS = 4000
+"""What a file, or two, may hold without one whole time code."""
 
 
 class Soak:
@@ -154,12 +156,20 @@ class Soak:
         return len(stored(self.server, row["id"])) == 1 or row["status"] != "uploaded"
 
     def _time_is_whole(self, rows: list[Json], gaps: list[Json]) -> tuple[str, bool]:
-        begin, end = code_time(decoded(rows[0]["path"])), code_time(decoded(rows[-1]["path"]), from_end=True)
+        # A file of less than a code's length at either end cannot be dated; the others can.
+        begins = ((row["seq"], code_time(decoded(row["path"]))) for row in rows)
+        ends = ((row["seq"], code_time(decoded(row["path"]), from_end=True)) for row in reversed(rows))
+        from_seq, begin = next(((seq, at) for seq, at in begins if at is not None), (0, None))
+        to_seq, end = next(((seq, at) for seq, at in ends if at is not None), (0, None))
         if begin is None or end is None:
             return f"no time code was found: begin {begin}, end {end}", False
+        left_out = [row for row in rows if not from_seq <= row["seq"] <= to_seq]
+        rows = [row for row in rows if row not in left_out]
+        if sum(row["duration_ms"] for row in left_out) > UNDATED_MS:
+            return f"files that are long enough have no time code: {left_out}", False
         recorded = sum(row["duration_ms"] for row in rows) / 1000
-        first = _seconds(rows[0]["started_at"])
-        between = [gap for gap in gaps if _seconds(gap["from"]) > first and gap["cause"] != "overflow"]
+        first, last = _seconds(rows[0]["started_at"]), _seconds(rows[-1]["ended_at"])
+        between = [gap for gap in gaps if first < _seconds(gap["from"]) < last and gap["cause"] != "overflow"]
         missing = sum(gap["seconds"] or 0.0 for gap in between)
         off = recorded + missing - (end - begin)
         bound = OFF_SECONDS + (end - begin) * OFF_PPM / 1e6
