@@ -1,7 +1,6 @@
 """Repair of torn and damaged files, judged by opusinfo and opusdec."""
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import pytest
 from opusfile import SERIAL, Settings, complaints, decode, write_opus
 from speech import speech
 
-from agent.audio.ogg import read_summary, read_tags
+from agent.audio.ogg import read_summary
 from agent.audio.oggpage import build_page, lacing_of, read_pages
-from agent.audio.oggrepair import RepairPlan, Unrepairable, apply_repair, plan_repair
+from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, plan_repair
+from agent.host.disk import Disk
 
 RATE = 8000
 PRE_SKIP = 312
@@ -35,11 +35,7 @@ def repair(path: Path, content: bytes | bytearray | None = None) -> RepairPlan:
     if content is not None:
         path.write_bytes(content)
     plan = plan_repair(path)
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        apply_repair(descriptor, plan)
-    finally:
-        os.close(descriptor)
+    carry_out(plan, path, Disk())
     return plan
 
 
@@ -113,9 +109,7 @@ def test_repairing_twice_changes_nothing(path: Path, pages: list[bytes]) -> None
     """After a repair the file counts as complete, and the same plan carried out again does no harm."""
     plan = repair(path, b"".join(pages)[:-1])
     repaired = path.read_bytes()
-    descriptor = os.open(path, os.O_RDWR)
-    apply_repair(descriptor, plan)
-    os.close(descriptor)
+    carry_out(plan, path, Disk())
     assert path.read_bytes() == repaired
     assert repair(path).already_complete
     assert path.read_bytes() == repaired
@@ -172,7 +166,7 @@ def test_a_repaired_file_keeps_its_tags_and_tells_its_length(path: Path, pages: 
     summary = read_summary(path)
     assert summary.complete
     assert (summary.samples_48k, summary.end) == (plan.samples_48k, plan.truncate_to)
-    assert read_tags(path) == {"ENCODER": "test"}
+    assert read_summary(path).tags == {"ENCODER": "test"}
 
 
 def test_audio_within_the_pre_skip_is_none(path: Path, pages: list[bytes]) -> None:

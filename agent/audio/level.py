@@ -42,13 +42,8 @@ class LevelMeter:
 
     def dbfs(self) -> float | None:
         """Return the RMS level of the newest 100 ms in dB relative to full scale, None without data."""
-        newest = self._newest()
+        newest = memoryview(b"".join(self._recent)[-self._window :]).cast("h").tolist()
         return _decibels(math.hypot(*newest) / math.sqrt(len(newest))) if newest else None
-
-    def peak_dbfs(self) -> float | None:
-        """Return the peak level of the newest 100 ms in dB relative to full scale, None without data."""
-        newest = self._newest()
-        return _decibels(max(map(abs, newest))) if newest else None
 
     @property
     def silent_seconds(self) -> float:
@@ -59,9 +54,6 @@ class LevelMeter:
     def clipped_samples(self) -> int:
         """Samples at either end of the scale since the start."""
         return self._clipped
-
-    def _newest(self) -> list[int]:
-        return memoryview(b"".join(self._recent)[-self._window :]).cast("h").tolist()
 
 
 def _decibels(amplitude: float) -> float:

@@ -187,18 +187,6 @@ class OggOpusWriter:
         self._pages += 1
 
 
-def read_head(path: Path) -> OpusHead:
-    """Return the first header of a file; raises NotOggOpus, or OSError."""
-    with path.open("rb") as file:
-        return read_headers(read_pages(file), path)[0]
-
-
-def read_tags(path: Path) -> dict[str, str]:
-    """Return the tags of a file, keys in capitals; raises NotOggOpus, or OSError."""
-    with path.open("rb") as file:
-        return read_headers(read_pages(file), path)[1]
-
-
 def read_summary(path: Path) -> Summary:
     """Read a whole file, page by page, up to its end or the first page that is not sound.
 

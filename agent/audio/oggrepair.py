@@ -1,12 +1,12 @@
 """Making a torn Ogg Opus file whole again: cut behind the last sound page, and let the stream end there."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_headers
 from agent.audio.oggpage import HEADER, LAST, NO_GRANULE, Page, build_page, read_pages
 from agent.errors import AgentError
+from agent.host.disk import Disk
 
 
 class Unrepairable(AgentError):  # noqa: N818 - a verdict on a file, not a malfunction
@@ -66,12 +66,12 @@ def plan_repair(path: Path) -> RepairPlan:
     )
 
 
-def apply_repair(descriptor: int, plan: RepairPlan) -> None:
-    """Carry out a plan on an open file, without making it durable; a second time changes nothing."""
-    written = os.pwrite(descriptor, plan.patch_bytes, plan.patch_offset)
-    if written != len(plan.patch_bytes):
-        raise OSError(f"short write at {plan.patch_offset}")
-    os.ftruncate(descriptor, plan.truncate_to)
+def carry_out(plan: RepairPlan, path: Path, disk: Disk) -> None:
+    """Repair the file, durably; a second time changes nothing."""
+    with path.open("r+b", buffering=0) as file:
+        disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
+        disk.truncate(file, plan.truncate_to, "repair.truncate")
+        disk.sync(file, "repair.sync")
 
 
 def _end_stream(page: Page) -> tuple[bytes, int]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.oggrepair import RepairPlan, Unrepairable, plan_repair
+from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, plan_repair
 from agent.host.disk import Disk
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
@@ -57,10 +57,7 @@ class Repair:
         if not self._findings.found(what, "reconcile_repaired", path):
             return
         if not plan.already_complete:
-            with path.open("r+b", buffering=0) as file:
-                self._disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
-                self._disk.truncate(file, plan.truncate_to, "repair.truncate")
-                self._disk.sync(file, "repair.sync")
+            carry_out(plan, path, self._disk)
         segment = FinishedSegment(
             start=start,
             path=path,

@@ -107,14 +107,6 @@ class Credentials:
         finally:
             self._thread.entry = None
 
-    def superseded(self) -> bool:
-        """Whether another token counts by now than the one this thread was given last."""
-        used = getattr(self._thread, "used", None)
-        with contextlib.suppress(CredentialError):
-            choice = self.find()
-            return used is not None and choice is not None and choice.token != used
-        return False
-
     def learn(self, end_user_id: str | None, device_id: str | None) -> None:
         """Note what a create with the token that this thread was given last has shown."""
         used = getattr(self._thread, "used", None)
