@@ -12,7 +12,9 @@ from studio import Studio
 from agent.audio.source import SourceLost, SourceState
 from agent.config import RecordingConfig
 from agent.errors import AgentError
-from agent.recording.ledger import Cause
+from agent.host.disk import Disk
+from agent.recording.coverage import Coverage
+from agent.recording.ledger import Cause, Ledger
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import State
@@ -282,3 +284,26 @@ class _StartsWith:
         if self._request is not None:
             self._studio.recorder.start(self._request)
             self._request = None
+
+
+def test_a_storm_of_overflows_costs_a_line_a_minute_and_no_second(tmp_path: Path) -> None:
+    """Five minutes with an overflow of 100 ms every second: all of it in the ledger, in a handful of writes."""
+    writes: list[str] = []
+    studio = Studio(tmp_path, settings(segment_seconds=600))
+    studio.disk = Disk(writes.append)
+    studio.coverage = Coverage(Ledger(tmp_path, studio.disk), studio.truetime.apart_ms)
+
+    def script(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(1)
+        for _ in range(300):
+            studio.clock.sleep(0.1)
+            yield from source.sound(0.9, overflow=True)
+        recorder.stop()
+
+    studio.record(script)
+
+    (entry,) = studio.entries
+    lost = sum(gap.milliseconds or 0 for gap in studio.gaps if gap.cause is Cause.OVERFLOW)
+    assert entry.overflows == 300
+    assert entry.gap_ms == lost == pytest.approx(30_000, abs=50)
+    assert writes.count("ledger.sync") <= 9

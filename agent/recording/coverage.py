@@ -10,13 +10,24 @@ from agent.recording.ledger import Cause, Gap, Ledger
 log = structlog.get_logger()
 
 
+TOGETHER_MS = 60_000
+"""Samples lost in a storm of overflows are noted once a minute: a ledger line is a durable write."""
+
+
 class Coverage:
-    """Opens and closes gaps as the recorder tells it; each is written when it opens and again when it closes."""
+    """Opens and closes gaps as the recorder tells it; each is written when it opens and again when it closes.
+
+    Samples lost inside a recording are noted at once, but further ones of the same minute together: what a kill can
+    take from the ledger is a minute of them. Their silence is in the file in any case.
+    """
 
     def __init__(self, ledger: Ledger, apart_ms: Callable[[Instant, Instant], int | None]) -> None:
         self._ledger = ledger
         self._apart_ms = apart_ms
         self._open: Gap | None = None
+        self._overflow: Gap | None = None
+        """Noted, and not written yet."""
+        self._overflow_written: Instant | None = None
 
     @property
     def is_open(self) -> bool:
@@ -46,6 +57,33 @@ class Coverage:
     def note(self, cause: Cause, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Write a gap of known length."""
         self._ledger.add(Gap(cause, at, None, milliseconds, recording_id))
+
+    def overflow(self, at: Instant, milliseconds: int, recording_id: str | None) -> None:
+        """Note samples that were lost while capturing."""
+        held = self._overflow
+        if held is not None and held.recording_id != recording_id:
+            self.settle()
+            held = None
+        before = (held.milliseconds or 0) if held is not None else 0
+        self._overflow = Gap(
+            Cause.OVERFLOW, held.start if held is not None else at, None, before + milliseconds, recording_id
+        )
+        self.settle_if_due(at)
+
+    def settle_if_due(self, now: Instant) -> None:
+        """Write the lost samples that were noted, unless some were written within the last minute."""
+        last = self._overflow_written
+        if self._overflow is not None and (
+            last is None or last.boot_id != now.boot_id or now.boot_ms - last.boot_ms >= TOGETHER_MS
+        ):
+            self._overflow_written = now
+            self.settle()
+
+    def settle(self) -> None:
+        """Write the lost samples that were noted."""
+        gap, self._overflow = self._overflow, None
+        if gap is not None:
+            self._ledger.add(gap)
 
     def write(self, gap: Gap) -> None:
         """Write a gap that is known in full."""

@@ -178,12 +178,14 @@ class OpenSegment:
             self._writer.packet(packet, self._frame_48k)
             self._frames += 1
 
-    def flush_if_due(self) -> None:
-        """Make what is written durable when ``flush_seconds`` have passed."""
+    def flush_if_due(self) -> bool:
+        """Make what is written durable when ``flush_seconds`` have passed; return whether they have."""
         now = self._monotonic()
-        if now - self._flushed_at >= self._flush_seconds:
-            self._disk.sync_data(self._file, "write.sync")
-            self._flushed_at = now
+        if now - self._flushed_at < self._flush_seconds:
+            return False
+        self._disk.sync_data(self._file, "write.sync")
+        self._flushed_at = now
+        return True
 
     def finish(self) -> FinishedSegment:
         """End the stream and make it durable; ``release`` lets go of the file afterwards."""

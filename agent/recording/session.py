@@ -156,7 +156,8 @@ class Session:
         rest = self._write(memoryview(heard.block.samples), heard.begins_at)
         if self.open_segment is not None:
             self.open_segment.clipped += heard.clipped
-            self.open_segment.flush_if_due()
+            if self.open_segment.flush_if_due():
+                self._workshop.coverage.settle_if_due(self._workshop.instant(heard.begins_at))
         if not rest:
             return None
         taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
@@ -190,11 +191,8 @@ class Session:
         return missing
 
     def _note_lost(self, samples: int, begins_at: float, recording_id: str | None) -> None:
-        self._workshop.coverage.note(
-            Cause.OVERFLOW,
-            self._workshop.instant(begins_at),
-            samples * 1000 // self.sample_rate,
-            recording_id,
+        self._workshop.coverage.overflow(
+            self._workshop.instant(begins_at), samples * 1000 // self.sample_rate, recording_id
         )
 
     def _write_silence(self, samples: int, begins_at: float) -> None:
@@ -254,6 +252,7 @@ class Session:
         segment, self.open_segment = self.open_segment, None
         if segment is None:
             return
+        self._workshop.coverage.settle()
         try:
             if not divided and self._is_too_short(segment):
                 self._drop(segment)
@@ -285,6 +284,7 @@ class Session:
     def abandon(self) -> None:
         """Let go of the open file without finishing it: the disk refuses it; repair will take it up."""
         segment, self.open_segment = self.open_segment, None
+        self._workshop.coverage.settle()
         if segment is not None:
             self._fail(segment)
 
