@@ -15,6 +15,7 @@ import structlog
 from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
+from agent.outbox.totals import totals_are_right
 
 log = structlog.get_logger()
 
@@ -123,6 +124,10 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
             if found != "ok":
                 raise ForeignIndex(str(found))
         _migrate(connection, path, migrations, disk, existed=existed)
+        if existed and _schema(connection) != _wanted_schema(migrations):
+            raise ForeignIndex("its schema is not what was written")
+        if existed and not totals_are_right(connection):
+            raise ForeignIndex("its totals are not those of its rows")
     except BaseException:
         connection.close()
         raise
@@ -140,7 +145,7 @@ def _migrate(
 ) -> None:
     """Bring the schema up to date in one transaction; the index as it was stays beside it."""
     db = Database(connection, execute_plugins=False)
-    applied = {step.name for step in migrations.applied(db)} if existed else set()
+    applied = _applied(db, migrations) if existed else set()
     pending = [step.name for step in migrations.pending(db)]
     if applied - {step.name for step in migrations._migrations}:  # noqa: SLF001 - the library has no public list
         raise ForeignIndex("it was written by a newer version")
@@ -160,6 +165,27 @@ def _migrate(
         migrations.apply(db)
 
 
+def _applied(db: Database, migrations: Migrations) -> set[str]:
+    """Return the names of the migrations that an index has been through."""
+    try:
+        return {step.name for step in migrations.applied(db)}
+    except KeyError as error:
+        raise ForeignIndex("the table of its migrations is not what was written") from error
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Return what tables, indexes and triggers say of themselves: ``integrity_check`` believes any schema."""
+    return set(
+        connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    )
+
+
+def _wanted_schema(migrations: Migrations) -> set[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrations.apply(Database(connection, execute_plugins=False))
+        return _schema(connection)
+
+
 def diagnose(path: Path, migrations: Migrations) -> str | None:
     """Return what is wrong with an index, changing nothing; None for a sound one.
 
@@ -172,9 +198,9 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
     try:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         db = Database(connection, execute_plugins=False)
-        applied = {step.name for step in migrations.applied(db)} if found == "ok" else set()
+        applied = _applied(db, migrations) if found == "ok" else set()
         ours = {step.name for step in migrations._migrations}  # noqa: SLF001 - the library has no public list
-        if found == "ok" and applied == ours:
+        if found == "ok" and applied == ours and _schema(connection) == _wanted_schema(migrations):
             return None
         reason = found if found != "ok" else "its schema is not the present one"
     except sqlite3.DatabaseError as error:

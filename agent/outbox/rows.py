@@ -30,14 +30,14 @@ def entry_of(row: dict[str, Any]) -> Entry:
     Raises:
         ForeignIndex: the row is not what was written.
     """
-    if row.pop(CHECKSUM) != _checksum(row):
-        raise ForeignIndex("a row is not what was written")
     try:
+        if row.pop(CHECKSUM) != _checksum(row):
+            raise ForeignIndex("a row is not what was written")
         for column in _JSON_COLUMNS:
             if row[column] is not None:
                 row[column] = msgspec.json.decode(row[column])
         return msgspec.convert(row, Entry, strict=False)
-    except (msgspec.DecodeError, TypeError) as error:
+    except (msgspec.DecodeError, TypeError, KeyError) as error:
         raise ForeignIndex("a row is not what was written") from error
 
 

@@ -157,9 +157,9 @@ class Store:
             )
 
     def delete(self, recording_id: str, step: str) -> None:
-        """Remove a row."""
+        """Remove a row; one that a rebuilt index does not have is no error."""
         with self._transaction(step):
-            self._db.table("recordings").delete(recording_id)
+            self._connection.execute("DELETE FROM recordings WHERE id = ?", (recording_id,))
 
     def set_pause(self, name: str, until: Instant | None) -> None:
         """Record until when something must rest; None ends it."""
@@ -293,10 +293,11 @@ class Store:
     def end_backoffs(self, boot_id: str, boot_ms: int, wall_ms: int) -> None:
         """Let what has backed off long enough be ready again.
 
-        By this boot's clock; where that says nothing by the wall, by which no wait is longer than a day.
+        By this boot's clock; where that says nothing by the wall. By neither is a wait longer than a day.
         """
         over = (
             (f"{AGAIN_BOOT} = ? AND {AGAIN_MS} <= ?", (boot_id, boot_ms)),
+            (f"{AGAIN_BOOT} = ? AND {AGAIN_MS} > ?", (boot_id, boot_ms + DAY_MS)),
             (
                 f"{AGAIN_BOOT} < ? AND NOT next_attempt_ms BETWEEN ? AND ?",
                 (boot_id, wall_ms, wall_ms + DAY_MS),

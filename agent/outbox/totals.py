@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+KINDS = ("pending", "parked", "held", "uploaded")
 _KIND = (
     "CASE WHEN {row}.completed_ms IS NOT NULL THEN 'uploaded' WHEN {row}.parked_ms IS NOT NULL THEN 'parked' "
     "WHEN {row}.held_ms IS NOT NULL THEN 'held' ELSE 'pending' END"
@@ -29,9 +30,8 @@ def create_totals(db: Database) -> None:
     db.execute(
         "CREATE TABLE totals (kind TEXT PRIMARY KEY, count INTEGER NOT NULL, size_bytes INTEGER NOT NULL)"
     )
-    db.execute(
-        "INSERT INTO totals VALUES ('pending', 0, 0), ('parked', 0, 0), ('held', 0, 0), ('uploaded', 0, 0)"
-    )
+    for kind in KINDS:
+        db.execute("INSERT INTO totals VALUES (?, 0, 0)", (kind,))
     for event, actions in (
         ("INSERT", _ADD),
         ("DELETE", _TAKE),
@@ -45,3 +45,13 @@ def totals(connection: sqlite3.Connection) -> dict[str, Total]:
     """Return the totals by kind: pending, parked, held, uploaded."""
     rows = connection.execute("SELECT kind, count, size_bytes FROM totals")
     return {kind: Total(count, size_bytes) for kind, count, size_bytes in rows}
+
+
+def totals_are_right(connection: sqlite3.Connection) -> bool:
+    """Count all rows, and return whether the totals say the same."""
+    counted = {kind: Total(0, 0) for kind in KINDS}
+    rows = connection.execute(
+        f"SELECT {_KIND.format(row='recordings')}, count(*), sum(size_bytes) FROM recordings GROUP BY 1"  # noqa: S608 - ours
+    )
+    counted |= {kind: Total(count, size_bytes) for kind, count, size_bytes in rows}
+    return totals(connection) == counted

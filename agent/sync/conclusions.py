@@ -30,8 +30,6 @@ log = structlog.get_logger()
 
 PROBE_SECONDS = 900.0
 """How often a refused credential, or a server that refuses everything, is tried again."""
-LONGEST_PAUSE = 86_400.0
-"""A pause the server asked for longer than this is taken as this long."""
 BUSY_IN_A_ROW = 3
 """After so many recordings met a busy server, the drain rests."""
 SYSTEMIC_IN_A_ROW = 3

@@ -2,6 +2,9 @@
 
 from agent.recording.clock import Clock, Instant, milliseconds
 
+ROUNDING_SECONDS = 0.001
+"""Moments are kept in whole milliseconds."""
+
 
 class Deadlines:
     """Makes and judges moments in the future; across a reboot only the wall clock is left to judge by."""
@@ -22,11 +25,13 @@ class Deadlines:
     def remaining(self, moment: Instant | None, longest: float) -> float:
         """Return the seconds left until a moment that was set at most ``longest`` seconds ahead; 0 when it is over.
 
-        After a reboot a moment further away than ``longest`` was set under a wrong clock, and is over.
+        A moment further away than ``longest`` is over: after a reboot it was set under a wrong clock, and in this boot
+        it is not what was written.
         """
         if moment is None:
             return 0.0
         if moment.boot_id == self.boot_id:
-            return max(0.0, moment.boot_ms / 1000 - self._clock.boottime())
-        left = moment.wall_ms / 1000 - self._clock.wall()
-        return left if 0 < left <= longest else 0.0
+            left = moment.boot_ms / 1000 - self._clock.boottime()
+        else:
+            left = moment.wall_ms / 1000 - self._clock.wall()
+        return left if 0 < left <= longest + ROUNDING_SECONDS else 0.0

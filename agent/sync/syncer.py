@@ -11,12 +11,13 @@ from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, milliseconds
 from agent.status.board import Board, CredentialState, Transfer, Waiting
 from agent.sync.clockgate import ClockGate
-from agent.sync.conclusions import LONGEST_PAUSE, Conclusions
+from agent.sync.conclusions import Conclusions
 from agent.sync.datausage import DataLimitReached
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
 from agent.sync.failures import Offline, RateLimited
 from agent.sync.forecast import Pace
+from agent.sync.headers import LONGEST_PAUSE
 from agent.sync.holds import Holds
 from agent.sync.limits import Limits
 from agent.sync.pace import Deadlines
