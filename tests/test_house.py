@@ -125,6 +125,18 @@ def test_the_ear_stays_small() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_types_are_looked_into_at_import() -> None:
+    """No thread is the first to decode a type: that is a race which ends in a segmentation fault."""
+    late = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("msgspec."):
+                decodes = node.func.attr == "decode" if isinstance(node.func, ast.Attribute) else False
+                if decodes and any(keyword.arg == "type" for keyword in node.keywords):
+                    late.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not late
+
+
 def test_files_fit_in_the_head() -> None:
     """No file of the agent is much longer than 300 lines."""
     long = {

@@ -171,6 +171,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+ENTRY = msgspec.json.Decoder(Entry)
+
 INDEX_ONLY = ("ticket", "attempts", "last_error", "next_attempt_ms", "next_attempt")
 """What may be lost with the index; everything else is in the sidecar too."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.outbox.entry import INDEX_ONLY, Entry, changed
+from agent.outbox.entry import ENTRY, INDEX_ONLY, Entry, changed
 
 _BLANK = {"ticket": None, "attempts": 0, "last_error": None, "next_attempt_ms": None, "next_attempt": None}
 assert set(_BLANK) == set(INDEX_ONLY)  # noqa: S101 - two lists of one thing, checked when imported
@@ -24,7 +24,7 @@ def decode(data: bytes) -> Entry:
     Raises:
         msgspec.DecodeError: it is torn or not a sidecar (``ValidationError`` is one).
     """
-    return msgspec.json.decode(data, type=Entry)
+    return ENTRY.decode(data)
 
 
 def read(path: Path) -> Entry | None:

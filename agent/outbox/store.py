@@ -28,7 +28,7 @@ from agent.outbox.schema import (
     migrations,
 )
 from agent.outbox.totals import totals
-from agent.recording.clock import Instant
+from agent.recording.clock import INSTANT, Instant
 
 
 class Store:
@@ -177,7 +177,7 @@ class Store:
         with self._healing():
             row = self._connection.execute("SELECT until FROM pauses WHERE name = ?", (name,)).fetchone()
             try:
-                return None if row is None else msgspec.json.decode(row[0], type=Instant)
+                return None if row is None else INSTANT.decode(row[0])
             except (msgspec.DecodeError, TypeError) as error:
                 raise ForeignIndex("a pause is not what was written") from error
 

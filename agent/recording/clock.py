@@ -64,6 +64,9 @@ class Instant(msgspec.Struct, frozen=True):
     """``ntp``, ``server`` or ``unsynchronized``."""
 
 
+INSTANT = msgspec.json.Decoder(Instant)
+
+
 def rfc3339(milliseconds: int) -> str:
     """Return unix milliseconds as UTC with milliseconds and ``Z``."""
     moment = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)

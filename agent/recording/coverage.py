@@ -24,6 +24,8 @@ class Coverage:
     def __init__(self, ledger: Ledger, apart_ms: Callable[[Instant, Instant], int | None]) -> None:
         self._ledger = ledger
         self._apart_ms = apart_ms
+        self.missing_ms = 0
+        """What was not recorded since the start, in gaps that are over, as far as their length is known."""
         self._open: Gap | None = None
         self._overflow: Gap | None = None
         """Noted, and not written yet."""
@@ -50,6 +52,7 @@ class Coverage:
             return
         gap = Gap(gap.cause, gap.start, at, self._apart_ms(gap.start, at))
         self._ledger.add(gap)
+        self.missing_ms += gap.milliseconds or 0
         log.warning(
             "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
         )
@@ -60,6 +63,7 @@ class Coverage:
 
     def overflow(self, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Note samples that were lost while capturing."""
+        self.missing_ms += milliseconds
         held = self._overflow
         if held is not None and held.recording_id != recording_id:
             self.settle()

@@ -51,6 +51,9 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     recording_id: str | None = None
 
 
+GAP = msgspec.json.Decoder(Gap)
+
+
 class Ledger:
     """Appends durable lines; thread-safe. A torn last line (power cut) is skipped when reading."""
 
@@ -95,7 +98,7 @@ def read_gaps(folder: Path) -> list[Gap]:
     gaps: dict[tuple[str, str, int, str | None], Gap] = {}
     for line in lines:
         try:
-            gap = msgspec.json.decode(line, type=Gap)
+            gap = GAP.decode(line)
         except msgspec.DecodeError:
             continue
         gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap

@@ -26,6 +26,9 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
 
 
+KEPT = msgspec.json.Decoder(dict[str, list[Mark]])
+
+
 class Marks:
     """The marks of recordings that are not finished yet, durable at once; one writing thread."""
 
@@ -53,6 +56,6 @@ class Marks:
 
     def _load(self) -> Kept:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, list[Mark]])
+            return KEPT.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return {}

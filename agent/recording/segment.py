@@ -48,13 +48,16 @@ class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
         moment = datetime.fromtimestamp(self.started.wall_ms // 1000, tz=UTC)
         return f"{moment:%Y%m%dT%H%M%SZ}-{self.seq:08d}-{self.id}"
 
-    @classmethod
-    def from_tags(cls, tags: dict[str, str]) -> "SegmentStart | None":
+    @staticmethod
+    def from_tags(tags: dict[str, str]) -> "SegmentStart | None":
         """Read the start back from a file's OpusTags; None when they are not ours."""
         try:
-            return msgspec.json.decode(tags[START_TAG], type=cls)
+            return START.decode(tags[START_TAG])
         except (KeyError, msgspec.DecodeError):
             return None
+
+
+START = msgspec.json.Decoder(SegmentStart)
 
 
 class FinishedSegment(msgspec.Struct, frozen=True):

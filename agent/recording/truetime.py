@@ -36,6 +36,9 @@ class Boot(msgspec.Struct, frozen=True):
     source: str
 
 
+BOOTS = msgspec.json.Decoder(dict[str, Boot])
+
+
 class TrueTime:
     """Knows the offset of this boot, and of earlier ones; thread-safe."""
 
@@ -54,7 +57,7 @@ class TrueTime:
 
     def _load(self) -> dict[str, Boot]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Boot])
+            return BOOTS.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError):
             return {}
 

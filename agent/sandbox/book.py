@@ -13,6 +13,8 @@ import msgspec
 from agent.errors import AgentError
 from agent.sandbox.model import Kept
 
+KEPT = msgspec.json.Decoder(Kept)
+
 
 class Book:
     """What is kept, with its lock and its file; ``entries`` are changed within ``changing()``."""
@@ -39,7 +41,7 @@ class Book:
 
     def _load(self) -> Kept:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Kept)
+            return KEPT.decode(self._path.read_bytes())
         except FileNotFoundError:
             return Kept(secret=secrets.token_hex(32))
         except msgspec.MsgspecError as error:

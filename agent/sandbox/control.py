@@ -11,6 +11,10 @@ from agent.sandbox.faults import Fault, Faults, Handler
 from agent.sandbox.model import BindBody, CommandBody, RevokeBody
 from agent.sandbox.state import State
 
+FAULTS = msgspec.json.Decoder(list[Fault])
+SWITCHES = msgspec.json.Decoder(dict[str, object])
+COMMAND, BIND, REVOKE = map(msgspec.json.Decoder, (CommandBody, BindBody, RevokeBody))
+
 
 def control_routes(state: State, faults: Faults) -> list[BaseRoute]:
     """Return the routes; a malformed body is answered 400 with the reason."""
@@ -42,7 +46,7 @@ class Control:
 
     async def add_faults(self, request: Request) -> Response:
         """Append a list of faults to the script."""
-        self._faults.add(*msgspec.json.decode(await request.body(), type=list[Fault]))
+        self._faults.add(*FAULTS.decode(await request.body()))
         return JSONResponse(msgspec.to_builtins(self._faults.pending()))
 
     async def clear_faults(self, _: Request) -> Response:
@@ -52,12 +56,12 @@ class Control:
 
     async def set_switches(self, request: Request) -> Response:
         """Set the switches that are named."""
-        self._state.set_switches(msgspec.json.decode(await request.body(), type=dict[str, object]))
+        self._state.set_switches(SWITCHES.decode(await request.body()))
         return JSONResponse(msgspec.to_builtins(self._state.switches))
 
     async def queue_command(self, request: Request) -> Response:
         """Queue a command for a device."""
-        wanted = msgspec.json.decode(await request.body(), type=CommandBody)
+        wanted = COMMAND.decode(await request.body())
         command = self._state.devices.queue_command(
             wanted.type,
             wanted.params,
@@ -68,13 +72,13 @@ class Control:
 
     async def bind_token(self, request: Request) -> Response:
         """Give a device a token."""
-        wanted = msgspec.json.decode(await request.body(), type=BindBody)
+        wanted = BIND.decode(await request.body())
         self._state.devices.bind(wanted.token, wanted.device_id, wanted.end_user_id)
         return JSONResponse({"device_id": wanted.device_id}, 201)
 
     async def revoke_token(self, request: Request) -> Response:
         """Refuse a token from now on."""
-        self._state.devices.revoke(msgspec.json.decode(await request.body(), type=RevokeBody).token)
+        self._state.devices.revoke(REVOKE.decode(await request.body()).token)
         return JSONResponse({})
 
 

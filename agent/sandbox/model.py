@@ -203,6 +203,9 @@ class RevokeBody(Struct, forbid_unknown_fields=True):
     token: str
 
 
+RESOLVED = [*map(msgspec.json.Decoder, (Switches, CreateBody, UploadBody, CompleteBody, HeartbeatBody))]
+"""See the package on types and threads."""
+
 _Body = TypeVar("_Body")
 
 

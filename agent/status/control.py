@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 LONGEST_LINE = 1 << 20
 Message = dict[str, Any]
+MESSAGE = msgspec.json.Decoder(Message)
 
 
 class Peer:
@@ -87,7 +88,7 @@ class ControlServer:
 
     def _answer(self, line: bytes, peer: Peer) -> None:
         try:
-            request = msgspec.json.decode(line, type=Message)
+            request = MESSAGE.decode(line)
             handler = self._handlers.get(str(request.get("command")))
             if handler is None:
                 raise AgentError(
@@ -149,7 +150,7 @@ def ask(path: Path, request: Message, on_event: Callable[[Message], None] = lamb
             raise NoDaemon("no daemon is running; start it with `recorder-agent run` or systemctl") from error
         connection.sendall(msgspec.json.encode(request) + b"\n")
         for line in lines(connection):
-            answer = msgspec.json.decode(line, type=Message)
+            answer = MESSAGE.decode(line)
             if "event" in answer:
                 on_event(answer)
             elif "error" in answer:

@@ -36,6 +36,9 @@ UPLOAD_PATIENCE_MS = 30_000
 """A ``trigger_upload`` without an upload within so long had nothing to do."""
 
 
+IDS = msgspec.json.Decoder(dict[str, Instant])
+
+
 class Recording(Protocol):
     """What starts and stops recordings (``Recorder``)."""
 
@@ -76,7 +79,7 @@ class Remembered:
 
     def _load(self) -> dict[str, Instant]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Instant])
+            return IDS.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return {}
 

@@ -89,7 +89,12 @@ class Conclusions:
         self._busy_in_a_row = 0
         self._refused_creates.clear()
         report.delivered.append(entry.id)
-        self._board.report(last_delivery_ms=entry.completed_ms)
+        before = self._board.snapshot
+        self._board.report(
+            last_delivery_ms=entry.completed_ms,
+            delivered=before.delivered + 1,
+            delivered_bytes=before.delivered_bytes + entry.size_bytes,
+        )
         log.info(
             "delivered",
             action="recording_delivered",

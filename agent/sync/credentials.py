@@ -47,6 +47,9 @@ class _Refreshed(msgspec.Struct):
         return f"_Refreshed(succeeds={self.succeeds!r})"
 
 
+_REFRESHED = msgspec.json.Decoder(_Refreshed)
+
+
 class Credentials:
     """The device token; may be used by several threads.
 
@@ -204,7 +207,7 @@ class Credentials:
         with self._explained(), self._lock:
             for file in (self._refreshed_file, unfinished):
                 try:
-                    self._install(msgspec.json.decode(file.read_bytes(), type=_Refreshed))
+                    self._install(_REFRESHED.decode(file.read_bytes()))
                 except FileNotFoundError:
                     continue
                 except (msgspec.DecodeError, UnicodeDecodeError):

@@ -113,6 +113,9 @@ class _Book(msgspec.Struct):
         self.current = lineage
 
 
+_BOOK = msgspec.json.Decoder(_Book)
+
+
 class Lineages:
     """The lineages of one state directory; thread-safe, and safe beside other processes.
 
@@ -233,7 +236,7 @@ class Lineages:
             signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             if signature != self._seen[0]:
                 self._seen = (signature, self._path.read_bytes())
-            return msgspec.json.decode(self._seen[1], type=_Book)
+            return _BOOK.decode(self._seen[1])
         except FileNotFoundError:
             return _Book()
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -49,6 +49,9 @@ class _Record(msgspec.Struct):
     """What was last seen in the sources beneath."""
 
 
+_RECORD = msgspec.json.Decoder(_Record)
+
+
 class Sources:
     """The places a token may lie in; see ``Credentials`` for the arguments."""
 
@@ -159,7 +162,7 @@ class Sources:
 
     def _record(self) -> _Record:
         try:
-            return msgspec.json.decode(self._record_file.read_bytes(), type=_Record)
+            return _RECORD.decode(self._record_file.read_bytes())
         except (
             OSError,
             msgspec.DecodeError,
