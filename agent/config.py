@@ -25,6 +25,7 @@ __all__ = [
     "Config",
     "ControlConfig",
     "HeartbeatConfig",
+    "HooksConfig",
     "LedConfig",
     "LoadedConfig",
     "LogConfig",
@@ -198,6 +199,13 @@ class MetricsConfig(Section, frozen=True):
     """Empty: none."""
 
 
+class HooksConfig(Section, frozen=True):
+    """Commands of the owner's own."""
+
+    on_fault: AbsolutePath = ""
+    """An executable, run without a shell; empty: none."""
+
+
 class LogConfig(Section, frozen=True):
     """What is said, and in which form."""
 
@@ -219,6 +227,7 @@ class Config(Section, frozen=True):
     button: ButtonConfig = ButtonConfig()
     control: ControlConfig = ControlConfig()
     metrics: MetricsConfig = MetricsConfig()
+    hooks: HooksConfig = HooksConfig()
     log: LogConfig = LogConfig()
 
 

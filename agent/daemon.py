@@ -29,6 +29,7 @@ from agent.errors import AgentError, ConfigError
 from agent.housekeeping import Housekeeping
 from agent.online import Online
 from agent.parts import Parts
+from agent.publisher import Publisher
 from agent.recording.triggers import trigger_for
 from agent.statedir import StateDirectory
 from agent.status.control import ControlServer
@@ -42,6 +43,8 @@ logger = structlog.get_logger()
 
 STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
+PUBLISHER_SECONDS = 0.5
+"""How long the files for other programs may take to be removed."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
 
@@ -96,6 +99,7 @@ class Daemon:
         recording = self._start("recorder", self._recorder.run)
         button = self._with_button(desk)
         self._start("housekeeping", lambda: self._house.run(self._stopping))
+        publisher = self._start("publisher", lambda: Publisher(parts).run(self._stopping))
         online = [self._start(name, work) for name, work in self._online.threads.items()]
         logger.info(
             "started",
@@ -119,6 +123,7 @@ class Daemon:
         recording.join(STOP_SECONDS)
         for thread in online:
             thread.join(1 / len(online))
+        publisher.join(PUBLISHER_SECONDS)
         control.close()
         if recording.is_alive():
             logger.error(

@@ -139,6 +139,10 @@ def test_a_system_file_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
             'metrics.file is "m.prom", but must be an absolute path (beginning with /), or empty.',
         ),
         (
+            'hooks.on_fault = "mail admin"',
+            'hooks.on_fault is "mail admin", but must be an absolute path (beginning with /), or empty.',
+        ),
+        (
             "recording.segment_seconds = 0",
             "recording.segment_seconds is 0, but must be a whole number from 1 to 86400.",
         ),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakeleds import FakeLed
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory, MockPWMPin
 
@@ -131,47 +132,36 @@ def test_identify_takes_over_and_ends() -> None:
     assert max(flicker) < 2.2
 
 
-class StrictSysfs:
-    """A folder of /sys/class/leds made of pipes' cousins: checks what is written, as the kernel does."""
-
-    def __init__(self, root: Path, name: str = "ACT", most: int = 1) -> None:
-        self.folder = root / name
-        self.folder.mkdir(parents=True)
-        (self.folder / "max_brightness").write_text(f"{most}\n")
-        (self.folder / "trigger").write_text("none [mmc0] timer\n")
-        (self.folder / "brightness").write_text("0\n")
-
-
 def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
     """The trigger is switched off first; then only numbers up to max_brightness are written."""
-    sysfs = StrictSysfs(tmp_path, most=255)
+    sysfs = FakeLed(tmp_path, most=255)
     lamp = SysfsLamp("ACT", brightness=50, root=tmp_path)
-    assert (sysfs.folder / "trigger").read_text() == "none"
+    assert sysfs.read("trigger") == "none"
     lamp.show(Colour(0, 1, 0))
-    assert (sysfs.folder / "brightness").read_text() == "128"
+    assert sysfs.read("brightness") == "128"
     lamp.close()
-    assert (sysfs.folder / "brightness").read_text() == "0"
+    assert sysfs.read("brightness") == "0"
 
 
 def test_sysfs_lamp_with_two_states_is_on_at_any_brightness(tmp_path: Path) -> None:
     """ACT knows on and off only: a dim light is on, and brightness 0 is dark."""
-    sysfs = StrictSysfs(tmp_path, most=1)
+    sysfs = FakeLed(tmp_path, most=1)
     SysfsLamp("ACT", brightness=20, root=tmp_path).show(Colour(0, 1, 0))
-    assert (sysfs.folder / "brightness").read_text() == "1"
+    assert sysfs.read("brightness") == "1"
     SysfsLamp("ACT", brightness=0, root=tmp_path).show(Colour(0, 1, 0))
-    assert (sysfs.folder / "brightness").read_text() == "0"
+    assert sysfs.read("brightness") == "0"
 
 
 def test_a_missing_light_is_one_sentence(tmp_path: Path) -> None:
     """The sentence names the lights that are there."""
-    StrictSysfs(tmp_path, "PWR")
+    FakeLed(tmp_path, "PWR")
     with pytest.raises(AgentError, match=r"there is no light ACT .*PWR.*led\.name"):
         SysfsLamp("ACT", root=tmp_path)
 
 
 def test_a_forbidden_light_is_one_sentence(tmp_path: Path) -> None:
     """A light that may not be written is named with the way to the right."""
-    sysfs = StrictSysfs(tmp_path)
+    sysfs = FakeLed(tmp_path)
     (sysfs.folder / "trigger").unlink()
     os.mkdir(sysfs.folder / "trigger")  # noqa: PTH102 - root may write any file; nobody writes a folder
     with pytest.raises(AgentError, match="may not be driven"):

@@ -3,30 +3,12 @@
 import click
 
 from agent import log
-from agent.cli.output import print_json
+from agent.cli.output import log_nothing, print_json
 from agent.context import Session
-from agent.doctor import local, machine, network, sound
-from agent.doctor.examination import Check, Health, examine
+from agent.doctor.checks import checks
+from agent.doctor.examination import Health, examine
+from agent.doctor.trial import Trial
 
-CHECKS = (
-    Check("config", local.config),
-    Check("state directory", local.state_directory, needs=("config",)),
-    Check("disk space", local.disk_space, needs=("state directory",)),
-    Check("disk speed", local.disk_speed, needs=("disk space",)),
-    Check("SQLite", local.sqlite_version),
-    Check("index", local.index, needs=("SQLite", "state directory")),
-    Check("libopus", sound.libopus),
-    Check("PortAudio", sound.portaudio),
-    Check("microphone", sound.microphone, needs=("config", "state directory", "PortAudio")),
-    Check("clock", machine.clock),
-    Check("DNS", network.dns, needs=("config",)),
-    Check("TLS", network.tls, needs=("DNS",)),
-    Check("API", network.api, needs=("TLS",)),
-    Check("device token", network.token, needs=("API",)),
-    Check("light", machine.light, needs=("config",)),
-    Check("service", machine.service),
-    Check("temperature", machine.temperature),
-)
 MARKS = {
     "healthy": "ok",
     "warning": "warning",
@@ -37,13 +19,17 @@ MARKS = {
 
 
 @click.command()
+@click.option(
+    "--record", is_flag=True, help="Also record for 3 s, and follow that to the API (a minute at most)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of {check, state, message, hint}.")
 @click.pass_obj
-def doctor(session: Session, as_json: bool) -> int:
+def doctor(session: Session, record: bool, as_json: bool) -> int:
     """Look at everything the recorder needs; exit 1 when something critical is found."""
     log.configure("error", "text")
+    log_nothing()
     results = []
-    for result in examine(session, CHECKS):
+    for result in examine(session, checks(trial=Trial() if record else None)):
         results.append(result)
         if not as_json:
             click.echo(f"{MARKS[result.state]:<9} {result.check:<16} {result.message}")

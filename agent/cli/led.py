@@ -1,15 +1,17 @@
-"""``recorder-agent led``: find the recorder among many."""
+"""``recorder-agent led``: find the recorder among many; show that the service has died."""
 
+import contextlib
+import os
 import time
 
 import click
 
 from agent import log
 from agent.context import Session
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 from agent.status.control import NoDaemon, ask
-from agent.status.lamp import lamp_for
-from agent.status.led import identify_by_hand
+from agent.status.lamp import SysfsLamp, lamp_for
+from agent.status.led import FAST_SECONDS, identify_by_hand
 
 IDENTIFY_SECONDS = 10.0
 
@@ -40,3 +42,22 @@ def identify(session: Session, seconds: float) -> None:
         if lamp is not None:
             identify_by_hand(lamp, seconds, time.sleep)
     click.echo(f"the light flickers for {seconds:.0f} s")
+
+
+@led.command(hidden=True)
+@click.pass_obj
+def fault(session: Session) -> None:
+    """Leave the fault pattern behind, driven by the kernel: for ExecStopPost of the unit.
+
+    Nothing happens unless systemd's $SERVICE_RESULT says that the service has failed, nor for a light on GPIO
+    pins: those are let go with the process that drove them.
+    """
+    log.configure("error", "text")
+    if os.environ.get("SERVICE_RESULT", "success") == "success":
+        return
+    with contextlib.suppress(ConfigError):  # the service has just died of them, and said so
+        settings = session.loaded.config.led
+        if settings.driver == "sysfs":
+            lamp = lamp_for(settings)
+            if isinstance(lamp, SysfsLamp):
+                lamp.blink_by_kernel(FAST_SECONDS, time.sleep)

@@ -2,63 +2,139 @@
 
 import contextlib
 import os
+import signal
+import sqlite3
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from agent.cli.output import duration, meter, percent, print_json, size
+from agent.cli.screen import screen
 from agent.context import Session
+from agent.doctor import daemon
+from agent.doctor.daemon import Hangs
+from agent.errors import AgentError
 from agent.report import open_for_reading, stopped_status
-from agent.status.control import NoDaemon, ask
 from agent.status.words import local_time
 from agent.sync.credentials import Credentials
 
 WATCH_SECONDS = 0.5
+SOUNDING = {"listening", "silent"}
+"""The states of a microphone in which its level is one of now."""
+PERCENT_STEP = 10
+"""Where the output is no terminal, an upload is told in steps of so many per cent."""
+NOTHING: dict[str, Any] = {"recording": None, "transfer": None, "waiting": None, "fault": None}
+"""What is known of a recorder that does not answer."""
+
+Json = dict[str, Any]
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Show it anew twice a second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it live until Ctrl-C; in a pipe, a line at each change.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON (one line each time with --watch).")
 @click.pass_obj
 def status(session: Session, watch: bool, as_json: bool) -> None:
     """Show state, queue, microphone, storage, clock and device token; exit 0 also when no daemon runs."""
-    session.look()
+    if not watch:
+        now = _status(session)
+        if as_json:
+            print_json(now)
+        else:
+            click.echo("\n".join(_text(now)))
+        return
     with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            now = _status(session)
-            if as_json:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cursor must come back
+        if as_json:
+            for now in _over_and_over(session):
                 print_json(now)
-            else:
-                click.echo(("\x1b[H\x1b[2J" if watch else "") + _text(now))
-            if not watch:
-                return
-            time.sleep(WATCH_SECONDS)
+                sys.stdout.flush()
+        elif sys.stdout.isatty():
+            _show_live(session)
+        else:
+            _tell_changes(session)
 
 
-def _status(session: Session) -> dict[str, Any]:
-    config, state = session.loaded.config, session.state
-    try:
-        return dict(ask(state.socket, {"command": "status"}))
-    except NoDaemon:
-        store = open_for_reading(state)
+def _show_live(session: Session) -> None:
+    with screen() as display:
+        for now in _over_and_over(session):
+            display.draw(_text(now))
+
+
+def _tell_changes(session: Session) -> None:
+    told = ""
+    for now in _over_and_over(session):
+        line = _line(now)
+        if line != told:
+            told = line
+            click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+            sys.stdout.flush()
+
+
+def _over_and_over(session: Session) -> Iterator[Json]:
+    """Yield the status twice a second; a daemon that has gone away is *stopped* until it is back."""
+    now = _status(session)
+    while True:
+        yield now
+        time.sleep(WATCH_SECONDS)
         try:
-            return stopped_status(
-                config, state, store, Credentials(state.path, config.api.token_file, os.environ)
-            )
-        finally:
-            if store is not None:
-                store.close()
+            now = _status(session)
+        except Hangs:
+            now = now | NOTHING | {"state": "fault", "fault": "the recorder does not answer"}
+        except (AgentError, OSError, sqlite3.Error):  # just going, or the index is not for everybody
+            now = now | NOTHING | {"state": "stopped"}
 
 
-def _text(now: dict[str, Any]) -> str:
+def _status(session: Session) -> Json:
+    answer = daemon.status(session)
+    if answer is not None:
+        return answer
+    state = session.look()
+    store = open_for_reading(state)
+    try:
+        credentials = Credentials(state.path, session.loaded.config.api.token_file, os.environ)
+        return stopped_status(session.loaded.config, state, store, credentials)
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _line(now: Json) -> str:
+    """Return what is worth a line of its own when it changes."""
+    parts = [_state(now)]
+    if now["transfer"]:
+        total = max(1, now["transfer"]["total_bytes"])
+        done = 100 * now["transfer"]["sent_bytes"] // total // PERCENT_STEP * PERCENT_STEP
+        parts.append(f"uploading {done} %")
+    if now["pending"]:
+        parts.append(f"{now['pending']} waiting" + (f" {_why(now['waiting'])}" if now["waiting"] else ""))
+    parts += [f"{now[name]} {name}" for name in ("parked", "held") if now[name]]
+    if now["credential"]["state"] in {"missing", "refused"}:
+        parts.append(f"device token {now['credential']['state']}")
+    return ", ".join(parts)
+
+
+def _state(now: Json) -> str:
+    state = str(now["state"]).replace("_", " ")
+    return f"{state}: {now['fault']}" if now["fault"] else state
+
+
+def _why(waiting: Json) -> str:
+    until = f"until {local_time(waiting['until'])} " if waiting["until"] else ""
+    return f"{until}({waiting['reason']})"
+
+
+def _text(now: Json) -> list[str]:
+    """Return all of it, a line each."""
     recording, waiting, transfer = now["recording"], now["waiting"], now["transfer"]
     microphone, storage, clock = now["microphone"], now["storage"], now["clock"]
-    lines = [("state", now["state"].replace("_", " ") + (f": {now['fault']}" if now["fault"] else ""))]
+    lines = [("state", _state(now))]
     if recording:
         lines.append(("recording", f"{duration(recording['duration_ms'])} since {recording['started_at']}"))
     lines.append(("microphone", f"{microphone['name']}, {microphone['state']}"))
-    if microphone["level_dbfs"] is not None and recording:
+    if microphone["level_dbfs"] is not None and microphone["state"] in SOUNDING:
         lines.append(("level", meter(microphone["level_dbfs"])))
     queue = f"{now['pending']} waiting, {now['parked']} parked, {now['held']} held"
     if now["oldest_pending_at"]:
@@ -69,8 +145,7 @@ def _text(now: dict[str, Any]) -> str:
     if now.get("held_reason"):
         lines.append(("held", now["held_reason"].removeprefix("held: ")))
     if waiting:
-        until = f"until {local_time(waiting['until'])} " if waiting["until"] else ""
-        lines.append(("waiting", f"{until}({waiting['reason']})"))
+        lines.append(("waiting", _why(waiting)))
     if transfer:
         sent, total = transfer["sent_bytes"], transfer["total_bytes"]
         lines.append(("uploading", f"{percent(sent, total)}{size(sent)} of {size(total)}"))
@@ -82,4 +157,4 @@ def _text(now: dict[str, Any]) -> str:
         ("clock", clock["source"] or "unknown"),
         ("version", now["version"]),
     ]
-    return "\n".join(f"{name:<14} {value}" for name, value in lines)
+    return [f"{name:<14} {value}" for name, value in lines]

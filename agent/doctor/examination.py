@@ -1,5 +1,6 @@
 """One examination: checks in their order, each with its finding, and what is skipped because of another."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -87,10 +88,17 @@ def _look(check: Check, session: Session) -> Finding:
     try:
         return check.look(session)
     except AgentError as error:
-        what, _, remedy = str(error).partition("; ")
-        return critical(what, remedy)
+        sentence = str(error)
+        what, mark, remedy = sentence.partition("; ")
+        if not mark:
+            what, _, remedy = sentence.rpartition(": ")
+        return critical(what or sentence, remedy)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return critical(
             f"the system refused{where}: {error.strerror or error}", "free or repair what it names"
+        )
+    except sqlite3.Error as error:
+        return critical(
+            f"the index cannot be looked at: {error}", "stop what else has it open, and look again"
         )

@@ -8,6 +8,7 @@ import time
 from agent import statedir
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
+from agent.errors import AgentError, ConfigError
 from agent.host.storage import room, shortage
 from agent.outbox.index import diagnose
 from agent.outbox.schema import migrations
@@ -24,7 +25,10 @@ BACKLOG_WARNING = 100
 
 def config(session: Session) -> Finding:
     """Read the settings."""
-    loaded = session.loaded
+    try:
+        loaded = session.loaded
+    except ConfigError as error:
+        return critical(str(error), "mend the file; `recorder-agent config check` says when it is right")
     return healthy(
         f"{loaded.file} is right" if loaded.file else "no configuration file; the defaults are in use"
     )
@@ -35,7 +39,16 @@ def state_directory(session: Session) -> Finding:
     path = session.state.path
     if not path.exists():
         return warning(f"there is no state directory {path} yet", "it is made when the recorder first starts")
-    statedir.become_owner(session.state, os.environ)
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return critical(
+            f"the file system of {path} is read-only, so nothing can be recorded",
+            "a card that fails does that: see `dmesg`, then check or replace it",
+        )
+    try:
+        statedir.become_owner(session.state, os.environ)
+    except AgentError as error:
+        what, _, remedy = str(error).partition(": ")
+        return critical(what, remedy)
     status = path.stat()
     if status.st_mode & 0o077:
         return warning(f"{path} can be read by others", f"chmod 700 {path}")

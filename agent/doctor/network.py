@@ -8,15 +8,17 @@ import time
 from urllib.parse import urlsplit
 
 from agent.context import Session
+from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
-from agent.status.control import NoDaemon, ask
 from agent.sync.api import RecordingsApi
 from agent.sync.credentials import Credentials
 from agent.sync.failures import ApiFailure, Busy, Offline, OfflineKind
+from agent.sync.tokenfile import Token
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = "`recorder-agent token set` with the token of this device"  # noqa: S105 - a hint
+PORTAL_HINT = "sign in to the portal of this network, or check api.base_url"
 OFFLINE_HINT = "recording goes on, and what waits is delivered when the network is back"
 
 
@@ -54,6 +56,11 @@ def tls(session: Session) -> Finding:
                 f"the certificate of {host} is not yet valid for this machine's clock",
                 "the clock is wrong: set it",
             )
+        if "expired" in error.verify_message:
+            return critical(
+                f"the certificate of {host} has expired by this machine's clock",
+                "set the clock if it is wrong; else the server needs a new certificate",
+            )
         return critical(
             f"the certificate of {host} is not trusted ({error.verify_message})",
             "a captive portal or a proxy stands in between, or api.ca_file is missing",
@@ -64,9 +71,20 @@ def tls(session: Session) -> Finding:
 
 def _client(session: Session) -> RecordingsApi:
     """Return a client of the API that leaves no trace in the state directory."""
-    config = session.loaded.config.api
-    credentials = Credentials(session.state.path, config.token_file, os.environ)
-    return RecordingsApi(config, credentials.token, wall=time.time, monotonic=time.monotonic)
+    return RecordingsApi(
+        session.loaded.config.api, lambda: _token(session), wall=time.time, monotonic=time.monotonic
+    )
+
+
+def _token(session: Session) -> Token:
+    """Return the token that counts; CredentialError when there is none, or it cannot be used."""
+    file = session.loaded.config.api.token_file
+    choice = Credentials(session.state.path, file, os.environ).find()
+    if choice is None:
+        raise CredentialError(
+            f"api.token_file {file} is not there" if file else "there is no device token yet"
+        )
+    return choice.token
 
 
 def api(session: Session) -> Finding:
@@ -75,8 +93,7 @@ def api(session: Session) -> Finding:
         try:
             client.ask_date()
         except Offline as error:
-            hint = "sign in to the portal" if error.kind is OfflineKind.PORTAL else OFFLINE_HINT
-            return critical(str(error), hint)
+            return critical(str(error), _offline_hint(error))
     return healthy("the API host answers")
 
 
@@ -85,10 +102,10 @@ def token(session: Session) -> Finding:
 
     The daemon must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
     """
-    try:
-        known = ask(session.state.socket, {"command": "status"})["credential"]
-    except NoDaemon:
+    now = daemon.status(session)
+    if now is None:
         return _try_token(session)
+    known = now["credential"]
     if known["state"] in {"missing", "refused"}:
         return critical(f"the device token is {known['state']}", SET_TOKEN)
     if known["state"] == "unknown":
@@ -97,15 +114,23 @@ def token(session: Session) -> Finding:
 
 
 def _try_token(session: Session) -> Finding:
-    credentials = Credentials(session.state.path, session.loaded.config.api.token_file, os.environ)
     with contextlib.closing(_client(session)) as client:
         try:
-            fingerprint = credentials.token().fingerprint
-            client.heartbeat({})
+            fingerprint = _token(session).fingerprint
+            answer = client.heartbeat({})
         except CredentialError as error:
             return critical(str(error), SET_TOKEN)
         except Busy as error:
             return warning(str(error), "look again later")
+        except Offline as error:
+            return critical(str(error), _offline_hint(error))
         except ApiFailure as error:
             return critical(str(error), "check api.base_url")
+    if not answer:  # api.md section 6: a daemon takes that for an answer, whoever gave it
+        host, _, _ = _target(session)
+        return critical(f"something else answers in the place of the API at {host}", PORTAL_HINT)
     return healthy(f"the API takes the device token {fingerprint}")
+
+
+def _offline_hint(error: Offline) -> str:
+    return PORTAL_HINT if error.kind is OfflineKind.PORTAL else OFFLINE_HINT

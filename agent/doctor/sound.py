@@ -1,18 +1,17 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
 import time
-from typing import Any
 
 from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
 from agent.audio.microphone import Microphone
 from agent.audio.opus import libopus_version
 from agent.context import Session
+from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
 from agent.host.soundcards import SoundCards
 from agent.parts import Parts
-from agent.status.control import NoDaemon, ask
 
 OPEN_SECONDS = 8.0
 LISTEN_SECONDS = 1.5
@@ -33,10 +32,10 @@ def portaudio(_session: Session) -> Finding:
 
 def microphone(session: Session) -> Finding:
     """Hear for a moment: by the daemon when one runs, else by opening the microphone."""
-    try:
-        answer: dict[str, Any] = ask(session.state.socket, {"command": "status"})["microphone"]
-    except NoDaemon:
+    now = daemon.status(session)
+    if now is None:
         return _listen(session)
+    answer = now["microphone"]
     name, state, level = answer["name"], answer["state"], answer["level_dbfs"]
     if state == "closed":
         return healthy(f"{name} is closed: nothing is being recorded")

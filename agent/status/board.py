@@ -82,6 +82,9 @@ class Snapshot:
     transfer: Transfer | None = None
     credential: CredentialState = CredentialState.UNKNOWN
     last_delivery_ms: int | None = None
+    delivered: int = 0
+    """Recordings since the start."""
+    delivered_bytes: int = 0
     seconds_each: float | None = None
     """How long a delivery takes at present, waits for limits included."""
 

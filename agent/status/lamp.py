@@ -1,5 +1,7 @@
 """The lamp itself: a light of the board through sysfs, or one to three GPIO pins through gpiozero."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -7,6 +9,9 @@ from agent.config import LedConfig
 from agent.errors import AgentError
 
 SYSFS = Path("/sys/class/leds")
+_UDEV_TRIES = 20
+_UDEV_SECONDS = 0.1
+"""The pace of a light the kernel drives may be set once udev has given the right to it: a moment later."""
 
 
 class Colour(NamedTuple):
@@ -65,20 +70,51 @@ class SysfsLamp:
         """Set the brightness to that of the colour."""
         level = max(colour) * self._share
         value = round((1 - level if self._active_low else level) * self._most)
-        if level > 0 and not self._active_low:
-            value = max(1, value)  # lights with two states round small brightness to dark
+        if level > 0:  # lights with two states round a small brightness to dark
+            value = min(self._most - 1, value) if self._active_low else max(1, value)
         if value != self._shown:
             self._write("brightness", str(value))
             self._shown = value
+
+    def blink_by_kernel(self, seconds: float, wait: Callable[[float], object]) -> None:
+        """Let the kernel blink it from now on, on and off for ``seconds`` each, without any process.
+
+        Raises:
+            AgentError: the kernel cannot, or only at its own pace of half a second.
+        """
+        if self._share == 0:
+            self.close()
+            return
+        self.show(Colour(1, 1, 1))
+        try:
+            self._write("trigger", "timer")
+            for name in ("delay_on", "delay_off"):
+                self._write_soon(name, str(round(seconds * 1000)), wait)
+        except OSError as error:
+            raise AgentError(
+                f"the kernel does not blink the light {self._folder.name} as told ({error}); "
+                "check that it has the trigger timer (modprobe ledtrig-timer), and the udev rule"
+            ) from error
 
     def close(self) -> None:
         """Go dark."""
         self._shown = None
         self.show(DARK)
 
+    def _write_soon(self, name: str, value: str, wait: Callable[[float], object]) -> None:
+        for _ in range(_UDEV_TRIES):
+            try:
+                return self._write(name, value)
+            except OSError:
+                wait(_UDEV_SECONDS)
+        return self._write(name, value)
+
     def _write(self, name: str, value: str) -> None:
-        with (self._folder / name).open("w", encoding="ascii") as file:
-            file.write(value)
+        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode("ascii"))
+        finally:
+            os.close(descriptor)
 
 
 class GpioLamp:

@@ -51,8 +51,8 @@ def flashes(colour: Colour, count: int, period: float) -> Pattern:
 
 
 def pulse(colour: Colour, period: float = 1.6) -> Pattern:
-    """Swelling and fading."""
-    shares = (0.1, 0.25, 0.5, 0.8, 1.0, 0.8, 0.5, 0.25)
+    """Swelling and fading; dark in between, lest it is steady on a light that knows on and off only."""
+    shares = (0.0, 0.0, 0.25, 0.6, 1.0, 0.6, 0.25, 0.0)
     return tuple(Step(colour.dimmed(share), period / len(shares)) for share in shares)
 
 

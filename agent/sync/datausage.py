@@ -24,6 +24,9 @@ MEGABYTE = 1_000_000
 DAYS_KEPT = 3
 
 
+DAYS = msgspec.json.Decoder(dict[str, int])
+
+
 class DataLimitReached(StillWaiting):
     """The owner's limit for today leaves no room for the next recording; ``until_ms`` is the next local midnight."""
 
@@ -50,7 +53,7 @@ class DataUsage:
 
     def _load(self) -> dict[str, int]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, int])
+            return DAYS.decode(self._path.read_bytes())
         except FileNotFoundError:
             return {}
         except msgspec.DecodeError:

@@ -1,0 +1,39 @@
+"""The list of checks, in the order of cause and effect."""
+
+from agent.doctor import daemon, local, network, sound
+from agent.doctor.examination import Check
+from agent.doctor.machine import Machine
+from agent.doctor.trial import Trial
+
+
+def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[Check]:
+    """Return the checks of a machine; with ``trial`` one test recording is sent behind them."""
+    machine = machine or Machine()
+    found = [
+        Check("config", local.config),
+        Check("state directory", local.state_directory, needs=("config",)),
+        Check("disk space", local.disk_space, needs=("state directory",)),
+        Check("disk speed", local.disk_speed, needs=("disk space",)),
+        Check("SQLite", local.sqlite_version),
+        Check("index", local.index, needs=("SQLite", "state directory")),
+        Check("daemon", daemon.daemon, needs=("config",)),
+        Check("libopus", sound.libopus),
+        Check("PortAudio", sound.portaudio),
+        Check("microphone", sound.microphone, needs=("config", "state directory", "daemon", "PortAudio")),
+        Check("recorder", daemon.recorder, needs=("daemon",)),
+        Check("clock", machine.clock),
+        Check("DNS", network.dns, needs=("config",)),
+        Check("TLS", network.tls, needs=("DNS",)),
+        Check("API", network.api, needs=("TLS",)),
+        Check("device token", network.token, needs=("API", "daemon")),
+        Check("light", machine.light, needs=("config",)),
+        Check("service", machine.service),
+        Check("temperature", machine.temperature),
+    ]
+    if trial is not None:
+        sane = ("config", "state directory", "disk space", "libopus", "microphone", "recorder")
+        found += [
+            Check("test recording", trial.record, needs=sane),
+            Check("test delivery", trial.deliver, needs=("test recording", "device token")),
+        ]
+    return found

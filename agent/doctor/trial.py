@@ -1,0 +1,274 @@
+"""One test recording, end to end: from the microphone into the queue, and from there to the API.
+
+Beside a daemon it is the daemon that records and delivers, by its own rules: off-peak hours, the battery and the data
+limit of the owner hold for the test as for everything else. Without one this process does both, as ``record`` and
+``sync`` do, but stops once the test recording is delivered. What waits before it is sent before it, and is not waited
+for any longer than the test itself.
+"""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent.audio.microphone import Microphone
+from agent.audio.ogg import NotOggOpus, read_summary
+from agent.context import Session
+from agent.doctor import daemon
+from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
+from agent.errors import AgentError
+from agent.outbox.entry import Entry, Status
+from agent.outbox.owners import HELD
+from agent.parts import Parts
+from agent.recording.clock import rfc3339_or_none
+from agent.recording.mute import Mute
+from agent.recording.requests import ManualRequest
+from agent.recording.segment import PART, SegmentStart
+from agent.recording.triggers import OnRequest
+from agent.report import open_for_reading
+from agent.status.control import ask
+from agent.status.words import local_time
+from agent.sync.rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
+
+if TYPE_CHECKING:
+    from agent.sync.syncer import Syncer
+
+NAME = "Test recording of recorder-agent doctor"
+METADATA = {"doctor": True}
+SECONDS = 3.0
+LONGEST_SECONDS = 60
+OPEN_SECONDS = 8.0
+DELIVERY_SECONDS = 60.0
+"""How long the delivery may take before it is said where it stands."""
+NUDGE_SECONDS = 5.0
+"""After which a daemon that sends nothing else is asked to try now."""
+LOOK_SECONDS = 0.25
+RULES = {
+    OFF_PEAK: "`recorder-agent sync` sends at any hour",
+    LOW_BATTERY: "charge it, or `recorder-agent sync`",
+    DATA_LIMIT: "sync.daily_data_limit_mb allows more tomorrow",
+}
+"""What an owner can do about the rules that let recordings wait."""
+STEPS = {
+    Status.READY: "it waits to be created at the API",
+    Status.CREATED: "the API knows it, and its audio waits to be uploaded",
+    Status.STORED: "its audio is uploaded, and the API has not confirmed it",
+}
+
+
+class Standing(NamedTuple):
+    """Where the test recording stands."""
+
+    entry: Entry | None
+    waiting: dict[str, Any] | None
+    """As in ``status --json``."""
+    waiting_in_all: int
+    """How many recordings wait for delivery, with this one."""
+
+
+class Trial:
+    """Makes the test recording, then follows it; ``seconds`` and ``patience`` are those of the two."""
+
+    def __init__(self, seconds: float = SECONDS, patience: float = DELIVERY_SECONDS) -> None:
+        self._seconds = seconds
+        self._patience = patience
+        self._id: str | None = None
+
+    # the recording
+
+    def record(self, session: Session) -> Finding:
+        """Record for a few seconds from the configured input."""
+        least = session.loaded.config.recording.min_seconds
+        if least > LONGEST_SECONDS:
+            return warning(
+                f"nothing was recorded: recording.min_seconds drops everything shorter than {least} s",
+                "set recording.min_seconds to 0 for the test",
+            )
+        seconds = max(self._seconds, float(least))
+        now = daemon.status(session)
+        if now is None:
+            return self._record_here(session, seconds)
+        if now["state"] == "muted":
+            return _muted()
+        if now["recording"] and _is_manual(session, now["recording"]["id"]):
+            return warning(
+                "nothing was recorded: a recording that a person has started is running, and is left alone",
+                "look again when it has ended",
+            )
+        request = {"command": "record", "name": NAME, "seconds": seconds, "metadata": METADATA}
+        try:
+            rows = ask(session.state.socket, request)
+        except AgentError as error:
+            return _refused(error)
+        return self._judge(seconds, [(row["id"], row["duration_ms"], row["size_bytes"]) for row in rows])
+
+    def _record_here(self, session: Session, seconds: float) -> Finding:
+        state = session.enter()
+        request = ManualRequest(name=NAME, seconds=seconds, metadata=dict(METADATA))
+        with session.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+            if Mute(state.path, parts.disk).is_on:
+                return _muted()
+            parts.reconcile()
+            source = parts.source()
+            try:
+                if isinstance(source, Microphone):
+                    source.require(OPEN_SECONDS)
+                recorder = parts.recorder(source, OnRequest(), unattended=False)
+                recorder.start(request)
+                recorder.run()
+            finally:
+                source.close()
+            found = [entry for entry in map(parts.outbox.store.get, request.finished_ids) if entry]
+        if not found:
+            return _refused(AgentError(request.error or "nothing was recorded: the source gave no samples"))
+        return self._judge(seconds, [(entry.id, entry.duration_ms, entry.size_bytes) for entry in found])
+
+    def _judge(self, seconds: float, made: list[tuple[str, int, int]]) -> Finding:
+        if not made:
+            return critical(
+                "the test recording was dropped", "see `recorder-agent gaps`, and recording.min_seconds"
+            )
+        self._id, milliseconds, size = made[-1]
+        sentence = f"{milliseconds / 1000:.1f} s were recorded, {size} bytes, as {self._id}"
+        if milliseconds < 1000 * seconds / 2:
+            return warning(
+                f"{sentence}, of {seconds:.0f} s", "the input was interrupted, or is a file that ended"
+            )
+        return healthy(sentence)
+
+    # the delivery
+
+    def deliver(self, session: Session) -> Finding:
+        """Wait until it is delivered, or say at which step it stands, and why."""
+        if self._id is None:
+            return skipped("there is no test recording to deliver")
+        if daemon.status(session) is None:
+            return self._deliver_here(session, self._id)
+        recording_id = self._id
+
+        def nudge() -> None:
+            with contextlib.suppress(AgentError, OSError):  # what stands in the way is seen at the next look
+                ask(session.state.socket, {"command": "sync"})
+
+        return self._follow(lambda: _standing_with_daemon(session, recording_id), nudge)
+
+    def _deliver_here(self, session: Session, recording_id: str) -> Finding:
+        with session.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
+            syncer, stopping = parts.syncer, threading.Event()
+
+            def standing() -> Standing:
+                waiting = parts.board.snapshot.waiting
+                store = parts.outbox.store
+                told = None
+                if waiting is not None:
+                    told = {"reason": waiting.reason, "until": rfc3339_or_none(waiting.until_ms)}
+                return Standing(store.get(recording_id), told, store.counts()["pending"])
+
+            thread = threading.Thread(target=_run, args=(syncer, stopping), name="sync")
+            thread.start()
+            try:
+                return self._follow(standing, lambda: None)
+            finally:
+                stopping.set()
+                syncer.stop()
+                parts.api.abort()
+                thread.join()
+
+    def _follow(self, look: Callable[[], Standing | None], nudge: Callable[[], object]) -> Finding:
+        """Look until it is delivered, put aside, held back by a rule of the owner, or until it takes too long."""
+        began, nudged = time.monotonic(), False
+        while True:
+            now, passed = look(), time.monotonic() - began
+            finding = _end_of(now) if now is not None else None
+            if finding is not None:
+                return finding
+            if passed >= self._patience:
+                return _too_long(now, self._patience)
+            if now is not None and not nudged and passed >= NUDGE_SECONDS and now.waiting_in_all <= 1:
+                nudged = True
+                threading.Thread(target=nudge, name="nudge", daemon=True).start()
+            time.sleep(LOOK_SECONDS)
+
+
+def _run(syncer: "Syncer", stopping: threading.Event) -> None:
+    with contextlib.suppress(OSError, sqlite3.Error):  # where it stands is seen all the same
+        syncer.run(stopping)
+
+
+def _standing_with_daemon(session: Session, recording_id: str) -> Standing | None:
+    """Return where it stands; None while the daemon is away or the index cannot be read."""
+    now, store = daemon.status(session), open_for_reading(session.state)
+    if now is None or store is None:
+        return None
+    with contextlib.closing(store):
+        return Standing(store.get(recording_id), now["waiting"], now["pending"])
+
+
+def _end_of(now: Standing) -> Finding | None:
+    """Return what is to be said when nothing more will happen."""
+    entry = now.entry
+    if entry is None:
+        return critical("the test recording is not in the queue any more", "see the log of the service")
+    if entry.status is Status.UPLOADED:
+        how = "and its content is confirmed" if entry.verified else "and the API calls it uploaded"
+        return healthy(f"it is delivered as {entry.remote_id}, {how}")
+    if entry.status is Status.PARKED:
+        return critical(
+            f"it is parked: {entry.parked_reason}",
+            f"`recorder-agent queue show {entry.id}`, then `queue retry` when the cause is mended",
+        )
+    if entry.status is Status.HELD:
+        what, _, remedy = HELD.partition("; ")
+        return warning(f"it is {what}", remedy)
+    if now.waiting is not None and now.waiting["reason"] in RULES:
+        return warning(f"it waits by a rule of yours ({_why(now.waiting)})", RULES[now.waiting["reason"]])
+    return None
+
+
+def _too_long(now: Standing | None, patience: float) -> Finding:
+    entry = now.entry if now is not None else None
+    if now is None or entry is None:
+        return unknown("the index cannot be read, so nobody knows where it stands", "look again later")
+    step = STEPS.get(entry.status, "it waits")
+    reasons = [entry.last_error] if entry.last_error else []
+    if now.waiting is not None:
+        reasons.append(_why(now.waiting))
+    sentence = f"not delivered after {patience:.0f} s: {step}"
+    if reasons:
+        sentence += f" ({'; '.join(reasons)})"
+    if now.waiting_in_all > 1:
+        return warning(
+            f"{sentence}, and {now.waiting_in_all - 1} others wait with it",
+            "older recordings go first; `recorder-agent status --watch` shows them go",
+        )
+    return warning(sentence, "it is tried again by itself; `recorder-agent queue list` shows it")
+
+
+def _why(waiting: dict[str, Any]) -> str:
+    until = waiting.get("until")
+    return f"{waiting['reason']}, until {local_time(until)}" if until else str(waiting["reason"])
+
+
+def _refused(error: AgentError) -> Finding:
+    """Return why nothing was recorded; an error without a remedy is one of the microphone."""
+    what, _, remedy = str(error).partition("; ")
+    return critical(what, remedy or "`recorder-agent devices` shows what there is, `level` what it gives")
+
+
+def _muted() -> Finding:
+    return warning("nothing was recorded: the recorder is muted", "`recorder-agent unmute`, then look again")
+
+
+def _is_manual(session: Session, recording_id: str) -> bool:
+    """Whether the open file is one that a person has asked for; False where its tags cannot be read yet."""
+    return any(start.id == recording_id and start.mode == "manual" for start in _open_files(session))
+
+
+def _open_files(session: Session) -> Iterator[SegmentStart]:
+    for path in session.state.recording.glob(f"*{PART}"):
+        with contextlib.suppress(NotOggOpus, OSError):
+            start = SegmentStart.from_tags(read_summary(path).tags)
+            if start is not None:
+                yield start

@@ -1,0 +1,188 @@
+"""``doctor --record``: one test recording, followed from the microphone to the API, beside a daemon and without one."""
+
+# ruff: noqa: F401, F811 - fixtures are imported by name
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from acceptance import Json, Machine, machine, server, stored, wait_for
+from speech import speech, write_wav
+
+from agent.context import Session
+from agent.doctor.examination import Health
+from agent.doctor.trial import NAME, Trial
+from agent.host.disk import Disk
+from agent.recording.mute import Mute
+from agent.sandbox.faults import Call, Fault
+from agent.sandbox.server import SandboxServer
+from agent.status.control import ask
+
+RATE = 16_000
+
+
+@pytest.fixture
+def hearing(machine: Machine, tmp_path: Path) -> Machine:
+    """A machine that hears speech without an end, when asked to."""
+    loop = write_wav(tmp_path / "loop.wav", RATE, 1, speech(RATE, 1, 20 * RATE))
+    machine.configure(audio={"input": f"file:{loop}?loop"}, recording={"mode": "manual"})
+    return machine
+
+
+def quick(machine: Machine, patience: float = 8.0) -> tuple[Trial, Session]:
+    """Return a trial that does not take long, and its session."""
+    return Trial(1.0, patience), Session(machine.config_file)
+
+
+def trials(machine: Machine) -> list[Json]:
+    """Return the rows of test recordings."""
+    return [row for row in machine.queue() if row["metadata"].get("doctor")]
+
+
+def test_from_outside_without_a_daemon(hearing: Machine, server: SandboxServer) -> None:
+    """Both checks are healthy, the recording is at the API, says that it is a test, and three seconds long."""
+    rows = {row["check"]: row for row in hearing.ok("doctor", "--record", "--json").json}
+    assert list(rows)[-2:] == ["test recording", "test delivery"]
+    assert all(list(row) == ["check", "state", "message", "hint"] for row in rows.values())
+    assert (rows["test recording"]["state"], rows["test delivery"]["state"]) == ("healthy", "healthy"), rows
+    (row,) = trials(hearing)
+    assert (row["status"], row["duration_ms"]) == ("uploaded", 3000)
+    assert row["id"] in rows["test recording"]["message"]
+    assert row["remote_id"] in rows["test delivery"]["message"]
+    assert stored(server, row["id"])[0].stat().st_size == row["size_bytes"]
+    (remote,) = server.state.recordings.by_id.values()
+    assert remote.metadata["doctor"] is True
+    assert NAME in str(remote)
+
+
+@pytest.mark.parametrize("mode", ["continuous", "manual"])
+def test_beside_a_daemon(hearing: Machine, server: SandboxServer, mode: str) -> None:
+    """The daemon records and delivers the test, and goes on with what it did."""
+    hearing.configure(recording={"mode": mode})
+    trial, session = quick(hearing)
+    with hearing.daemon() as daemon:
+        was = "recording" if mode == "continuous" else "idle"
+        wait_for(lambda: daemon.status()["state"] == was)
+        recorded, delivered = trial.record(session), trial.deliver(session)
+        assert (recorded.state, delivered.state) == (Health.HEALTHY, Health.HEALTHY), (recorded, delivered)
+        wait_for(lambda: daemon.status()["state"] == was)
+        (row,) = trials(hearing)
+        assert (row["status"], row["duration_ms"]) == ("uploaded", 1000)
+        assert len(stored(server, row["id"])) == 1
+        assert daemon.stop() == 0
+
+
+def test_a_recording_by_hand_is_left_alone(hearing: Machine) -> None:
+    """What a person has started is not ended for a test."""
+    trial, session = quick(hearing)
+    with hearing.daemon() as daemon:
+        answer = ask(hearing.state / "control.sock", {"command": "start"})
+        wait_for(lambda: any(row["status"] == "recording" for row in hearing.queue()))
+        finding = trial.record(session)
+        assert finding.state is Health.WARNING
+        assert "a person has started" in finding.message
+        assert daemon.status()["recording"]["id"] == answer["id"]
+        assert trial.deliver(session).state is Health.SKIPPED
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_mute_is_respected(hearing: Machine, running: bool) -> None:
+    """A muted recorder records nothing, for a test neither."""
+    trial, session = quick(hearing)
+    session.enter()
+    Mute(hearing.state, Disk()).turn(on=True)
+    if running:
+        with hearing.daemon() as daemon:
+            wait_for(lambda: daemon.status()["state"] == "muted")
+            finding = trial.record(session)
+    else:
+        finding = trial.record(session)
+    assert (finding.state, "unmute" in finding.hint) == (Health.WARNING, True), finding
+    assert trial.deliver(session).state is Health.SKIPPED
+    assert hearing.queue() == []
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_off_peak_hours_are_named(hearing: Machine, server: SandboxServer, running: bool) -> None:
+    """The owner's hours hold for the test too: it waits, and that is said with the time, at once."""
+    start = datetime.now(UTC) + timedelta(hours=2)
+    hearing.configure(
+        sync={
+            "off_peak_hours": {
+                "start": f"{start:%H:%M}",
+                "end": f"{start + timedelta(hours=1):%H:%M}",
+                "timezone": "UTC",
+            }
+        }
+    )
+    trial, session = quick(hearing, patience=30)
+    if running:
+        with hearing.daemon():
+            trial.record(session)
+            finding = trial.deliver(session)
+    else:
+        trial.record(session)
+        finding = trial.deliver(session)
+    assert finding.state is Health.WARNING
+    assert f"off-peak, until {start.astimezone():%H:%M}" in finding.message, finding
+    assert "sync" in finding.hint
+    assert trials(hearing)[0]["status"] == "ready"
+    assert not server.state.recordings.by_id
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(
+    ("call", "status", "state", "words"),
+    [
+        (Call.CREATE, 422, Health.CRITICAL, "parked"),
+        (Call.CREATE, 503, Health.WARNING, "waits to be created"),
+        (Call.UPLOAD_URL, 503, Health.WARNING, "waits to be uploaded"),
+        (Call.COMPLETE, 503, Health.WARNING, "has not confirmed"),
+    ],
+)
+def test_the_step_at_which_it_stands(
+    hearing: Machine,
+    server: SandboxServer,
+    running: bool,
+    call: Call,
+    status: int,
+    state: Health,
+    words: str,
+) -> None:
+    """A delivery that does not end is said with its step, within the time allowed."""
+    server.faults.add(Fault(call, times=None, status=status, body={"error": {"code": "x", "message": "No."}}))
+    trial, session = quick(hearing, patience=2.0)
+    if running:
+        with hearing.daemon():
+            trial.record(session)
+            finding = trial.deliver(session)
+    else:
+        trial.record(session)
+        finding = trial.deliver(session)
+    assert finding.state is state, finding
+    assert words in finding.message, finding
+    assert str(status) in finding.message or state is Health.WARNING, finding
+    assert finding.hint
+
+
+def test_a_backlog_goes_first_and_is_not_waited_for(hearing: Machine, tmp_path: Path) -> None:
+    """Older recordings are sent before the test; when that takes too long, it says how many others wait."""
+    wav = write_wav(tmp_path / "long.wav", RATE, 1, speech(RATE, 1, 30 * RATE))
+    for _ in range(3):
+        hearing.record(wav)
+    hearing.configure(sync={"max_kbit_per_second": 32})
+    trial, session = quick(hearing, patience=2.0)
+    assert trial.record(session).state is Health.HEALTHY
+    finding = trial.deliver(session)
+    assert finding.state is Health.WARNING
+    assert "3 others wait" in finding.message, finding
+    assert trials(hearing)[0]["status"] == "ready"
+
+
+def test_a_source_without_sound_is_an_error(hearing: Machine, tmp_path: Path) -> None:
+    """An input that cannot be opened is the finding of the recording; there is nothing to deliver."""
+    hearing.configure(audio={"input": f"file:{tmp_path / 'gone.wav'}"})
+    code = hearing.run("doctor", "--record", "--json")
+    rows = {row["check"]: row["state"] for row in code.json}
+    assert (code.code, rows["test recording"], rows["test delivery"]) == (1, "skipped", "skipped")
