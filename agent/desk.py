@@ -192,7 +192,7 @@ class Desk:
 
     def _refresh(self, _request: Message, _peer: Peer) -> Any:
         """Exchange the device token for a new one."""
-        from agent.sync.refresh import refresh  # noqa: PLC0415 - once in the life of a token
+        from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - once in the life of a token
 
         parts = self._parts
         try:

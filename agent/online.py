@@ -13,7 +13,7 @@ from agent.parts import Parts
 from agent.recording.recorder import Recorder
 
 if TYPE_CHECKING:
-    from agent.sync.heartbeat import Heartbeat
+    from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
 
 log = structlog.get_logger()

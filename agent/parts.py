@@ -36,18 +36,18 @@ from agent.recording.triggers import Trigger
 from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
 from agent.statedir import StateDirectory
 from agent.status.board import Board
-from agent.sync.backoff import Backoff
-from agent.sync.credentials import Credentials
-from agent.sync.datausage import DataUsage
-from agent.sync.pace import Deadlines
-from agent.sync.rules import Rules
+from agent.sync.credential.credentials import Credentials
+from agent.sync.pacing.backoff import Backoff
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.rules.datausage import DataUsage
+from agent.sync.rules.owner import Rules
 
 if TYPE_CHECKING:
-    from agent.sync.api import RecordingsApi
+    from agent.sync.client.api import RecordingsApi
     from agent.sync.clockgate import ClockGate
     from agent.sync.conclusions import Conclusions
-    from agent.sync.heartbeat import Heartbeat
-    from agent.sync.limits import Limits
+    from agent.sync.pacing.limits import Limits
+    from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
 
 
@@ -147,7 +147,7 @@ class Parts:
     @cached_property
     def api(self) -> "RecordingsApi":
         """The recordings API."""
-        from agent.sync.api import RecordingsApi  # noqa: PLC0415 - httpx is 6 MiB that ``record`` does not need
+        from agent.sync.client.api import RecordingsApi  # noqa: PLC0415 - httpx is 6 MiB that ``record`` does not need
 
         return RecordingsApi(
             self.config.api,
@@ -160,7 +160,7 @@ class Parts:
     @cached_property
     def limits(self) -> "Limits":
         """The gate that every API call passes."""
-        from agent.sync.limits import Limits  # noqa: PLC0415 - imports httpx
+        from agent.sync.pacing.limits import Limits  # noqa: PLC0415 - imports httpx
 
         recording = self.config.recording
         return Limits(
@@ -222,10 +222,10 @@ class Parts:
     @cached_property
     def syncer(self) -> "Syncer":
         """The loop that delivers."""
+        from agent.sync.credential.holds import Holds  # noqa: PLC0415 - needed here alone
         from agent.sync.delivery import Delivery  # noqa: PLC0415 - imports httpx
-        from agent.sync.holds import Holds  # noqa: PLC0415 - needed here alone
+        from agent.sync.pacing.throttle import Throttle  # noqa: PLC0415 - imports httpx
         from agent.sync.syncer import Syncer  # noqa: PLC0415 - imports httpx
-        from agent.sync.throttle import Throttle  # noqa: PLC0415 - imports httpx
 
         kbit = self.config.sync.max_kbit_per_second
         return Syncer(
@@ -255,10 +255,10 @@ class Parts:
 
     def heartbeat(self, recorder: Recorder) -> "Heartbeat":
         """Return the heartbeat of a recorder, which obeys the API's commands."""
-        from agent.sync.commands import Commands, Remembered  # noqa: PLC0415 - needed here alone
-        from agent.sync.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx
-        from agent.sync.stretch import Stretch  # noqa: PLC0415 - needed here alone
-        from agent.sync.vitals import Vitals  # noqa: PLC0415 - needed here alone
+        from agent.sync.pacing.stretch import Stretch  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.commands import Commands, Remembered  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx
+        from agent.sync.remote.vitals import Vitals  # noqa: PLC0415 - needed here alone
 
         settings = self.config.heartbeat
         commands = Commands(

@@ -19,8 +19,8 @@ from agent.recording.clock import rfc3339, rfc3339_or_none
 from agent.recording.segment import PART, SegmentStart
 from agent.statedir import StateDirectory
 from agent.status.board import CredentialState, Snapshot, State
-from agent.sync.credentials import Credentials
-from agent.sync.forecast import drain_seconds
+from agent.sync.credential.credentials import Credentials
+from agent.sync.rules.forecast import drain_seconds
 
 Json = dict[str, Any]
 

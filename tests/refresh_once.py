@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from agent.host.disk import Disk
-from agent.sync.credentials import Credentials, Token
+from agent.sync.credential.credentials import Credentials, Token
 
 
 class MortalDisk(Disk):
@@ -34,8 +34,8 @@ def main(what: str, state: Path, token_file: str, step: int) -> None:
         mortal.store(Token(sys.stdin.readline().strip()))
         return
     from agent.config import ApiConfig
-    from agent.sync.api import RecordingsApi
-    from agent.sync.refresh import refresh
+    from agent.sync.client.api import RecordingsApi
+    from agent.sync.credential.refresh import refresh
 
     api = RecordingsApi(ApiConfig(base_url=what), mortal.token, wall=time.time, monotonic=time.monotonic)
     refresh(mortal, api)

@@ -15,9 +15,9 @@ from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
 from agent.errors import ConfigError
-from agent.sync.api import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
-from agent.sync.failures import ApiFailure, Refused, Untrusted
-from agent.sync.headers import RateLimit
+from agent.sync.client.api import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
+from agent.sync.client.failures import ApiFailure, Refused, Untrusted
+from agent.sync.client.headers import RateLimit
 
 LOCAL = "0198c0de-0000-7000-8000-000000000001"
 STORED = Reply(200, b"", (("ETag", '"d41d8"'),))

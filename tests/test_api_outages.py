@@ -28,9 +28,16 @@ from api_bench import (
 from socket_api import Reply, SocketApi, as_json, tunnel
 
 from agent.errors import ConfigError
-from agent.sync.api import RecordingsApi, Timeouts
-from agent.sync.failures import Aborted, ApiFailure, Offline, OfflineKind, UnreadableFile, UploadRefused
-from agent.sync.wires import Wires
+from agent.sync.client.api import RecordingsApi, Timeouts
+from agent.sync.client.failures import (
+    Aborted,
+    ApiFailure,
+    Offline,
+    OfflineKind,
+    UnreadableFile,
+    UploadRefused,
+)
+from agent.sync.client.wires import Wires
 
 MEGABYTES = 8 * 1024 * 1024
 CREATED = as_json({"id": "rec_1"}, 201)

@@ -9,8 +9,8 @@ from api_bench import NOW, SHA, TOKEN, call, client_of, everything_said_by
 from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent.errors import AgentError
-from agent.sync.api import RecordingsApi
-from agent.sync.failures import (
+from agent.sync.client.api import RecordingsApi
+from agent.sync.client.failures import (
     ApiFailure,
     Busy,
     Conflict,

@@ -19,7 +19,7 @@ from agent.outbox.entry import Status
 from agent.outbox.store import Store
 from agent.parts import Parts
 from agent.recording.clock import Instant
-from agent.sync.forecast import Pace, drain_seconds
+from agent.sync.rules.forecast import Pace, drain_seconds
 
 MANY = 10_000
 NOWHERE = "http://127.0.0.1:1"

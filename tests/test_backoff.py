@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sync.backoff import Backoff, verifying_delay
+from agent.sync.pacing.backoff import Backoff, verifying_delay
 
 bases = st.floats(0.001, 60)
 caps = st.floats(60, 86_400)

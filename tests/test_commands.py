@@ -17,8 +17,8 @@ from agent.recording.clock import Instant
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import Transfer
-from agent.sync.commands import FILE, MOST_REMEMBERED, Commands, Remembered
-from agent.sync.orders import MOST_ORDERS, MalformedOrder, orders_in, understand
+from agent.sync.remote.commands import FILE, MOST_REMEMBERED, Commands, Remembered
+from agent.sync.remote.orders import MOST_ORDERS, MalformedOrder, orders_in, understand
 
 GRANT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZXZfMSJ9.c2lnbmF0dXJl"
 KEYS = ("commands", "pending_commands", "command")

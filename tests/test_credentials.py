@@ -16,7 +16,7 @@ from agent.config import ApiConfig, Config, LoadedConfig
 from agent.errors import CredentialError
 from agent.host.disk import Disk
 from agent.statedir import StateDirectory
-from agent.sync.credentials import Credentials, Token
+from agent.sync.credential.credentials import Credentials, Token
 
 A, B, C = "dtok_alpha-secret", "dtok_beta-secret", "dtok_gamma-secret"
 

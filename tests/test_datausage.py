@@ -14,10 +14,10 @@ from socket_api import Reply, SocketApi
 
 from agent.host.disk import Disk
 from agent.recording.clock import SystemClock
-from agent.sync.api import UploadTicket
-from agent.sync.datausage import FILE, MEGABYTE, DataLimitReached, DataUsage
-from agent.sync.failures import Aborted
-from agent.sync.throttle import Throttle
+from agent.sync.client.api import UploadTicket
+from agent.sync.client.failures import Aborted
+from agent.sync.pacing.throttle import Throttle
+from agent.sync.rules.datausage import FILE, MEGABYTE, DataLimitReached, DataUsage
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -29,7 +29,7 @@ from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 from agent.statedir import StateDirectory
 from agent.status.board import Board, CredentialState, RecordingNow, State, Transfer
-from agent.sync.vitals import Vitals
+from agent.sync.remote.vitals import Vitals
 
 __all__ = ["machine", "server"]
 

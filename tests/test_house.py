@@ -83,6 +83,27 @@ def test_every_log_record_has_an_action(path: Path) -> None:
             assert "action" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
 
 
+SYNC_FLOORS = {"client": 0, "credential": 1, "pacing": 1, "rules": 1, "": 2, "remote": 3}
+
+
+def sync_room_of(module: str) -> str:
+    """Return the room of ``agent.sync`` a dotted name stands in, empty for none."""
+    rest = module.split(".")[2:]
+    return rest[0] if rest and rest[0] in SYNC_FLOORS else ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((AGENT / "sync").rglob("*.py")), ids=lambda path: str(path.relative_to(AGENT))
+)
+def test_the_rooms_of_sync_stand_in_order(path: Path) -> None:
+    """Within ``agent/sync`` too a room imports only what stands above it."""
+    room = sync_room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    for module in imports_of(path):
+        if module.startswith("agent.sync."):
+            other = sync_room_of(module)
+            assert other == room or SYNC_FLOORS[other] < SYNC_FLOORS[room], f"{path} imports {module}"
+
+
 def all_commands() -> list[tuple[str, click.Command]]:
     """Return every command with its full name."""
     context = click.Context(root)

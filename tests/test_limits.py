@@ -8,15 +8,15 @@ import pytest
 from simulated import SimulatedClock
 
 from agent.recording.clock import Instant
-from agent.sync.backoff import Backoff
-from agent.sync.budget import Budget
-from agent.sync.crowding import Crowding
-from agent.sync.failures import Aborted, RateLimited
-from agent.sync.headers import RateLimit
-from agent.sync.limits import UPLOAD_URL, Limits
-from agent.sync.pace import Deadlines
-from agent.sync.pacing import Share
-from agent.sync.stretch import CROWDED_LONGEST, JITTER, LONGEST, Stretch
+from agent.sync.client.failures import Aborted, RateLimited
+from agent.sync.client.headers import RateLimit
+from agent.sync.pacing.backoff import Backoff
+from agent.sync.pacing.budget import Budget
+from agent.sync.pacing.crowding import Crowding
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.limits import UPLOAD_URL, Limits
+from agent.sync.pacing.share import Share
+from agent.sync.pacing.stretch import CROWDED_LONGEST, JITTER, LONGEST, Stretch
 
 
 class Memory:

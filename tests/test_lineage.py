@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.host.disk import Disk
-from agent.sync.credentials import Credentials, Token
-from agent.sync.lineage import LINEAGES_NAME, LOCK_NAME, Lineages, TokenLock
+from agent.sync.credential.credentials import Credentials, Token
+from agent.sync.credential.lineage import LINEAGES_NAME, LOCK_NAME, Lineages, TokenLock
 
 A, B, C = (Token(f"dtok_{name}-secret") for name in ("alpha", "beta", "gamma"))
 

@@ -14,7 +14,7 @@ from agent.host.disk import Disk
 from agent.sandbox.devices import DEFAULT_DEVICE
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.sync.credentials import Credentials, Token
+from agent.sync.credential.credentials import Credentials, Token
 
 __all__ = ["machine", "server"]
 

@@ -12,7 +12,7 @@ from waiting_room import agent, deliveries, fill, live
 
 from agent.config import SyncConfig
 from agent.errors import StillWaiting
-from agent.sync.failures import RateLimited
+from agent.sync.client.failures import RateLimited
 
 HOUR = 3600.0
 OFFLINE_SEEDS = int(os.environ.get("OFFLINE_SEEDS", "20"))

@@ -8,8 +8,8 @@ import pytest
 from agent.config import OffPeakHours, SyncConfig
 from agent.host.battery import Battery
 from agent.status.board import Waiting
-from agent.sync.rules import LOW_BATTERY, OFF_PEAK, Rules
-from agent.sync.windows import OffPeak
+from agent.sync.rules.owner import LOW_BATTERY, OFF_PEAK, Rules
+from agent.sync.rules.windows import OffPeak
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

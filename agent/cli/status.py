@@ -19,7 +19,7 @@ from agent.doctor.daemon import Hangs
 from agent.errors import AgentError
 from agent.report import open_for_reading, stopped_status
 from agent.status.words import local_time
-from agent.sync.credentials import Credentials
+from agent.sync.credential.credentials import Credentials
 
 WATCH_SECONDS = 0.5
 SOUNDING = {"listening", "silent"}

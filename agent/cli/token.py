@@ -14,7 +14,7 @@ from agent.context import Session
 from agent.errors import AgentError, CredentialError
 from agent.status.board import CredentialState
 from agent.status.control import NoDaemon, ask
-from agent.sync.credentials import CREDENTIAL, Credentials, Token
+from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
 
 _LONGEST_LINE = 8192
 _PLACES = {
@@ -78,8 +78,8 @@ def set_token(session: Session, same_owner: bool) -> None:
 def _try(session: Session, credentials: Credentials, new: Token) -> str:
     """Send a heartbeat with no fields; return what came of it. CredentialError when the API refuses the token."""
     # httpx is needed here alone, and takes a while to import on a small machine.
-    from agent.sync.api import RecordingsApi, Timeouts  # noqa: PLC0415
-    from agent.sync.failures import Refused  # noqa: PLC0415
+    from agent.sync.client.api import RecordingsApi, Timeouts  # noqa: PLC0415
+    from agent.sync.client.failures import Refused  # noqa: PLC0415
 
     try:
         api = RecordingsApi(
@@ -170,7 +170,7 @@ def refresh(session: Session, as_json: bool) -> None:
 
 def _refresh_here(session: Session) -> dict[str, Any]:
     from agent.parts import Parts  # noqa: PLC0415 - as for ``token set``
-    from agent.sync.refresh import refresh  # noqa: PLC0415
+    from agent.sync.credential.refresh import refresh  # noqa: PLC0415
 
     with session.state.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
         return refresh(parts.credentials, parts.api, parts.conclusions.pause_left())

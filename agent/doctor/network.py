@@ -11,10 +11,10 @@ from agent.context import Session
 from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
-from agent.sync.api import RecordingsApi
-from agent.sync.credentials import Credentials
-from agent.sync.failures import ApiFailure, Busy, Offline, OfflineKind
-from agent.sync.tokenfile import Token
+from agent.sync.client.api import RecordingsApi
+from agent.sync.client.failures import ApiFailure, Busy, Offline, OfflineKind
+from agent.sync.credential.credentials import Credentials
+from agent.sync.credential.tokenfile import Token
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = "`recorder-agent token set` with the token of this device"  # noqa: S105 - a hint

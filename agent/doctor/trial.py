@@ -30,7 +30,7 @@ from agent.recording.triggers import OnRequest
 from agent.report import open_for_reading
 from agent.status.control import ask
 from agent.status.words import local_time
-from agent.sync.rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
+from agent.sync.rules.owner import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
 
 if TYPE_CHECKING:
     from agent.sync.syncer import Syncer

@@ -1,5 +1,8 @@
 """Delivery: from the outbox to the recordings API, whatever the network and the server do.
 
+Rooms, each importing only what stands above it: ``client/`` speaks the API; ``credential/``, with whose token;
+``pacing/``, how fast; ``rules/``, what the owner lets wait; the files here deliver; ``remote/`` is the heartbeat.
+
 Invariants
     D1  The next step of a recording is the first fact that is missing; a crash between two steps repeats at most the
         one whose answer was not recorded.

@@ -3,7 +3,7 @@
 from agent.outbox.entry import Entry
 from agent.recording.clock import Clock
 from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
-from agent.sync.api import RecordingsApi
+from agent.sync.client.api import RecordingsApi
 
 PATIENCE_SECONDS = 180.0
 """How long recordings of unknown time wait for the clock while the API can be reached."""

@@ -9,10 +9,7 @@ from agent.outbox.entry import Entry, Status
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState, Waiting
-from agent.sync.backoff import Backoff, verifying_delay
-from agent.sync.datausage import DataLimitReached
-from agent.sync.drained import Report
-from agent.sync.failures import (
+from agent.sync.client.failures import (
     Aborted,
     Busy,
     Offline,
@@ -22,9 +19,12 @@ from agent.sync.failures import (
     StillVerifying,
     Untrusted,
 )
-from agent.sync.limits import PAUSE, Limits
-from agent.sync.pace import Deadlines
-from agent.sync.rules import DATA_LIMIT
+from agent.sync.drained import Report
+from agent.sync.pacing.backoff import Backoff, verifying_delay
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.limits import PAUSE, Limits
+from agent.sync.rules.datausage import DataLimitReached
+from agent.sync.rules.owner import DATA_LIMIT
 
 log = structlog.get_logger()
 

@@ -13,10 +13,9 @@ from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
-from agent.sync.answers import Created, UploadTicket
-from agent.sync.api import RecordingsApi
-from agent.sync.datausage import DataUsage
-from agent.sync.failures import (
+from agent.sync.client.answers import Created, UploadTicket
+from agent.sync.client.api import RecordingsApi
+from agent.sync.client.failures import (
     Aborted,
     Busy,
     Conflict,
@@ -26,6 +25,7 @@ from agent.sync.failures import (
     UploadRefused,
 )
 from agent.sync.metadata import metadata_of
+from agent.sync.rules.datausage import DataUsage
 
 log = structlog.get_logger()
 

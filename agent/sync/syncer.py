@@ -10,18 +10,18 @@ from agent.outbox.entry import Entry, Status
 from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, milliseconds
 from agent.status.board import Board, CredentialState, Transfer, Waiting
+from agent.sync.client.failures import Offline, RateLimited
+from agent.sync.client.headers import LONGEST_PAUSE
 from agent.sync.clockgate import ClockGate
 from agent.sync.conclusions import Conclusions
-from agent.sync.datausage import DataLimitReached
+from agent.sync.credential.holds import Holds
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
-from agent.sync.failures import Offline, RateLimited
-from agent.sync.forecast import Pace
-from agent.sync.headers import LONGEST_PAUSE
-from agent.sync.holds import Holds
-from agent.sync.limits import Limits
-from agent.sync.pace import Deadlines
-from agent.sync.rules import HeldBack, Rules
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.limits import Limits
+from agent.sync.rules.datausage import DataLimitReached
+from agent.sync.rules.forecast import Pace
+from agent.sync.rules.owner import HeldBack, Rules
 
 LOOK_SECONDS = 10.0
 """How long the loop sleeps when nothing is due; an event wakes it earlier."""

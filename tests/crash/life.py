@@ -33,7 +33,7 @@ from agent.parts import Parts
 from agent.recording.segment import FinishedSegment
 from agent.recording.triggers import trigger_for
 from agent.statedir import resolve
-from agent.sync.api import RecordingsApi
+from agent.sync.client.api import RecordingsApi
 from agent.sync.syncer import Syncer
 
 RATE = 16000

@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from agent.recording.clock import Instant
-from agent.sync.backoff import Backoff
-from agent.sync.failures import RateLimited
-from agent.sync.headers import RateLimit
-from agent.sync.limits import UPLOAD_URL, Limits
-from agent.sync.pace import Deadlines
-from agent.sync.stretch import Stretch
+from agent.sync.client.failures import RateLimited
+from agent.sync.client.headers import RateLimit
+from agent.sync.pacing.backoff import Backoff
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.limits import UPLOAD_URL, Limits
+from agent.sync.pacing.stretch import Stretch
 from agent.sync.syncer import LOOK_SECONDS
 
 START = 1_700_000_000.0

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from simulation import Device, FixedWindow, Server, SlidingWindow, Time, Window
 
-from agent.sync.stretch import LONGEST
+from agent.sync.pacing.stretch import LONGEST
 
 HOUR = 3600.0
 ONLINE_SECONDS = 900.0

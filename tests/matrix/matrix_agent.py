@@ -27,7 +27,7 @@ from agent.outbox.entry import Entry, Status
 from agent.parts import Parts
 from agent.statedir import resolve
 from agent.status.board import CredentialState
-from agent.sync.api import RecordingsApi, Timeouts
+from agent.sync.client.api import RecordingsApi, Timeouts
 
 TIMEOUTS = Timeouts(connect=2.0, read=1.0, write=1.0, answer=3.0, keepalive=3600.0)
 EPOCH = 1_790_000_000.0

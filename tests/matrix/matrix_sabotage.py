@@ -9,9 +9,9 @@ from unittest.mock import patch
 from matrix_book import TOKEN
 
 from agent.outbox.entry import Entry, changed
-from agent.sync import verdicts
-from agent.sync.answers import Answer, Call, UploadTicket
-from agent.sync.api import RecordingsApi
+from agent.sync.client import verdicts
+from agent.sync.client.answers import Answer, Call, UploadTicket
+from agent.sync.client.api import RecordingsApi
 from agent.sync.delivery import Delivery
 
 _create, _put, _deliver, _stored = (

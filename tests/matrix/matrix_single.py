@@ -12,8 +12,8 @@ from agent.outbox.entry import Status
 from agent.parts import Parts
 from agent.recording.triggers import OnRequest
 from agent.status.board import CredentialState
-from agent.sync.failures import Refused
-from agent.sync.refresh import refresh
+from agent.sync.client.failures import Refused
+from agent.sync.credential.refresh import refresh
 
 
 class Single:

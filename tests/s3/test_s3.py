@@ -17,8 +17,8 @@ from speech import speech, write_wav
 from tap import Tap
 
 from agent.sandbox.devices import DEFAULT_TOKEN
-from agent.sync.api import RecordingsApi, UploadTicket
-from agent.sync.failures import Rejected, UploadRefused
+from agent.sync.client.api import RecordingsApi, UploadTicket
+from agent.sync.client.failures import Rejected, UploadRefused
 
 TYPE = "audio/opus"
 MIB = 1 << 20

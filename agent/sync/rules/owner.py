@@ -6,7 +6,7 @@ from agent.config import SyncConfig
 from agent.errors import StillWaiting
 from agent.host.battery import Battery
 from agent.status.board import Waiting
-from agent.sync.windows import OffPeak
+from agent.sync.rules.windows import OffPeak
 
 OFF_PEAK = "off-peak"
 LOW_BATTERY = "low battery"

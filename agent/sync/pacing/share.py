@@ -23,7 +23,7 @@ import math
 import random
 from collections.abc import Callable
 
-from agent.sync.headers import RateLimit
+from agent.sync.client.headers import RateLimit
 
 WINDOW = 60.0
 """Seconds over which a limit counts, until an answer shows a longer window (api.md section 5)."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from agent.sync import headers as said
-from agent.sync.answers import Answer, Call, Completion, Created, UploadTicket, json_object
-from agent.sync.failures import (
+from agent.sync.client import headers as said
+from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket, json_object
+from agent.sync.client.failures import (
     Busy,
     Conflict,
     NotFound,
@@ -20,8 +20,8 @@ from agent.sync.failures import (
     Untrusted,
     UploadRefused,
 )
-from agent.sync.urls import host_of
-from agent.sync.words import words_of
+from agent.sync.client.urls import host_of
+from agent.sync.client.words import words_of
 
 _NOT_DONE = frozenset({"pending", "streaming"})
 _CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})

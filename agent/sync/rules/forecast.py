@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from agent.config import SyncConfig
-from agent.sync.datausage import MEGABYTE
-from agent.sync.windows import OffPeak
+from agent.sync.rules.datausage import MEGABYTE
+from agent.sync.rules.windows import OffPeak
 
 NEWEST = 0.2
 """How much of the average the newest delivery is."""

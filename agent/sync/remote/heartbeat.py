@@ -18,9 +18,9 @@ import structlog
 from agent.errors import AgentError, CredentialError
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState
-from agent.sync.commands import Commands
+from agent.sync.client.failures import Aborted, Busy, Offline, RateLimited, Rejected
 from agent.sync.conclusions import Rest
-from agent.sync.failures import Aborted, Busy, Offline, RateLimited, Rejected
+from agent.sync.remote.commands import Commands
 
 log = structlog.get_logger()
 

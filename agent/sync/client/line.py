@@ -18,11 +18,11 @@ from typing import NamedTuple
 import httpx
 
 from agent.errors import ConfigError
-from agent.sync.answers import Answer
-from agent.sync.failures import Aborted, ApiFailure, Offline, OfflineKind
-from agent.sync.outage import outage
-from agent.sync.urls import host_of
-from agent.sync.wires import Wires
+from agent.sync.client.answers import Answer
+from agent.sync.client.failures import Aborted, ApiFailure, Offline, OfflineKind
+from agent.sync.client.outage import outage
+from agent.sync.client.urls import host_of
+from agent.sync.client.wires import Wires
 
 ANSWER_CAP = 1024 * 1024
 """Bytes of a body that are read; an answer that is longer is no answer of the API."""

@@ -6,8 +6,8 @@ import structlog
 
 from agent.outbox.entry import Entry, Status
 from agent.outbox.outbox import Outbox
-from agent.sync.credentials import Credentials
-from agent.sync.lineage import OtherOwner
+from agent.sync.credential.credentials import Credentials
+from agent.sync.credential.lineage import OtherOwner
 
 log = structlog.get_logger()
 

@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 
 from agent.errors import AgentError, CredentialError, StillWaiting
-from agent.sync.api import RecordingsApi
-from agent.sync.credentials import CREDENTIAL, Credentials, Token
-from agent.sync.failures import Aborted, Busy, Offline, OfflineKind, Refused
+from agent.sync.client.api import RecordingsApi
+from agent.sync.client.failures import Aborted, Busy, Offline, OfflineKind, Refused
+from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
 
 log = structlog.get_logger()
 

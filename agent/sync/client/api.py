@@ -15,13 +15,13 @@ import structlog
 
 from agent import __version__
 from agent.errors import ConfigError
-from agent.sync import headers, verdicts
-from agent.sync.answers import Answer, Call, Completion, Created, UploadTicket, json_object
-from agent.sync.failures import Refused, UnreadableFile
-from agent.sync.gate import Gate, OpenGate
-from agent.sync.headers import RateLimit
-from agent.sync.line import Line, Timeouts
-from agent.sync.urls import base_url, check_storage_url, host_of, segment
+from agent.sync.client import headers, verdicts
+from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket, json_object
+from agent.sync.client.failures import Refused, UnreadableFile
+from agent.sync.client.gate import Gate, OpenGate
+from agent.sync.client.headers import RateLimit
+from agent.sync.client.line import Line, Timeouts
+from agent.sync.client.urls import base_url, check_storage_url, host_of, segment
 
 __all__ = [
     "ApiSettings",

@@ -23,9 +23,9 @@ import structlog
 from agent.errors import CredentialError
 from agent.host.disk import Disk
 from agent.outbox.entry import Entry
-from agent.sync.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
-from agent.sync.tokenfile import HOW, Token
-from agent.sync.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
+from agent.sync.credential.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
+from agent.sync.credential.tokenfile import HOW, Token
+from agent.sync.credential.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
 
 __all__ = ["CREDENTIAL", "STATE", "TOKEN_FILE", "Choice", "Credentials", "Token"]
 

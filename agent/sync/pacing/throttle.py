@@ -3,7 +3,7 @@
 import threading
 
 from agent.recording.clock import Clock
-from agent.sync.failures import Aborted
+from agent.sync.client.failures import Aborted
 
 
 class Throttle:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from agent.sync.headers import RateLimit
+from agent.sync.client.headers import RateLimit
 
 
 class Gate(Protocol):

@@ -23,8 +23,8 @@ from agent.host.disk import Disk
 from agent.recording.clock import Instant
 from agent.recording.requests import ManualRequest
 from agent.status.board import Board, Snapshot, State
-from agent.sync.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
-from agent.sync.words import clean
+from agent.sync.client.words import clean
+from agent.sync.remote.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
 
 log = structlog.get_logger()
 

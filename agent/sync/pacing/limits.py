@@ -15,13 +15,13 @@ from typing import Protocol
 import structlog
 
 from agent.recording.clock import Clock, Instant
-from agent.sync.backoff import Backoff
-from agent.sync.budget import Budget
-from agent.sync.crowding import Crowding
-from agent.sync.failures import Aborted, RateLimited
-from agent.sync.headers import LONGEST_PAUSE, RateLimit
-from agent.sync.pace import Deadlines
-from agent.sync.pacing import Share
+from agent.sync.client.failures import Aborted, RateLimited
+from agent.sync.client.headers import LONGEST_PAUSE, RateLimit
+from agent.sync.pacing.backoff import Backoff
+from agent.sync.pacing.budget import Budget
+from agent.sync.pacing.crowding import Crowding
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.share import Share
 
 log = structlog.get_logger()
 

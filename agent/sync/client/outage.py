@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from agent.sync.failures import Offline, OfflineKind
+from agent.sync.client.failures import Offline, OfflineKind
 
 _NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from agent.sync.urls import host_of
+from agent.sync.client.urls import host_of
 
 
 class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):

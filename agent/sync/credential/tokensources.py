@@ -19,7 +19,7 @@ import msgspec
 
 from agent.errors import CredentialError
 from agent.host.disk import Disk
-from agent.sync.tokenfile import Token, read_token
+from agent.sync.credential.tokenfile import Token, read_token
 
 TOKEN_NAME = "device-token"  # noqa: S105 - the name of a file
 RECORD_NAME = "device-token.json"

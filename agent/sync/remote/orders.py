@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from agent.configvalues import metadata
-from agent.sync.words import clean
+from agent.sync.client.words import clean
 
 MOST_ORDERS = 32
 """Orders of one answer that are looked at; no server means more."""

@@ -6,8 +6,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from agent.errors import ConfigError
-from agent.sync.failures import Untrusted
-from agent.sync.words import clean
+from agent.sync.client.failures import Untrusted
+from agent.sync.client.words import clean
 
 _LONGEST_HOST = 100
 
