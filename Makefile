@@ -2,18 +2,19 @@
 # interpreter than the system's, SEED=123 repeats the random choices of an earlier run of the tests.
 
 PY := .venv/bin/python
-SCRIPTS := packaging/setup .ci/run
+SCRIPTS := .ci/run packaging/setup packaging/deb systemd/install systemd/uninstall tests/arm64/run \
+	$(wildcard packaging/debian/recorder-agent.p*)
 MINUTES ?= 30
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
-APART := tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3
+APART := tests/arm64 tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3 tests/systemd
 # Under CI=true hypothesis would make the same choices each time.
 PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 export PYTHON
 
-.PHONY: help setup setup-demo setup-test demo test lint types unit bench clean
-.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 soak
+.PHONY: help setup setup-demo setup-test demo test lint types unit bench deb clean
+.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-arm64 soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -37,7 +38,7 @@ test: lint types unit ## lint, types and tests
 lint: setup-test ## style of code and scripts
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	shellcheck $(SCRIPTS)
+	shellcheck --external-sources $(SCRIPTS)
 
 types: setup-test ## mypy, strict
 	$(PY) -m mypy
@@ -71,8 +72,17 @@ test-s3: ## the upload against a real S3 server
 	@packaging/setup s3
 	$(PYTEST) tests/s3
 
+test-systemd: setup-test ## the service and the packages on machines of their own (containers), as root
+	$(PYTEST) -s tests/systemd
+
+test-arm64: setup-test ## the arm64 package in an emulated userland, as root (15 to 25 minutes)
+	tests/arm64/run
+
 soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less)
 	$(PY) tests/faults/soak.py --minutes $(MINUTES)
+
+deb: ## a Debian package for this machine's release and architecture, in dist/
+	@packaging/deb
 
 clean: ## remove what was set up, built, cached, and recorded by the demo
 	rm -rf .venv .bench build demo dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

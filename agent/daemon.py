@@ -199,9 +199,9 @@ class Daemon:
                     self._read_settings()
             if self._parts.board.since_progress() < STALLED_SECONDS:
                 self._notifier.watchdog()
-            self._say()
             self._wake.wait(1)
             self._wake.clear()
+            self._say()
         self._stopping.set()
 
     def _say(self) -> None:

@@ -3,11 +3,13 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+from agent import __version__
 from agent.cli.root import COMMANDS, root
 
 ROOT = Path(__file__).parent.parent
@@ -156,6 +158,12 @@ def test_types_are_looked_into_at_import() -> None:
                 if decodes and any(keyword.arg == "type" for keyword in node.keywords):
                     late.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not late
+
+
+def test_the_version_stands_twice_and_is_one() -> None:
+    """Tools read it from the project file, the program from its package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
 
 
 def test_files_fit_in_the_head() -> None:

@@ -10,6 +10,8 @@ from agent.recording.ledger import Cause, Gap, Ledger
 log = structlog.get_logger()
 
 
+SAID_MS = 1000
+"""A gap of less is in the ledger, but worth nobody's attention in the log: each start has one."""
 TOGETHER_MS = 60_000
 """Samples lost in a storm of overflows are noted once a minute: a ledger line is a durable write."""
 
@@ -53,9 +55,7 @@ class Coverage:
         gap = Gap(gap.cause, gap.start, at, self._apart_ms(gap.start, at))
         self._ledger.add(gap)
         self.missing_ms += gap.milliseconds or 0
-        log.warning(
-            "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
-        )
+        self._say(gap)
 
     def note(self, cause: Cause, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Write a gap of known length."""
@@ -92,3 +92,11 @@ class Coverage:
     def write(self, gap: Gap) -> None:
         """Write a gap that is known in full."""
         self._ledger.add(gap)
+        self._say(gap)
+
+    @staticmethod
+    def _say(gap: Gap) -> None:
+        is_long = gap.milliseconds is None or gap.milliseconds >= SAID_MS
+        (log.warning if is_long else log.debug)(
+            "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
+        )

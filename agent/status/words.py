@@ -31,6 +31,8 @@ def local_time(rfc3339: str) -> str:
 def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     """Return the state, the queue and what stands in its way, comma-separated, without a full stop."""
     parts = [_STATES[snapshot.state]]
+    if snapshot.state is State.IDLE and snapshot.microphone_state == "opening":
+        parts = ["starting"]
     if snapshot.state in {State.STORAGE_FULL, State.FAULT} and snapshot.fault:
         parts = [f"{parts[0]}: {snapshot.fault}"]
     if snapshot.state is State.NO_MICROPHONE:
@@ -43,6 +45,8 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
             f"{counts['pending']} waiting" + (f" {why(snapshot.waiting)}" if snapshot.waiting else "")
         )
     parts += [f"{counts[name]} {name}" for name in ("parked", "held") if counts[name]]
-    if snapshot.credential in {CredentialState.MISSING, CredentialState.REFUSED}:
-        parts.append(f"device token {snapshot.credential.value}")
+    token = f"device token {snapshot.credential.value}"
+    is_said = any(token in part for part in parts)
+    if snapshot.credential in {CredentialState.MISSING, CredentialState.REFUSED} and not is_said:
+        parts.append(token)
     return ", ".join(parts)

@@ -1,0 +1,131 @@
+"""The Debian package as the container suite sees it: built here, and on a machine of its own."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from container import Container
+
+PROJECT = Path(__file__).parents[2]
+STATE = "/var/lib/recorder-agent"
+CONFIG = "/etc/recorder-agent/config.toml"
+BUILD_SECONDS = 240
+APT_SECONDS = 120
+START_SECONDS = 20
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Package:
+    """The package, what is in it, and one that differs only by a higher revision."""
+
+    first: Path
+    second: Path
+    tree: Path
+    said: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine the package is on, or was."""
+
+    container: Container
+    package: Package
+
+    def apt(self, *arguments: str, check: bool = True) -> str:
+        """Run apt-get, which must succeed unless it need not, and return what it said."""
+        run = self.container.run(
+            "apt-get", "--quiet", "--yes", *arguments, timeout=APT_SECONDS, check=check,
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+        )  # fmt: skip
+        return run.stdout + run.stderr
+
+    def install(self, package: Path, *, check: bool = True) -> str:
+        """Install a package from its file, with what it depends on."""
+        self.container.put(package, f"/var/tmp/{package.name}")  # noqa: S108 - the container's own
+        return self.apt("install", "--no-install-recommends", f"/var/tmp/{package.name}", check=check)  # noqa: S108
+
+    def answer(self, *command: str) -> Any:
+        """Return what a command of the agent answers as JSON."""
+        return json.loads(self.container.run("recorder-agent", *command, "--json").stdout)
+
+    def reaches(self, state: str) -> None:
+        """Wait until the service is in a state."""
+        self.container.wait_for(
+            lambda: self.answer("status")["state"] == state, START_SECONDS, f"service that says {state}"
+        )
+
+    def queue(self) -> dict[str, Row]:
+        """Return the recordings by their id, the open one included."""
+        return {row["id"]: row for row in self.answer("queue", "list")}
+
+    def unit(self) -> dict[str, str]:
+        """Return how the service is."""
+        return self.container.show(
+            "recorder-agent",
+            "LoadState",
+            "ActiveState",
+            "UnitFileState",
+            "MainPID",
+            "NRestarts",
+            "FragmentPath",
+        )
+
+    def audio(self) -> set[str]:
+        """Return the names of all files of audio that were not delivered, without the ending of open ones."""
+        folders = (self.container.path(f"{STATE}/{name}") for name in ("recording", "outbox"))
+        return {file.name.removesuffix(".part") for folder in folders for file in folder.glob("*.opus*")}
+
+
+@dataclass(frozen=True)
+class Change:
+    """The machine before and after something was done to it, and what was said."""
+
+    machine: Machine
+    said: str
+    config: str
+    token: bytes
+    audio: set[str]
+    process: str
+
+
+def change(machine: Machine, action: Callable[[], str]) -> Change:
+    """Do something to a machine, and keep how it was before."""
+    config, token = (machine.container.path(path) for path in (CONFIG, f"{STATE}/device-token"))
+    before = config.read_text("utf-8"), token.read_bytes(), machine.audio(), machine.unit()["MainPID"]
+    return Change(machine, action(), *before)
+
+
+def build_package(folder: Path) -> Package:
+    """Build the package, judged by lintian, and make one of a higher revision of the same files in a folder."""
+    began = time.monotonic()
+    run = subprocess.run(
+        ["packaging/deb", "--check"], cwd=PROJECT, timeout=BUILD_SECONDS, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    seconds = time.monotonic() - began
+    found = re.search(r"^deb: built (dist/\S+\.deb)", run.stdout, re.MULTILINE)
+    assert found, run.stdout
+    first, tree = PROJECT / found[1], folder / "tree"
+    dpkg("--raw-extract", str(first), str(tree))
+    control = tree / "DEBIAN" / "control"
+    text = control.read_text("utf-8")
+    control.write_text(re.sub(r"^(Version: .*)-1$", r"\1-2", text, flags=re.MULTILINE), "utf-8")
+    second = folder / "second.deb"
+    dpkg("--build", "--root-owner-group", "-Zgzip", "-z1", str(tree), str(second))
+    return Package(first, second, tree, run.stdout, seconds)
+
+
+def dpkg(*arguments: str) -> str:
+    """Run dpkg-deb and return what it printed."""
+    return subprocess.run(
+        ["dpkg-deb", *arguments], check=True, timeout=60, capture_output=True, text=True
+    ).stdout

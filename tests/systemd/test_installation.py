@@ -1,0 +1,225 @@
+"""The installer: on a bare Debian, again, with the wrong things, and away again."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from container import Container
+from installed import INSTALL_SECONDS, Installation
+from machine import CONFIG, PROJECT, SOURCE, STATE, UNIT, Recorder, bring_sources
+
+pytest_plugins = ["stage"]
+
+NewRecorder = Callable[[str], Recorder]
+NewContainer = Callable[..., Container]
+pytestmark = pytest.mark.usefixtures("waiting")  # their two minutes pass meanwhile
+FRIGHTENING = ("Traceback", "rror:", "arning", "denied", "Failed", "failed", "cannot", "WARNING", "refused")
+
+
+def test_installed_and_recording_by_one_command(installation: Installation) -> None:
+    """The installer ends when it records; nothing frightening is said by it or in the journal."""
+    print(f"\ninstalled and recording after {installation.seconds:.0f} s")
+    assert "it records." in installation.said.stdout
+    assert installation.said.stderr == ""
+    assert installation.unit["ActiveState"] == "active"
+    assert installation.unit["NRestarts"] == "0"
+    print(installation.journal)
+    for word in FRIGHTENING:
+        assert word not in installation.said.stdout
+        assert word not in installation.journal
+
+
+def test_the_status_line_says_what_a_person_wants_to_know(installation: Installation) -> None:
+    """``systemctl status`` shows what it does, in one line."""
+    print(f"\n{installation.status}")
+    assert installation.unit["StatusText"].startswith("recording")
+    assert f'Status: "{installation.unit["StatusText"][:9]}' in installation.status
+
+
+def test_what_it_records_is_delivered(installation: Installation) -> None:
+    """A recording reaches the API of the settings with the token of the file."""
+    print(f"\ndelivered {len(installation.copies)} after {installation.to_delivery:.1f} s")
+    assert set(installation.copies.values()) == {1}
+    assert installation.answer["credential"]["state"] == "accepted"
+    assert installation.answer["clock"]["source"] != "unknown"
+
+
+@pytest.fixture(scope="module")
+def upgraded(new_recorder: NewRecorder) -> Recorder:
+    """A machine with an older version and a queue, the API out of reach."""
+    recorder = new_recorder("upgrade")
+    container = recorder.container
+    recorder.sandbox.stop()
+    container.shell(f"rm -rf {SOURCE}")
+    bring_sources(container, version="0.0.9")
+    said = container.run(f"{SOURCE}/systemd/install", "--unattended", timeout=INSTALL_SECONDS)
+    assert "0.0.9" in said.stdout
+    assert recorder.agent("--version").stdout.strip().endswith("0.0.9")
+    recorder.wait_sound(20)
+    container.wait_for(lambda: len(recorder.finished()) >= 2, 20, "queue")
+    return recorder
+
+
+def test_upgrade_over_an_older_version_with_a_queue(upgraded: Recorder) -> None:
+    """The same command upgrades: settings, token and queue stay, and what waited is delivered once."""
+    container = upgraded.container
+    settings = container.path(CONFIG).read_text("utf-8")
+    token = container.path(f"{STATE}/device-token").read_text("ascii")
+    bring_sources(container)
+    waiting = upgraded.finished()
+    began = time.time()
+    said = container.run(f"{SOURCE}/systemd/install", "--unattended", timeout=INSTALL_SECONDS)
+    print(f"\n{said.stdout}{said.stderr}")
+    assert upgraded.agent("--version").stdout.split()[-1] != "0.0.9"
+    assert container.path(CONFIG).read_text("utf-8") == settings
+    assert container.path(f"{STATE}/device-token").read_text("ascii") == token
+    assert waiting <= set(upgraded.queue())
+    versions = container.run("ls", "/opt/recorder-agent/versions").stdout.split()
+    assert len(versions) == 1
+    upgraded.sandbox.start()
+    seconds = upgraded.wait_delivered(waiting, 90)
+    silent = max((gap["seconds"] or 0 for gap in upgraded.answer("gaps")), default=0)
+    print(f"{len(waiting)} that waited were delivered within {seconds:.1f} s; longest gap {silent:.1f} s")
+    assert {upgraded.copies()[each] for each in waiting} == {1}
+    assert time.time() - began < INSTALL_SECONDS
+    assert silent < 15
+
+
+def test_a_version_that_does_not_start_is_taken_back(upgraded: Recorder) -> None:
+    """The one before goes on recording, and the installer says why in its last line."""
+    container = upgraded.container
+    before = container.path("/opt/recorder-agent/current").readlink()
+    bring_sources(container, version="0.0.10")
+    run = container.path(f"{SOURCE}/agent/cli/run.py")
+    run.write_text(
+        run.read_text("utf-8").replace('"""Record and', 'raise SystemExit("broken")\n    """Record and'),
+        "utf-8",
+    )
+    said = container.run(f"{SOURCE}/systemd/install", "--unattended", timeout=INSTALL_SECONDS, check=False)
+    print(f"\n{said.stdout}{said.stderr}")
+    assert said.returncode == 1
+    assert "The version before is in use again." in said.stderr.splitlines()[-1]
+    assert container.path("/opt/recorder-agent/current").readlink() == before
+    assert container.run("ls", "/opt/recorder-agent/versions").stdout.split() == [before.name]
+    upgraded.wait_state("recording")
+    bring_sources(container)
+
+
+def test_settings_that_are_not_right_stop_it_before_anything_changes(upgraded: Recorder) -> None:
+    """It names the file and what is wrong in it, and the service that runs is not touched."""
+    container = upgraded.container
+    kept = container.path(CONFIG).read_text("utf-8")
+    process = upgraded.unit()["MainPID"]
+    container.write(CONFIG, f"{kept}\n[opus]\nframe_ms = 30\n")
+    said = container.run(f"{SOURCE}/systemd/install", "--unattended", timeout=INSTALL_SECONDS, check=False)
+    container.write(CONFIG, kept)
+    print(f"\n{said.stderr}")
+    assert said.returncode == 1
+    assert CONFIG in said.stderr
+    assert "frame_ms" in said.stderr
+    assert upgraded.unit()["MainPID"] == process
+    assert len(container.run("ls", "/opt/recorder-agent/versions").stdout.split()) == 1
+
+
+def test_a_person_chooses_a_microphone_and_types_a_token(new_recorder: NewRecorder) -> None:
+    """On a terminal it looks for microphones, asks for the token without showing it, and keeps all comments."""
+    recorder = new_recorder("person")
+    container = recorder.container
+    container.shell(f"rm -rf /etc/recorder-agent {STATE}")
+    script = (
+        "import os, pty, sys, time\n"
+        "pid, fd = pty.fork()\n"
+        "if pid == 0:\n"
+        f"    os.execv('{SOURCE}/systemd/install', ['install', '--base-url', '{recorder.sandbox.base_url}'])\n"
+        "seen = shown = b''\n"
+        "while True:\n"
+        "    try:\n"
+        "        data = os.read(fd, 4096)\n"
+        "    except OSError:\n"
+        "        break\n"
+        "    shown += data\n"
+        "    seen += data\n"
+        "    if b'Device token' in seen:\n"
+        "        seen = b''\n"
+        "        time.sleep(0.5)\n"
+        "        os.write(fd, b'dtok_sandbox\\n')\n"
+        "sys.stdout.buffer.write(shown)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    said = container.run("python3", "-c", script, timeout=INSTALL_SECONDS, check=False)
+    print(f"\n{said.stdout}{said.stderr}")
+    assert said.returncode == 0
+    assert "dtok_sandbox" not in said.stdout
+    assert "there is no microphone yet" in said.stdout
+    assert "no microphone" in said.stdout.splitlines()[-3]
+    assert recorder.answer("token", "status")["state"] in {"accepted", "unknown"}
+    example = (PROJECT / "config/recorder-agent.toml").read_text("utf-8").splitlines()
+    now = container.path(CONFIG).read_text("utf-8").splitlines()
+    assert [line for line in now if line not in example] == [f'base_url = "{recorder.sandbox.base_url}"']
+    assert [line for line in example if line not in now] == []
+
+
+@pytest.mark.parametrize("options", [["--colour"], ["--token-file"], ["--input", ""]])
+def test_a_wrong_call_is_one_sentence(upgraded: Recorder, options: list[str]) -> None:
+    """Exit 2, and --help tells what there is."""
+    said = upgraded.container.run(f"{SOURCE}/systemd/install", *options, check=False)
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1
+    assert "--token-file FILE" in upgraded.container.run(f"{SOURCE}/systemd/install", "--help").stdout
+
+
+def test_it_stays_away_where_the_debian_package_is(upgraded: Recorder) -> None:
+    """It says what to do instead, and changes nothing."""
+    container = upgraded.container
+    status = container.path("/var/lib/dpkg/status")
+    kept = status.read_text("utf-8")
+    stanza = {
+        "Package": "recorder-agent",
+        "Status": "install ok installed",
+        "Version": "1",
+        "Architecture": "all",
+    }
+    stanza |= {"Maintainer": "nobody <nobody@example.org>", "Description": "the recorder"}
+    status.write_text(kept + "".join(f"{key}: {value}\n" for key, value in stanza.items()) + "\n", "utf-8")
+    for script in ("install", "uninstall"):
+        said = container.run(f"{SOURCE}/systemd/{script}", "--unattended", check=False)
+        assert said.returncode == 1
+        assert "Debian package" in said.stderr
+    status.write_text(kept, "utf-8")
+    assert upgraded.state() == "recording"
+
+
+def test_uninstalled_and_back_again(upgraded: Recorder) -> None:
+    """All that is a person's outlives it, and a new token that the API refuses (exit 77); then everything goes."""
+    container = upgraded.container
+    upgraded.sandbox.stop()
+    container.wait_for(lambda: upgraded.finished() - set(upgraded.copies()), 20, "queue")
+    said = container.run("/opt/recorder-agent/uninstall", "--unattended")
+    print(f"\n{said.stdout}{said.stderr}")
+    assert container.show(UNIT, "LoadState")["LoadState"] == "not-found"
+    left = container.shell(
+        "ls -d /opt/recorder-agent /usr/local/bin/recorder-agent /etc/udev/rules.d/60-recorder-agent.rules || true"
+    )
+    assert left == ""
+    kept = {path.name for path in container.path(f"{STATE}/outbox").glob("*.opus")}
+    assert kept
+    upgraded.sandbox.start()
+    container.write("/root/wrong", "dtok_wrong\n", 0o600)
+    said = container.run(
+        f"{SOURCE}/systemd/install", "--unattended", "--token-file", "/root/wrong",
+        timeout=INSTALL_SECONDS, check=False,
+    )  # fmt: skip
+    print(f"{said.stdout}{said.stderr}")
+    assert said.returncode == 77
+    assert "the one before" in said.stderr
+    assert "there is no token" not in said.stdout
+    assert "dtok_wrong" not in said.stdout + said.stderr + container.journal()
+    assert upgraded.answer("token", "status")["state"] != "missing"
+    upgraded.wait_state("recording")
+    assert {name.split("-")[1] for name in kept} <= {
+        str(row["seq"]).zfill(8) for row in upgraded.queue().values()
+    }
+    said = container.run(f"{SOURCE}/systemd/uninstall", "--delete-recordings")
+    print(f"{said.stdout}{said.stderr}")
+    assert container.shell(f"ls -d {STATE} /etc/recorder-agent /opt/recorder-agent || true") == ""
+    assert container.run("id", "recorder-agent", check=False).returncode == 1
