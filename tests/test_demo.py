@@ -100,8 +100,11 @@ def test_the_demo_shows_level_queue_and_delivery_as_they_happen(tmp_path: Path, 
     assert seen[-2:] == ["POST", "uploaded"]
     assert seen.index("PUT") == seen.index("stored") - 1
     (log,) = (tmp_path / "demo").glob("*/sandbox/requests.jsonl")
-    requests = [json.loads(line)["method"] for line in log.read_text().splitlines()]
-    assert [step for step in steps if step.isupper()] == requests
+    requests = [json.loads(line) for line in log.read_text().splitlines()]
+    shown = [step for step in steps if step.isupper()]
+    assert shown == [request["method"] for request in requests[: len(shown)]]
+    # A heartbeat may still be under way when the recording has arrived and the demo ends.
+    assert all(request["path"].endswith("/heartbeat") for request in requests[len(shown) :])
 
 
 def test_the_demo_ends_what_it_has_started(tmp_path: Path, tones: str) -> None:
