@@ -41,6 +41,8 @@ from agent.status.words import sentence
 
 logger = structlog.get_logger()
 
+WATCH_SECONDS, STARTING_SECONDS = 1.0, 0.25
+"""How often it looks after its parts; how long it says no more than that it is starting."""
 STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 PUBLISHER_SECONDS = 0.5
@@ -199,7 +201,7 @@ class Daemon:
                     self._read_settings()
             if self._parts.board.since_progress() < STALLED_SECONDS:
                 self._notifier.watchdog()
-            self._wake.wait(1)
+            self._wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
             self._wake.clear()
             self._say()
         self._stopping.set()
@@ -233,4 +235,4 @@ class Daemon:
             logger.info("the settings were reloaded", action="config_reloaded", needs_restart=later)
             return later
         finally:
-            self._notifier.ready(self._said)
+            self._notifier.ready(self._said or "starting")

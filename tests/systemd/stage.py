@@ -66,7 +66,7 @@ def installation(
         assert said.returncode == 0
         to_sound = recorder.wait_sound(20)
         container.wait_for(
-            lambda: recorder.unit()["StatusText"] != "idle", 5, "status line that has caught up"
+            lambda: recorder.unit()["StatusText"].startswith("recording"), 5, "status line that has caught up"
         )
         status = container.run("systemctl", "status", "--no-pager", UNIT).stdout
         unit, journal = recorder.unit(), container.journal()
