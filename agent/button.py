@@ -88,7 +88,7 @@ class Button:
         self._is_closed = False
         try:
             self._pin: Any = gpiozero.DigitalInputDevice(gpio, pull_up=True)
-        except (gpiozero.GPIOZeroError, OSError) as error:
+        except Exception as error:  # the pin libraries beneath raise what they like
             raise AgentError(
                 f"GPIO {gpio} cannot be used as a button ({error}); check button.gpio and the service's group gpio"
             ) from error
@@ -114,7 +114,13 @@ class Button:
             found.append(self._presses.look(self._monotonic()))
             for press in found:
                 if press is not None:
-                    self._act[press]()
+                    self._do(press)
+
+    def _do(self, press: str) -> None:
+        try:
+            self._act[press]()
+        except Exception:  # whatever it was, the next press must be heard
+            log.exception("a press of the button failed", action="button_failed", press=press)
 
     def close(self) -> None:
         """Let go of the pin."""

@@ -24,7 +24,7 @@ import structlog
 from agent import __version__, log
 from agent.button import Button
 from agent.config import LoadedConfig, changed_keys, load
-from agent.desk import Desk
+from agent.desk import OWNERS_OWN, Desk
 from agent.errors import AgentError, ConfigError
 from agent.housekeeping import Housekeeping
 from agent.online import Online
@@ -47,6 +47,8 @@ STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 PUBLISHER_SECONDS = 0.5
 """How long the files for other programs may take to be removed."""
+LIGHT_SECONDS = 0.5
+"""How long the light may take to go dark."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
 
@@ -64,6 +66,7 @@ class Daemon:
         self._died: list[str] = []
         self._notifier = Notifier()
         self._said = ""
+        self._lighting: threading.Thread | None = None
 
     def run(self) -> int:
         """Work until told to stop.
@@ -97,7 +100,9 @@ class Daemon:
             stopping=self._stopping,
             reload=self._read_settings,
         )
-        control = ControlServer(self._state.socket, desk.handlers, group=config.control.group)
+        control = ControlServer(
+            self._state.socket, desk.handlers, group=config.control.group, owners_own=OWNERS_OWN
+        )
         recording = self._start("recorder", self._recorder.run)
         button = self._with_button(desk)
         self._start("housekeeping", lambda: self._house.run(self._stopping))
@@ -126,6 +131,8 @@ class Daemon:
         for thread in online:
             thread.join(1 / len(online))
         publisher.join(PUBLISHER_SECONDS)
+        if self._lighting is not None:
+            self._lighting.join(LIGHT_SECONDS)
         control.close()
         if recording.is_alive():
             logger.error(
@@ -161,10 +168,8 @@ class Daemon:
             return None
         if lamp is None:
             return None
-        light = Light(
-            lamp, lambda: condition(parts.board.snapshot, parts.outbox.store.counts()), parts.clock.wait
-        )
-        self._start("light", light.run)
+        light = Light(lamp, lambda: condition(parts.board.snapshot, parts.outbox.counts()), parts.clock.wait)
+        self._lighting = self._start("light", light.run)
         return light
 
     def _with_button(self, desk: Desk) -> Button | None:

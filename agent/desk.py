@@ -1,19 +1,20 @@
 """The desk: takes what people ask for, by control socket and button, and hands it to the part that does it."""
 
-import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import structlog
 
 from agent.config import Config
+from agent.configvalues import metadata as metadata_complaint
 from agent.errors import AgentError
 from agent.online import Online
 from agent.outbox.wishes import WISHES
 from agent.parts import Parts
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest, MarkRequest
+from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
 from agent.report import row_of, status_of
 from agent.status.board import State
 from agent.status.control import Handler, Message, Peer
@@ -22,6 +23,9 @@ from agent.sync.drained import answer_of
 
 log = structlog.get_logger()
 
+LONGEST_NAME = 255
+OWNERS_OWN = frozenset({"delete", "release", "retry", "refresh"})
+"""Not for the group: what decides over recordings that are there, or over the token."""
 PROGRESS_SECONDS = 0.5
 """How often a command that waits for a recording hears of it."""
 MARK_SECONDS = 5.0
@@ -76,24 +80,24 @@ class Desk:
 
     def pressed(self) -> None:
         """A short press: end the manual recording that runs, else mark what is recorded, else start one."""
-        recorder, state = self._recorder, self._parts.board.snapshot.state
+        recorder = self._recorder
         if recorder.is_muted:
             log.warning("the button does nothing while muted; a long press unmutes", action="button_ignored")
         elif recorder.manual is not None:
             log.info("the button ends the recording", action="button_stop")
             recorder.stop_manual()
-        elif state is State.IDLE:
-            log.info("the button starts a recording", action="button_start")
-            recorder.start(ManualRequest())
-        else:
+        elif recorder.records_unasked:
             try:
                 self._put_mark("")
             except AgentError as error:
                 log.warning("the button's mark was not noted", action="button_ignored", reason=str(error))
+        else:
+            log.info("the button starts a recording", action="button_start")
+            recorder.start(ManualRequest())
 
     def held(self) -> None:
         """A long press: mute, or unmute."""
-        self._recorder.turn_mute(on=not self._recorder.is_muted)
+        self._recorder.turn_mute(on=None)
 
     # the control socket
 
@@ -129,8 +133,8 @@ class Desk:
 
     def _mute(self, request: Message, _peer: Peer) -> Any:
         """Mute (``on``: true, the default), or unmute."""
-        self._recorder.turn_mute(on=bool(request.get("on", True)))
-        return {"muted": self._recorder.is_muted}
+        muted = self._recorder.turn_mute(on=bool(request.get("on", True)))
+        return {"muted": muted, "durable": self._recorder.mute_is_durable}
 
     def _mark(self, request: Message, _peer: Peer) -> Any:
         return self._put_mark(str(request.get("text") or ""))
@@ -153,14 +157,26 @@ class Desk:
         """Record on request; without a length, for as long as the asking side stays."""
         manual = _manual(request)
         self._recorder.start(manual)
+        is_left = False
         while not manual.done.wait(PROGRESS_SECONDS):
             if self._stopping.is_set() and not manual.started.is_set():
                 raise AgentError("the daemon is stopping; nothing was recorded")
-            if peer.gone():
+            if not is_left and not self._tell_progress(manual, peer):
+                is_left = True
                 if manual.seconds is None:
-                    self._recorder.stop_manual()
-                continue
-            now = self._parts.board.snapshot.recording
+                    self._recorder.stop_manual(manual)
+        if manual.error:
+            raise AgentError(manual.error)
+        outbox = self._parts.outbox
+        entries = [outbox.store.get(recording_id) for recording_id in manual.finished_ids]
+        return [row_of(entry, outbox.files) for entry in entries if entry is not None]
+
+    def _tell_progress(self, manual: ManualRequest, peer: Peer) -> bool:
+        """Return whether the asking side still listens."""
+        now = self._parts.board.snapshot.recording
+        if peer.gone():
+            return False
+        try:
             peer.tell(
                 event="recording",
                 started=manual.started.is_set(),
@@ -168,24 +184,24 @@ class Desk:
                 size_bytes=now.size_bytes if now else 0,
                 level_dbfs=self._parts.board.level_dbfs(),
             )
-        if manual.error:
-            raise AgentError(manual.error)
-        outbox = self._parts.outbox
-        entries = [outbox.store.get(recording_id) for recording_id in manual.finished_ids]
-        return [row_of(entry, outbox.files) for entry in entries if entry is not None]
+        except OSError:
+            return False
+        return True
 
     def _sync(self, _request: Message, peer: Peer) -> Any:
         """Try everything now, and tell the asking side how far each upload is."""
         syncer = self._online.syncer
-        told = 0.0
+        told, is_left = 0.0, False
 
         def tell(recording_id: str, sent: int, total: int) -> None:
-            nonlocal told
+            nonlocal told, is_left
             now = self._parts.clock.monotonic()
-            if now - told > PROGRESS_SECONDS or sent == total:
+            if not is_left and (now - told > PROGRESS_SECONDS or sent == total):
                 told = now
-                with contextlib.suppress(OSError):  # nobody listens any more; the upload goes on
+                try:
                     peer.tell(event="transfer", id=recording_id, sent_bytes=sent, total_bytes=total)
+                except OSError:  # nobody listens any more; the upload goes on
+                    is_left = True
 
         with syncer.listening(tell):
             return answer_of(syncer.drain(everything=True), self._parts.outbox.store)
@@ -219,7 +235,28 @@ class Desk:
         return {}
 
 
+class _Asked(msgspec.Struct):
+    """What ``record`` and ``start`` may say."""
+
+    name: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] | None = None
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)] | None = None
+    metadata: dict[str, Any] = {}
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
 def _manual(request: Message) -> ManualRequest:
-    return ManualRequest(
-        name=request.get("name"), seconds=request.get("seconds"), metadata=request.get("metadata") or {}
-    )
+    try:
+        asked = _ASKED.decode(msgspec.json.encode(request))
+    except msgspec.ValidationError as error:
+        raise _wrong(f"that cannot be recorded ({error})") from error
+    if complaint := metadata_complaint(asked.metadata):
+        raise _wrong(f"the metadata {complaint}")
+    return ManualRequest(name=asked.name, seconds=asked.seconds, metadata=asked.metadata)
+
+
+def _wrong(sentence: str) -> AgentError:
+    error = AgentError(sentence)
+    error.exit_code = 2
+    return error

@@ -72,6 +72,8 @@ class Housekeeping:
     def _note_downtime(self) -> None:
         """Write into the ledger what was not recorded while the agent, or the machine, was off."""
         mode = self._parts.config.recording.mode
+        if self._close_what_was_open():
+            return
         since = self._recorded_until() if mode != "manual" else None
         if since is None:
             return
@@ -81,6 +83,16 @@ class Housekeeping:
         milliseconds = self._parts.truetime.apart_ms(since, self._began)
         if milliseconds is None or milliseconds > 0:
             self._parts.coverage.write(Gap(Cause.NOT_RUNNING, since, self._began, milliseconds))
+
+    def _close_what_was_open(self) -> bool:
+        """End a gap that an earlier run had open when it was killed: nothing was recorded until now in any case."""
+        for gap in reversed(read_gaps(self._parts.state.path)):
+            is_open = gap.end is None and gap.milliseconds is None
+            length = self._parts.truetime.apart_ms(gap.start, self._began) if is_open else None
+            if is_open and (gap.start.boot_id != self._began.boot_id or (length or 0) > 0):
+                self._parts.coverage.write(Gap(gap.cause, gap.start, self._began, length))
+                return True
+        return False
 
     def _note_missed_windows(self, since: Instant) -> None:
         """Note the windows of the schedule that were open meanwhile; the calendar needs a right clock at both ends."""

@@ -20,6 +20,7 @@ import structlog
 from agent.errors import AgentError
 from agent.host.battery import Battery, battery
 from agent.host.storage import Room, room
+from agent.outbox.store import Store
 from agent.parts import Parts
 from agent.recording.clock import milliseconds, rfc3339
 from agent.report import status_of
@@ -37,10 +38,10 @@ STATUS_MODE = 0o640
 """Read by the group of the runtime directory."""
 METRICS_MODE = 0o644
 """Read by the node exporter, whoever that is."""
+FROM_INDEX = ("pending", "parked", "held", "oldest_pending_at", "drain_seconds")
 LOOK_SECONDS = 2.0
 STATUS_SECONDS = 10.0
 METRICS_SECONDS = 30.0
-NOTHING = {"pending": 0, "parked": 0, "held": 0}
 
 Json = dict[str, Any]
 
@@ -76,7 +77,7 @@ class Publisher:
                 self._command.close()
 
     def _turn(self) -> None:
-        snapshot, counts = self._parts.board.snapshot, self._counts()
+        snapshot, counts = self._parts.board.snapshot, self._parts.outbox.counts()
         if self._hook is not None and self._command is not None:
             self._hook.look(condition(snapshot, counts), sentence(snapshot, counts))
             self._command.look()
@@ -86,12 +87,6 @@ class Publisher:
         for outlet in self._outlets:
             if changed or outlet.is_due(now):
                 outlet.write(now)
-
-    def _counts(self) -> dict[str, int]:
-        try:
-            return self._parts.outbox.store.counts()
-        except (OSError, sqlite3.Error):  # the outlets say it
-            return NOTHING
 
     def _status_outlet(self) -> list[Outlet]:
         state = self._parts.state
@@ -115,22 +110,25 @@ class Publisher:
         return msgspec.json.encode({**self._status(), "written_at": written_at}) + b"\n"
 
     def _status(self) -> Json:
+        """Return the status; while the index fails, what it says is unknown: the recorder is not dead for it."""
+        try:
+            return self._status_with(self._parts.outbox.store)
+        except sqlite3.Error:
+            return {**self._status_with(None), **dict.fromkeys(FROM_INDEX)}
+
+    def _status_with(self, store: Store | None) -> Json:
         parts = self._parts
+        board = parts.board
         return status_of(
-            parts.board.snapshot,
-            parts.board.level_dbfs(),
-            parts.config,
-            parts.state,
-            parts.outbox.store,
-            parts.credentials,
+            board.snapshot, board.level_dbfs(), parts.config, parts.state, store, parts.credentials
         )
 
     def _figures(self) -> Figures:
         parts = self._parts
         ran = parts.clock.monotonic() - self._started
         return Figures(
-            self._status(),
-            condition(parts.board.snapshot, self._counts()),
+            self._status_with(parts.outbox.store),
+            condition(parts.board.snapshot, parts.outbox.counts()),
             started_unix=parts.clock.wall() - ran,
             pending_bytes=parts.outbox.store.pending_bytes(),
             room=self._room(),

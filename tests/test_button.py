@@ -10,6 +10,7 @@ from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from agent.button import BOUNCE_SECONDS, LONG_SECONDS, Button, Presses
 from agent.errors import AgentError
@@ -121,6 +122,27 @@ def test_a_real_button_object_hears_bouncing_pins() -> None:
     bounce(down=False)
     assert not heard.acquire(timeout=5 * BOUNCE_SECONDS), said
     button.close()
+
+
+@pytest.mark.usefixtures("mock_pins")
+def test_a_press_that_fails_does_not_end_the_button() -> None:
+    """Whatever it asked for went wrong: the next press is heard."""
+    heard = threading.Semaphore(0)
+
+    def fail() -> None:
+        heard.release()
+        raise RuntimeError("injected")
+
+    with capture_logs() as logs:
+        button = Button(PIN, fail, fail, time.monotonic)
+        pin = Device.pin_factory.pin(PIN)
+        for _ in range(2):
+            pin.drive_low()
+            time.sleep(3 * BOUNCE_SECONDS)
+            pin.drive_high()
+            assert heard.acquire(timeout=5)
+        button.close()
+    assert {line["action"] for line in logs} == {"button_failed"}
 
 
 def test_a_machine_without_pins_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The house rules that a machine can check: imports flow one way, log records have actions, commands have help."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -158,6 +159,17 @@ def test_types_are_looked_into_at_import() -> None:
                 if decodes and any(keyword.arg == "type" for keyword in node.keywords):
                     late.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not late
+
+
+def test_uninstalling_knows_every_file_of_the_state_directory() -> None:
+    """In a folder of the owner's own choice it deletes what is the recorder's, all of it, and by name."""
+    script = (ROOT / "systemd/uninstall").read_text()
+    files = re.compile(r"""^(?:FILE|[A-Z]+_NAME) = "([^"]+)\"""", re.MULTILINE)
+    state = [name for room in ("host", "recording", "outbox", "sync") for path in sorted((AGENT / room).rglob("*.py"))
+             for name in files.findall(path.read_text())]  # fmt: skip
+    assert len(state) >= 10
+    for name in ["outbox.db", "daemon.lock", *state]:
+        assert name in script or name.startswith("device-token"), name
 
 
 def test_the_version_stands_twice_and_is_one() -> None:

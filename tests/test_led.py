@@ -20,6 +20,8 @@ from agent.status.table import Condition
 class Recorded:
     """A lamp and a clock in one: notes what is shown for how long, and ends the light after some seconds."""
 
+    in_colours = False
+
     def __init__(self, seconds: float) -> None:
         self.series: list[tuple[float, Colour]] = []
         self.now = 0.0

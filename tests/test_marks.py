@@ -13,6 +13,7 @@ from speech import speech, write_wav
 from studio import Studio
 
 from agent.config import RecordingConfig
+from agent.host.disk import Disk
 from agent.outbox.entry import Entry, changed
 from agent.recording.clock import Instant
 from agent.recording.marks import LONGEST_TEXT, MOST_PER_RECORDING
@@ -48,6 +49,38 @@ def test_a_mark_is_in_the_metadata_of_the_file_it_falls_into(tmp_path: Path) -> 
     ]
     assert [mark.recording_id for mark in marks] == [entry.id for entry in studio.entries]
     assert all(mark.done.is_set() and mark.error is None for mark in marks)
+
+
+@pytest.mark.parametrize(("pressed_at", "file", "offset_ms"), [(9.99, 0, 9990), (10.0, 1, 0), (10.03, 1, 30)])
+def test_a_mark_around_a_cut_goes_where_its_moment_is(
+    tmp_path: Path, pressed_at: float, file: int, offset_ms: int
+) -> None:
+    """Blocks end exactly at the cut, so that for a moment no file is open."""
+    studio = Studio(tmp_path, RecordingConfig(segment_seconds=10))
+    mark = MarkRequest(studio.clock.monotonic() + pressed_at, "here")
+
+    def press(step: str) -> None:
+        if step == "finish.sync" and not asked:
+            asked.append(mark)
+            studio.recorder.mark(mark)
+
+    asked: list[MarkRequest] = []
+    studio.disk = Disk(press)
+
+    def script(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(9.8)
+        if pressed_at < 10:
+            asked.append(mark)
+            recorder.mark(mark)
+        yield from source.sound(8)
+        recorder.stop()
+
+    studio.record(script)
+
+    assert mark.error is None
+    assert mark.offset_ms == pytest.approx(offset_ms, abs=1)
+    assert mark.recording_id == studio.entries[file].id
+    assert [len(entry.metadata.get("marks", [])) for entry in studio.entries] == [1 - file, file]
 
 
 def test_a_mark_without_a_recording_is_refused(tmp_path: Path) -> None:

@@ -263,12 +263,14 @@ def test_a_directory_that_is_missing_is_one_warning(tmp_path: Path) -> None:
 
 
 def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
-    """A broken index is a warning of the files', and the thread goes on."""
-    with running(tmp_path) as (parts, clock), capture_logs() as logs:
+    """The status goes on without what the index says, which is unknown; figures are a warning; the thread goes on."""
+    with running(tmp_path, metrics=str(tmp_path / "out.prom")) as (parts, clock), capture_logs() as logs:
         publisher = Publisher(parts, battery=lambda: None)
         clock.after(5, parts.outbox.store.close)
-        publish(parts, clock, 30, publisher)
+        written = publish(parts, clock, 60, publisher)
         parts.outbox.store._open()  # so that the parts can be closed
+    newest = [document for _, name, document in written if name == "status.json"][-1]
+    assert (newest["state"], newest["pending"], newest["parked"]) == ("idle", None, None)
     assert "publish_failed" in {line["action"] for line in logs}
 
 

@@ -2,8 +2,11 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported by name
 
+import contextlib
 import errno
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from studio import Studio
 from agent.config import RecordingConfig
 from agent.host.disk import Disk
 from agent.recording.ledger import Cause
+from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import State
@@ -115,12 +119,45 @@ def test_a_disk_that_refuses_does_not_stop_a_mute(tmp_path: Path, step: str) -> 
     assert [line["log_level"] for line in logs if line["action"] == "mute_failed"] == ["error"]
 
 
+def test_turned_from_two_sides_at_once_memory_and_disk_agree(tmp_path: Path) -> None:
+    """A button and a command meet in the middle of each other: what holds now is what a restart finds."""
+    turning = threading.Barrier(2)
+
+    def meet(step: str) -> None:
+        if step in {"mute.rename", "unmute.unlink"}:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                turning.wait(0.2)  # the other side has all the time it wants to come in between
+
+    mute = Mute(tmp_path, Disk(meet))
+    for _ in range(5):
+        sides = [threading.Thread(target=mute.turn, kwargs={"on": on}) for on in (True, False, None)]
+        for side in sides:
+            side.start()
+        for side in sides:
+            side.join()
+        assert Mute(tmp_path, Disk()).is_on == mute.is_on
+        turning.reset()
+
+
+def test_without_a_daemon_a_mute_that_the_disk_refuses_is_an_error(tmp_path: Path) -> None:
+    """Nobody is told "muted" of something that the next start will not know."""
+
+    def refuse(_step: str) -> None:
+        raise OSError(errno.EROFS, "injected")
+
+    mute = Mute(tmp_path, Disk(refuse))
+    assert mute.turn(on=True) is True
+    assert not mute.is_durable
+    assert not Mute(tmp_path, Disk()).is_on
+
+
 def test_a_mute_survives_a_kill_and_is_taken_back_by_hand(machine: Machine, tmp_path: Path) -> None:
     """A real daemon: muted, killed, started again, still muted; unmuted without a daemon, it records."""
     write_wav(tmp_path / "speech.wav", 16_000, 1, speech(16_000, 1, 320_000))
     machine.configure(audio={"input": f"file:{tmp_path / 'speech.wav'}?loop"}, heartbeat={"enabled": False})
     with machine.daemon() as daemon:
         wait_for(lambda: daemon.status()["recording"] is not None)
+        began = time.monotonic()
         assert machine.ok("mute").out == "muted\n"
         wait_for(lambda: daemon.status()["state"] == "muted")
         assert daemon.status()["microphone"]["state"] == "closed"
@@ -130,9 +167,15 @@ def test_a_mute_survives_a_kill_and_is_taken_back_by_hand(machine: Machine, tmp_
     with machine.daemon() as daemon:
         wait_for(lambda: daemon.status()["state"] == "muted")
         assert daemon.stop() == 0
-    assert machine.ok("unmute", "--json").json == {"muted": False}
+    assert "muted" in machine.run("record", "--seconds", "1").sentence(
+        1
+    )  # nor does a recorder without a daemon
+    assert machine.ok("unmute", "--json").json == {"muted": False, "durable": True}
     with machine.daemon() as daemon:
         wait_for(lambda: daemon.status()["state"] == "recording")
+        elapsed = time.monotonic() - began
         assert daemon.stop() == 0
-    causes = [gap["cause"] for gap in machine.ok("gaps", "--json").json]
-    assert causes.count("muted") >= 2
+    gaps = machine.ok("gaps", "--json").json
+    assert [gap["cause"] for gap in gaps].count("muted") >= 2
+    # The first was open when the process was killed: it ends with the next start, and no second stands twice.
+    assert elapsed - 2 <= sum(gap["seconds"] for gap in gaps) <= elapsed + 0.5

@@ -4,14 +4,17 @@
 
 import grp
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from acceptance import Machine, machine, server, wait_for
 from speech import speech, write_wav
 
-from agent.status.control import ControlServer, ask
+from agent.errors import AgentError
+from agent.status.control import ControlServer, Peer, ask
 
 NOBODY, STRANGERS = 65534, 65533
 GROUP = grp.getgrgid(1).gr_name
@@ -102,6 +105,70 @@ def test_members_of_the_group_may_ask_and_strangers_may_not(tmp_path: Path, *, m
         assert ask(path, {"command": "status"}) == {"state": "idle"}
     finally:
         control.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": "5"},
+        {"seconds": 0},
+        {"seconds": 1e305},
+        {"name": 7},
+        {"metadata": [1]},
+        {"metadata": {"a": "x" * 5000}},
+    ],
+)
+@pytest.mark.parametrize("command", ["record", "start"])
+def test_a_request_that_is_wrong_is_refused_at_the_desk(
+    speaking: Machine, command: str, wrong: dict[str, object]
+) -> None:
+    """The recorder never sees it, and goes on."""
+    with speaking.daemon() as daemon:
+        with pytest.raises(AgentError) as refused:
+            ask(speaking.state / "control.sock", {"command": command, **wrong})
+        assert refused.value.exit_code == 2
+        assert daemon.status()["state"] == "idle"
+        assert daemon.stop() == 0
+
+
+def test_what_is_the_owners_own_is_not_for_the_group(tmp_path: Path) -> None:
+    """A member may ask for the status, and not delete; root may both."""
+    path = tmp_path / "control.sock"
+    control = ControlServer(path, {"delete": lambda _request, _peer: "done"}, owners_own={"delete"})
+    path.chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    client = (
+        "import socket, sys; peer = socket.socket(socket.AF_UNIX); peer.connect(sys.argv[1]);"
+        """peer.sendall(b'{"command": "delete"}\\n'); print(peer.recv(200).decode())"""
+    )
+    try:
+        assert "use sudo" in as_somebody([], "/usr/bin/python3", "-c", client, path).stdout
+        assert ask(path, {"command": "delete"}) == "done"
+    finally:
+        control.close()
+
+
+def test_an_asking_side_that_never_reads_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells it is not held up for ever: a delivery may be waiting behind it."""
+    monkeypatch.setattr("agent.status.control.SEND_SECONDS", 1)
+    left = threading.Event()
+
+    def tell_much(_request: object, peer: Peer) -> None:
+        try:
+            while True:
+                peer.tell(event="transfer", text="x" * 10_000)
+        except OSError:
+            left.set()
+            raise
+
+    control = ControlServer(tmp_path / "control.sock", {"sync": tell_much})
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "control.sock"))
+        client.sendall(b'{"command": "sync"}\n')
+        assert left.wait(10)
+    control.close()
 
 
 @pytest.mark.parametrize("group", ["", "no-such-group-here"])

@@ -18,8 +18,9 @@ from agent.cli.output import duration, meter, moving_line, percent, print_json, 
 from agent.context import Session
 from agent.errors import AgentError
 from agent.parts import Parts
+from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
+from agent.recording.requests import LONGEST_SECONDS, MUTED, ManualRequest
 from agent.recording.triggers import OnRequest
 from agent.report import row_of
 from agent.statedir import StateDirectory
@@ -32,7 +33,11 @@ FILE_BLOCK_MS = 1920
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=0.001), help="Length; without it until Ctrl-C.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.001, max=LONGEST_SECONDS),
+    help="Length; without it until Ctrl-C.",
+)
 @click.option(
     "--input",
     "wav",
@@ -67,6 +72,8 @@ def _record_here(
 ) -> list[Any]:
     parts = Parts(session.loaded.config, state)
     with contextlib.closing(parts), _as_owner(state, parts, needed=wav is None):
+        if wav is None and Mute(state.path, parts.disk).is_on:
+            raise AgentError(MUTED)
         source = (
             WavFile(wav, block_ms=FILE_BLOCK_MS, start=parts.clock.monotonic()) if wav else parts.source()
         )

@@ -5,8 +5,10 @@ import click
 from agent import log
 from agent.cli.output import duration, print_json
 from agent.context import Session
+from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.recording.mute import Mute
+from agent.recording.requests import LONGEST_SECONDS
 from agent.status.control import NoDaemon, ask
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
@@ -20,7 +22,11 @@ def _say(answer: object, text: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=0.001), help="Length; without it until `stop`.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.001, max=LONGEST_SECONDS),
+    help="Length; without it until `stop`.",
+)
 @click.option("--name", help="Name of the recording, instead of the one from recording.name.")
 @as_json_option
 @click.pass_obj
@@ -65,8 +71,13 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
         with session.lock():
             switch = Mute(state.path, Disk())
             switch.turn(on=on)
-        answer = {"muted": switch.is_on}
-    _say(answer, "muted" if answer["muted"] else "not muted", as_json=as_json)
+        answer = {"muted": switch.is_on, "durable": switch.is_durable}
+        if not switch.is_durable:
+            raise AgentError(
+                f"the disk of {state.path} refuses to keep that; free some space or replace it"
+            ) from None
+    text = "muted" if answer["muted"] else "not muted"
+    _say(answer, text if answer["durable"] else f"{text}, until the next restart only", as_json=as_json)
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """Checks of the machine itself: clock, light, service, temperature and power."""
 
 import importlib.util
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,11 +49,19 @@ class Machine:
         if settings.driver == "gpio":
             return _gpio_light(settings)
         root = self.sysfs / "class/leds"
-        if not (root / settings.name).is_dir():
+        folder = root / settings.name
+        if not folder.is_dir():
             try:
                 lamp_for(settings, root)
             except AgentError as error:
                 return warning(*str(error).split("; ", 1))
+        if not all(
+            os.access(folder / name, os.W_OK, effective_ids=True) for name in ("brightness", "trigger")
+        ):
+            return warning(
+                f"the light {settings.name} may not be driven",
+                "give the service's group the right to it: systemd/60-recorder-agent.rules does",
+            )
         return healthy(f"the light {settings.name} is there")
 
     def service(self, _session: Session) -> Finding:

@@ -6,6 +6,7 @@ from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
 from agent.audio.microphone import Microphone
 from agent.audio.opus import libopus_version
+from agent.audio.source import EndOfSource
 from agent.context import Session
 from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, warning
@@ -55,7 +56,10 @@ def _listen(session: Session) -> Finding:
         meter = LevelMeter(source.sample_rate, source.channels)
         until = time.monotonic() + LISTEN_SECONDS
         while time.monotonic() < until:
-            block = source.read(0.2)
+            try:
+                block = source.read(0.2)
+            except EndOfSource:
+                break
             if block is not None:
                 meter.feed(block.samples)
         if meter.silent_seconds >= LISTEN_SECONDS / 2:

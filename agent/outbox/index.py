@@ -6,6 +6,7 @@ The files are the truth (see the package's invariants), so nothing is lost with 
 import contextlib
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 BUSY_SECONDS = 10.0
 """How long one process waits for another's transaction."""
+_LAYOUT = re.compile(r"""[\s"'`\[\]]+""")
 SUFFIXES = ("", "-wal", "-shm")
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
@@ -174,10 +176,16 @@ def _applied(db: Database, migrations: Migrations) -> set[str]:
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    """Return what tables, indexes and triggers say of themselves: ``integrity_check`` believes any schema."""
-    return set(
-        connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    )
+    """Return what tables, indexes and triggers say of themselves: ``integrity_check`` believes any schema.
+
+    Without spaces and quotes, which another version of the library may set otherwise, and without its own table.
+    """
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {
+        (*names, _LAYOUT.sub("", sql))
+        for *names, sql in rows
+        if not names[1].startswith("_sqlite_migrations")
+    }
 
 
 def _wanted_schema(migrations: Migrations) -> set[tuple[str, ...]]:

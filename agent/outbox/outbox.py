@@ -65,6 +65,13 @@ class Outbox:
         """Where open files live."""
         return self.files.recording
 
+    def counts(self) -> dict[str, int]:
+        """Return how many recordings are pending, parked and held; zeros while the index fails, which others say."""
+        try:
+            return self.store.counts()
+        except (OSError, sqlite3.Error):
+            return {"pending": 0, "parked": 0, "held": 0}
+
     def now_ms(self) -> int:
         """Return the wall clock in unix milliseconds, as facts record it."""
         return self._now().wall_ms

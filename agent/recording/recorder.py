@@ -1,7 +1,5 @@
 """The state machine between a source and the outbox: what is wanted, what is there, what is being written."""
 
-import queue
-import threading
 from collections.abc import Callable
 
 import structlog
@@ -9,10 +7,11 @@ import structlog
 from agent.audio.source import EndOfSource, Source, SourceLost
 from agent.config import RecordingConfig
 from agent.errors import AgentError
+from agent.recording.inbox import Inbox
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard, Listener
 from agent.recording.mute import Mute
-from agent.recording.requests import ManualRequest, MarkRequest, Request, StopRequest
+from agent.recording.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
 from agent.recording.session import Session, Workshop, no_listener
 from agent.recording.storagewatch import StorageWatch
 from agent.recording.triggers import Trigger, Wish, manual_wish
@@ -26,7 +25,7 @@ IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
 
 
-class Recorder:
+class Recorder(Inbox):
     """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``.
 
     ``storage_problem`` returns a sentence when there is no room; it is given whether the disk was full until now, and
@@ -53,13 +52,11 @@ class Recorder:
         self._settings = settings
         self._board = board
         self._tell_disk_failed = disk_failed
-        self._mute = mute
+        super().__init__(mute)
         self._unattended = unattended
         self._clock = workshop.clock
         self._storage = StorageWatch(storage_problem, workshop.clock.monotonic)
         self._coverage = workshop.coverage
-        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        self._wake = threading.Event()
         self._stopped_at: float | None = None
         self._session: Session | None = None
         self._wish: Wish | None = None
@@ -68,33 +65,10 @@ class Recorder:
         self._source_ended = False
         self._wanted_since = self._clock.monotonic()
 
-    # asked from other threads
-
-    def start(self, request: ManualRequest) -> None:
-        """Ask for a manual recording; one that runs is ended first."""
-        self._requests.put(request)
-        self._wake.set()
-
-    def stop_manual(self) -> None:
-        """End the manual recording that runs, if one does."""
-        self._requests.put(StopRequest())
-        self._wake.set()
-
-    def mark(self, request: MarkRequest) -> None:
-        """Ask for a mark in the recording that runs."""
-        self._requests.put(request)
-        self._wake.set()
-
-    def turn_mute(self, *, on: bool) -> None:
-        """Stop capturing until unmuted, or go on with what is wanted; recordings by hand are refused meanwhile."""
-        if self._mute is not None:
-            self._mute.turn(on=on)
-            self._wake.set()
-
     @property
-    def is_muted(self) -> bool:
-        """Whether a person has silenced it."""
-        return self._mute is not None and self._mute.is_on
+    def records_unasked(self) -> bool:
+        """Whether the settings want a recording now."""
+        return self._trigger.wish() is not None
 
     @property
     def manual(self) -> ManualRequest | None:
@@ -131,9 +105,11 @@ class Recorder:
     def _turn(self) -> None:
         self._obey()
         if self.is_muted:
-            self._end_session()
+            self._end_session(nothing_because="the recorder was muted")
             self._rest()
             return
+        if self._board.snapshot.state is State.MUTED:
+            self._board.report(state=State.IDLE)
         if self._session is None and not self._begin():
             self._rest()
             return
@@ -148,10 +124,10 @@ class Recorder:
             if isinstance(request, MarkRequest):
                 self._put_mark(request)
             elif isinstance(request, StopRequest):
-                if self._manual is not None:
+                if self._manual is not None and request.of in {None, self._manual}:
                     self._end_session()
             elif self.is_muted:
-                request.error = "the recorder is muted; unmute it first"
+                request.error = MUTED
                 request.done.set()
             else:
                 self._end_session()
@@ -159,12 +135,10 @@ class Recorder:
                 self._source_ended = False
 
     def _put_mark(self, request: MarkRequest) -> None:
-        segment = self._session.open_segment if self._session is not None else None
-        try:
-            self._workshop.mark(segment, request)
-        except AgentError as error:
-            request.error = str(error)
-        request.done.set()
+        if self._session is not None and (self._session.open_segment or self._listener.is_listening):
+            self._session.marks.append(request)
+        else:
+            request.refuse(NOTHING_TO_MARK)
 
     def _begin(self) -> bool:
         """Begin the session that is wanted, if there is one and the disk has room."""
@@ -312,19 +286,19 @@ class Recorder:
         if session is None:
             return
         try:
-            session.cut()
+            session.interrupt()
         except OSError as error:
             self._disk_failed(session, error)
         self._board.report(recording=None)
 
-    def _end_session(self) -> None:
+    def _end_session(self, nothing_because: str = "no sound came from the microphone") -> None:
         self._finish_segment()
         session, self._session = self._session, None
         manual, self._manual = self._manual, None
         self._deadline = None
         if manual is not None:
             if session is None or not session.segments:
-                manual.error = manual.error or "nothing was recorded: no sound came from the microphone"
+                manual.error = manual.error or f"nothing was recorded: {nothing_because}"
             manual.done.set()
 
     def _rest(self) -> None:
@@ -347,7 +321,7 @@ class Recorder:
 
     def _drain(self) -> None:
         """Take what was captured before the stop and still lies in the pipe."""
-        while self._session is not None and self._stopped_at is not None:
+        while self._session is not None and self._stopped_at is not None and not self.is_muted:
             try:
                 heard = self._listener.read(0)
             except (SourceLost, EndOfSource):

@@ -4,8 +4,13 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
+LONGEST_SECONDS = 604_800
+"""A week: who wants more leaves the length out."""
+MUTED = "the recorder is muted; unmute it first"
+NOTHING_TO_MARK = "nothing is being recorded at this moment, so there is nothing to mark"
 
-@dataclass
+
+@dataclass(eq=False)
 class ManualRequest:
     """One manual recording, from the wish to its finished files."""
 
@@ -23,7 +28,9 @@ class ManualRequest:
 
 @dataclass
 class StopRequest:
-    """The end of the manual recording that runs, if one does."""
+    """The end of a manual recording, wherever it stands; None: of the one that runs, if one does."""
+
+    of: ManualRequest | None = None
 
 
 @dataclass
@@ -37,6 +44,11 @@ class MarkRequest:
     recording_id: str | None = None
     offset_ms: int | None = None
     error: str | None = None
+
+    def refuse(self, reason: str) -> None:
+        """Say why there is no mark."""
+        self.error = reason
+        self.done.set()
 
 
 Request = ManualRequest | StopRequest | MarkRequest

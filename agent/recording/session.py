@@ -1,5 +1,6 @@
 """A session's stream, cut into segments without losing or repeating a sample: recording procedures P1 to P4."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,15 +8,14 @@ from typing import Any, Protocol
 import structlog
 
 from agent.audio.opus import OpusEncoder, OpusSettings
-from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.recording.clock import Clock, Instant, milliseconds
 from agent.recording.coverage import Coverage
 from agent.recording.identity import new_id
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard
-from agent.recording.marks import MOST_PER_RECORDING, Mark, Marks
-from agent.recording.requests import MarkRequest
+from agent.recording.marks import Marks
+from agent.recording.pendingmarks import PendingMarks
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
 
 log = structlog.get_logger()
@@ -77,24 +77,6 @@ class Workshop:
         """Return a fresh local id."""
         return new_id(milliseconds(self.clock.wall()))
 
-    def mark(self, segment: OpenSegment | None, request: MarkRequest) -> None:
-        """Mark the moment in the open file. AgentError: there is none, or it has too many marks."""
-        if segment is None:
-            raise AgentError("nothing is being recorded at this moment, so there is nothing to mark")
-        request.recording_id = segment.start.id
-        request.offset_ms = max(0, self.instant(request.at).boot_ms - segment.start.started.boot_ms)
-        if not self.sink.marks.add(segment.start.id, Mark(request.offset_ms, request.text)):
-            raise AgentError(
-                f"this recording has {MOST_PER_RECORDING} marks, and no more are kept; wait for the next one"
-            )
-        log.info(
-            "marked",
-            action="recording_marked",
-            id=request.recording_id,
-            offset_ms=request.offset_ms,
-            text=request.text,
-        )
-
     def open(self, start: SegmentStart) -> OpenSegment:
         """Create the segment's file."""
         if self._encoder is None or self._format != (start.sample_rate, start.channels):
@@ -139,9 +121,12 @@ class Session:
         self._channels = channels
         self._width = 2 * channels
         self._segment_samples = max(1, round(segment_seconds * sample_rate))
+        self._longest_ms = round(segment_seconds * 1000)
         self._total_samples = None if total_seconds is None else round(total_seconds * sample_rate)
         self._name = name
         self._metadata = metadata or {}
+        self.marks = PendingMarks(workshop.sink.marks, workshop.instant)
+        """Moments that the stream of samples has not reached yet."""
         self._on_finished = on_finished
 
     @property
@@ -151,9 +136,12 @@ class Session:
 
     def take(self, heard: Heard) -> Heard | None:
         """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
+        ends_at = heard.begins_at + len(heard.block.samples) / self._width / self.sample_rate
+        self.marks.settle(self.open_segment, ends_at, longest_ms=self._longest_ms)
         missing = self._fill(heard.missing, heard.begins_at - heard.missing / self.sample_rate)
         self._divide_between_owners()
         rest = self._write(memoryview(heard.block.samples), heard.begins_at)
+        self.marks.settle(self.open_segment, ends_at, longest_ms=self._longest_ms)
         if self.open_segment is not None:
             self.open_segment.clipped += heard.clipped
             if self.open_segment.flush_if_due():
@@ -246,6 +234,12 @@ class Session:
             clock=start.started.clock,
         )
         return self.open_segment
+
+    def interrupt(self) -> None:
+        """Finish the open segment although its stream does not go on at once; marks of just now belong to it."""
+        self.marks.settle(self.open_segment, math.inf, longest_ms=self._longest_ms)
+        self.marks.refuse_all()
+        self.cut()
 
     def cut(self, *, divided: bool = False) -> None:
         """Finish the open segment, if there is one, and hand it to the outbox; ``divided``: however short."""

@@ -8,8 +8,9 @@ import contextlib
 import grp
 import os
 import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from agent.statedir import bind, connect
 log = structlog.get_logger()
 
 LONGEST_LINE = 1 << 20
+SEND_SECONDS = 5
+"""An asking side that has not read for so long is taken for gone."""
+_CREDENTIALS = struct.Struct("3i")
+"""``struct ucred``: process, user, group (unix(7))."""
+_TIME = struct.Struct("@ll")
+"""``struct timeval``."""
 Message = dict[str, Any]
 MESSAGE = msgspec.json.Decoder(Message)
 
@@ -32,8 +39,13 @@ class Peer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
+    def may_own(self) -> bool:
+        """Whether it is the daemon's own user, or root."""
+        credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}
+
     def tell(self, **event: Any) -> None:
-        """Send an event; OSError when nobody listens any more."""
+        """Send an event; OSError when nobody listens any more, or nobody has read for a while."""
         self._connection.sendall(msgspec.json.encode(event) + b"\n")
 
     def gone(self) -> bool:
@@ -52,9 +64,17 @@ Handler = Callable[[Message, Peer], Any]
 class ControlServer:
     """Answers commands, one thread a connection, until ``close``; its owner, root and a group may ask."""
 
-    def __init__(self, path: Path, handlers: dict[str, Handler], *, group: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        handlers: dict[str, Handler],
+        *,
+        group: str = "",
+        owners_own: Collection[str] = (),
+    ) -> None:
         self.path = path
         self._handlers = handlers
+        self._owners_own = owners_own
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.path.unlink(missing_ok=True)
         bind(self._listener, path)
@@ -81,6 +101,7 @@ class ControlServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(SEND_SECONDS, 0))
             connection.settimeout(30)
             for line in lines(connection):
                 connection.settimeout(None)
@@ -94,18 +115,22 @@ class ControlServer:
                 raise AgentError(
                     f"this daemon does not know the command {request.get('command')!r}; upgrade it"
                 )
-            peer.tell(result=handler(request, peer))
+            if request["command"] in self._owners_own and not peer.may_own():
+                raise AgentError(
+                    "this decides over recordings or the token, which the group may not; use sudo"
+                )
+            answer = {"result": handler(request, peer)}
         except msgspec.DecodeError:
-            peer.tell(error="that was not a JSON object on one line; send one", exit_code=2)
+            answer = {"error": "that was not a JSON object on one line; send one", "exit_code": 2}
         except AgentError as error:
-            peer.tell(error=str(error), exit_code=error.exit_code)
-        except OSError:
-            raise
+            answer = {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:
             log.exception(
                 "a command failed", action="control_failed", command=line[:80].decode(errors="replace")
             )
-            peer.tell(error=f"the daemon failed at this command ({error}); its log says more", exit_code=1)
+            sentence = f"the daemon failed at this command ({error}); its log says more"
+            answer = {"error": sentence, "exit_code": 1}
+        peer.tell(**answer)
 
 
 def share_with(path: Path, group: str) -> None:

@@ -32,6 +32,9 @@ DARK = Colour(0, 0, 0)
 class Lamp(Protocol):
     """Shows one colour until told otherwise."""
 
+    in_colours: bool
+    """Whether it tells colours apart."""
+
     def show(self, colour: Colour) -> None:
         """Show a colour; OSError when the lamp refuses."""
 
@@ -45,6 +48,8 @@ class SysfsLamp:
     Raises:
         AgentError: there is no such light, or it may not be driven.
     """
+
+    in_colours = False
 
     def __init__(
         self, name: str, *, brightness: int = 100, active_low: bool = False, root: Path = SYSFS
@@ -138,16 +143,19 @@ class GpioLamp:
                 if len(pins) == 3  # noqa: PLR2004 - red, green, blue
                 else gpiozero.PWMLED(pins[0], active_high=not active_low)
             )
-        except gpiozero.GPIOZeroError as error:
+        except Exception as error:  # the pin libraries beneath raise what they like
             raise AgentError(
                 f"the pins {list(pins)} cannot be driven ({error}); check led.pins and the service's group gpio"
             ) from error
-        self._is_rgb = len(pins) == 3  # noqa: PLR2004 - likewise
+        self.in_colours = len(pins) == 3  # noqa: PLR2004 - likewise
 
     def show(self, colour: Colour) -> None:
         """Set the pins."""
         dimmed = colour.dimmed(self._share)
-        self._led.value = tuple(dimmed) if self._is_rgb else max(dimmed)
+        try:
+            self._led.value = tuple(dimmed) if self.in_colours else max(dimmed)
+        except Exception as error:  # likewise
+            raise AgentError(f"the pins of the light refuse: {error}") from error
 
     def close(self) -> None:
         """Go dark and free the pins."""

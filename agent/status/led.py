@@ -49,6 +49,8 @@ PATTERNS: dict[Condition, Pattern] = {
     Condition.IDLE: flashes(GREEN.dimmed(0.4), 1, 10.0),
 }
 """What each condition of the status table looks like."""
+IN_COLOURS = PATTERNS | {Condition.MUTED: (Step(RED, 1.0),)}
+"""The same where colours can be told apart."""
 
 
 class Light:
@@ -64,6 +66,7 @@ class Light:
         wait: Callable[[threading.Event, float], bool],
     ) -> None:
         self._lamp = lamp
+        self._patterns = IN_COLOURS if lamp.in_colours else PATTERNS
         self._condition = condition
         self._wait = wait
         self._stopping = threading.Event()
@@ -101,7 +104,7 @@ class Light:
         if self._identify_steps > 0:
             self._identify_steps -= 1
             return IDENTIFY
-        return PATTERNS[self._condition()]
+        return self._patterns[self._condition()]
 
     def _hold(self, step: Step, pattern: Pattern) -> None:
         """Let a step last, but look for another condition meanwhile."""
@@ -110,7 +113,7 @@ class Light:
             left -= LOOK_SECONDS
             identifies = self._identify_steps > 0 and pattern is not IDENTIFY
             if left > 0 and (
-                identifies or (pattern is not IDENTIFY and PATTERNS[self._condition()] is not pattern)
+                identifies or (pattern is not IDENTIFY and self._patterns[self._condition()] is not pattern)
             ):
                 return
 
