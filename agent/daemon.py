@@ -2,8 +2,8 @@
 
 Procedure
     Start  lock the state directory → open the index → control socket → recorder thread → READY. Behind it, in
-           threads of their own: reconciliation, then delivery; heartbeats; the network's changes. Recording never
-           waits for any of them.
+           threads of their own: reconciliation, then delivery; heartbeats; the network's changes; the light, the
+           button, and what is published for other programs. Recording never waits for any of them.
     Watch  once a second: a thread that has died ends the daemon (systemd starts it anew); the watchdog is fed while
            the recorder makes progress; STATUS is the one line a person wants to read.
     Stop   (SIGTERM, SIGINT) the recorder finishes its file, calls under way are cut, all within 10 s.

@@ -9,12 +9,13 @@ import pytest
 from fakeleds import FakeLed
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory, MockPWMPin
+from waiting_room import agent
 
 from agent.errors import AgentError
 from agent.status.lamp import DARK, Colour, GpioLamp, SysfsLamp
 from agent.status.led import PATTERNS, Light
 from agent.status.patterns import IDENTIFY
-from agent.status.table import Condition
+from agent.status.table import Condition, condition
 
 
 class Recorded:
@@ -199,3 +200,14 @@ def test_gpio_lamp_of_one_colour_active_low() -> None:
     lamp.show(DARK)
     assert Device.pin_factory.pin(17).state == 1
     lamp.close()
+
+
+def test_an_index_that_fails_does_not_end_the_light(tmp_path: Path) -> None:
+    """The condition is asked for at every step: without the index it is shown without what waits."""
+    with agent(tmp_path, "http://127.0.0.1:1") as (parts, _clock):
+        parts.outbox.store.close()
+        lamp = Recorded(3.0)
+        Light(lamp, lambda: condition(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
+        parts.outbox.store._open()  # so that the parts can be closed
+    assert lamp.closed
+    assert len(lamp.series) > 1
