@@ -15,7 +15,8 @@ from agent.errors import AgentError
 from agent.status.lamp import DARK, Colour, GpioLamp, SysfsLamp
 from agent.status.led import PATTERNS, Light
 from agent.status.patterns import IDENTIFY
-from agent.status.table import Condition, condition
+from agent.status.table import Condition
+from agent.status.table import condition as condition_of
 
 
 class Recorded:
@@ -207,7 +208,7 @@ def test_an_index_that_fails_does_not_end_the_light(tmp_path: Path) -> None:
     with agent(tmp_path, "http://127.0.0.1:1") as (parts, _clock):
         parts.outbox.store.close()
         lamp = Recorded(3.0)
-        Light(lamp, lambda: condition(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
+        Light(lamp, lambda: condition_of(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
         parts.outbox.store._open()  # so that the parts can be closed
     assert lamp.closed
     assert len(lamp.series) > 1
