@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from socket_api import Reply, SocketApi, as_json
+from structlog.testing import capture_logs
 from waiting_room import agent, deliveries, fill, live
 
 from agent.config import SyncConfig
@@ -54,7 +55,7 @@ def test_an_hour_offline(server: SocketApi, tmp_path: Path) -> None:
     for seed in range(first, first + OFFLINE_SEEDS):
         server.script(*(Reply(drop="before"),) * 100)
         before = server.connections
-        with agent(tmp_path / str(seed), server.url) as (parts, clock):
+        with capture_logs(), agent(tmp_path / str(seed), server.url) as (parts, clock):
             parts.rng = random.Random(seed)
             fill(parts, 3)
             live(parts, clock, HOUR)
