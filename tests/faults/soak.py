@@ -191,7 +191,10 @@ class Soak:
         descriptors = [min(d for _, d, _ in part) for part in (first, second)]
         return [
             (f"memory {first[0][2]:.1f} MiB, grown by {growth:+.2f} MiB", growth <= GROWTH_MIB),
-            (f"descriptors {descriptors[0]}, then {descriptors[1]}", descriptors[1] <= descriptors[0] + SPARE),
+            (
+                f"descriptors {descriptors[0]}, then {descriptors[1]}",
+                descriptors[1] <= descriptors[0] + SPARE,
+            ),
         ]
 
 
