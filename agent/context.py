@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from agent import statedir
 from agent.config import LoadedConfig, load
@@ -16,6 +17,14 @@ from agent.status.control import NoDaemon, ask
 PATIENCE_SECONDS = 10.0
 """How long a command waits for another one, or for a daemon that is just starting."""
 POLL_SECONDS = 0.1
+
+
+ANSWER_SECONDS = 5.0
+"""A daemon that takes longer to say how it is hangs."""
+
+
+class Hangs(AgentError):  # noqa: N818 - says what it does
+    """A daemon listens and does not answer."""
 
 
 class Session:
@@ -44,6 +53,22 @@ class Session:
         """Return the state directory for reading; AgentError without the right."""
         statedir.become_owner(self.state, os.environ)
         return self.state
+
+    def daemon_status(self) -> dict[str, Any] | None:
+        """Return what the daemon says of itself, as ``status --json`` does; None where none runs.
+
+        Raises:
+            Hangs: it does not answer.
+            AgentError: one may not ask it.
+        """
+        try:
+            return dict(ask(self.state.socket, {"command": "status"}, patience=ANSWER_SECONDS))
+        except NoDaemon:
+            return None
+        except TimeoutError:
+            raise Hangs(
+                "a recorder runs and does not answer; `sudo systemctl restart recorder-agent`, and see its log"
+            ) from None
 
     def daemon_answers(self) -> bool:
         """Return whether a daemon works on the state; AgentError while another command does, for too long."""

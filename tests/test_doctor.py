@@ -22,7 +22,7 @@ from speech import speech, write_wav
 from waiting_room import fill
 
 from agent.context import Session
-from agent.doctor import daemon, local, sound
+from agent.doctor import local, sound
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health, Result, examine
 from agent.doctor.machine import Machine
@@ -62,7 +62,7 @@ class Patient:
         for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
             self.patch.delenv(name, raising=False)
         self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
-        self.patch.setattr(sound, "OPEN_SECONDS", 2.0)
+        self.patch.setattr("agent.audio.opened.OPEN_SECONDS", 2.0)
         self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
         self.systemd(LoadState="loaded", ActiveState="active", NRestarts="0")
         self.sysfs("class/thermal/thermal_zone0/temp", "45000\n")
@@ -260,7 +260,7 @@ def daemon_hangs(patient: Patient) -> None:
     server = ControlServer(patient.state / "control.sock", {"status": lambda *_: done.wait(30) and STATUS})
     patient.stack.callback(server.close)
     patient.stack.callback(done.set)
-    patient.patch.setattr(daemon, "ANSWER_SECONDS", 0.3)
+    patient.patch.setattr("agent.context.ANSWER_SECONDS", 0.3)
 
 
 def muted(patient: Patient) -> None:

@@ -9,10 +9,9 @@ import click
 
 from agent import log
 from agent.audio.level import LevelMeter
-from agent.audio.microphone import Microphone
+from agent.audio.opened import opened
 from agent.audio.source import EndOfSource
 from agent.cli.output import meter, print_json
-from agent.cli.record import OPEN_SECONDS
 from agent.context import Session
 from agent.parts import Parts
 from agent.status.control import ask
@@ -60,19 +59,16 @@ def _of_daemon(session: Session) -> Levels:
 
 
 def _of_source(session: Session) -> Levels:
-    parts = Parts(session.loaded.config, session.state)
-    source = parts.source()
-    try:
-        if isinstance(source, Microphone):
-            source.require(OPEN_SECONDS)
+    with (
+        contextlib.closing(Parts(session.loaded.config, session.state)) as parts,
+        opened(parts.source()) as source,
+    ):
         meter_ = LevelMeter(source.sample_rate, source.channels)
         while True:
-            block = source.read(INTERVAL_SECONDS)
+            try:
+                block = source.read(INTERVAL_SECONDS)
+            except EndOfSource:
+                return
             if block is not None:
                 meter_.feed(block.samples)
                 yield meter_.dbfs()
-    except EndOfSource:
-        return
-    finally:
-        source.close()
-        parts.close()

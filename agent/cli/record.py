@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from agent import log
-from agent.audio.microphone import Microphone
+from agent.audio.opened import opened
 from agent.audio.source import Source
 from agent.audio.wavfile import WavFile
 from agent.cli.output import duration, meter, moving_line, percent, print_json, size
@@ -26,8 +26,6 @@ from agent.report import row_of
 from agent.statedir import StateDirectory
 from agent.status.control import ask
 
-OPEN_SECONDS = 8.0
-"""How long a microphone may take to give its first sound."""
 FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
 
@@ -77,16 +75,11 @@ def _record_here(
         source = (
             WavFile(wav, block_ms=FILE_BLOCK_MS, start=parts.clock.monotonic()) if wav else parts.source()
         )
-        if isinstance(source, Microphone):
-            try:
-                source.require(OPEN_SECONDS)
-            except BaseException:
-                source.close()
-                raise
-        recorder = parts.recorder(source, OnRequest(), unattended=False)
-        recorder.start(request)
-        with _stopped_by_signals(recorder), moving_line(_progress(parts, request, source)):
-            recorder.run()
+        with opened(source):
+            recorder = parts.recorder(source, OnRequest(), unattended=False)
+            recorder.start(request)
+            with _stopped_by_signals(recorder), moving_line(_progress(parts, request, source)):
+                recorder.run()
         entries = [parts.outbox.store.get(recording_id) for recording_id in request.finished_ids]
         if not any(entries):
             raise AgentError(request.error or "nothing was recorded: the source gave no samples")

@@ -13,9 +13,7 @@ import click
 
 from agent.cli.output import duration, meter, percent, print_json, size
 from agent.cli.screen import screen
-from agent.context import Session
-from agent.doctor import daemon
-from agent.doctor.daemon import Hangs
+from agent.context import Hangs, Session
 from agent.errors import AgentError
 from agent.report import open_for_reading, stopped_status
 from agent.status.words import local_time
@@ -88,7 +86,7 @@ def _over_and_over(session: Session) -> Iterator[Json]:
 
 
 def _status(session: Session) -> Json:
-    answer = daemon.status(session)
+    answer = session.daemon_status()
     if answer is not None:
         return answer
     state = session.look()

@@ -8,7 +8,6 @@ import time
 from urllib.parse import urlsplit
 
 from agent.context import Session
-from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
 from agent.sync.client.api import RecordingsApi
@@ -102,7 +101,7 @@ def token(session: Session) -> Finding:
 
     The daemon must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
     """
-    now = daemon.status(session)
+    now = session.daemon_status()
     if now is None:
         return _try_token(session)
     known = now["credential"]

@@ -1,20 +1,19 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
+import contextlib
 import time
 
 from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
-from agent.audio.microphone import Microphone
+from agent.audio.opened import opened
 from agent.audio.opus import libopus_version
-from agent.audio.source import EndOfSource
+from agent.audio.source import EndOfSource, Source
 from agent.context import Session
-from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
 from agent.host.soundcards import SoundCards
 from agent.parts import Parts
 
-OPEN_SECONDS = 8.0
 LISTEN_SECONDS = 1.5
 QUIET_DBFS = -70.0
 """A microphone in a quiet room gives more than this."""
@@ -33,7 +32,7 @@ def portaudio(_session: Session) -> Finding:
 
 def microphone(session: Session) -> Finding:
     """Hear for a moment: by the daemon when one runs, else by opening the microphone."""
-    now = daemon.status(session)
+    now = session.daemon_status()
     if now is None:
         return _listen(session)
     answer = now["microphone"]
@@ -48,28 +47,27 @@ def microphone(session: Session) -> Finding:
 
 
 def _listen(session: Session) -> Finding:
-    parts = Parts(session.loaded.config, session.state)
-    source = parts.source()
-    try:
-        if isinstance(source, Microphone):
-            source.require(OPEN_SECONDS)
-        meter = LevelMeter(source.sample_rate, source.channels)
-        until = time.monotonic() + LISTEN_SECONDS
-        while time.monotonic() < until:
-            try:
-                block = source.read(0.2)
-            except EndOfSource:
-                break
-            if block is not None:
-                meter.feed(block.samples)
-        if meter.silent_seconds >= LISTEN_SECONDS / 2:
-            return _silent(source.name)
-        return _judge(source.name, meter.dbfs(), meter.clipped_samples)
-    except MicrophoneError as error:
-        return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
-    finally:
-        source.close()
-        parts.close()
+    with contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
+        try:
+            with opened(parts.source()) as source:
+                return _hear(source)
+        except MicrophoneError as error:
+            return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
+
+
+def _hear(source: Source) -> Finding:
+    meter = LevelMeter(source.sample_rate, source.channels)
+    until = time.monotonic() + LISTEN_SECONDS
+    while time.monotonic() < until:
+        try:
+            block = source.read(0.2)
+        except EndOfSource:
+            break
+        if block is not None:
+            meter.feed(block.samples)
+    if meter.silent_seconds >= LISTEN_SECONDS / 2:
+        return _silent(source.name)
+    return _judge(source.name, meter.dbfs(), meter.clipped_samples)
 
 
 def _silent(name: str) -> Finding:

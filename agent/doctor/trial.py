@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.audio.microphone import Microphone
 from agent.audio.ogg import NotOggOpus, read_summary
+from agent.audio.opened import opened
 from agent.context import Session
-from agent.doctor import daemon
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
 from agent.outbox.entry import Entry, Status
@@ -39,7 +38,6 @@ NAME = "Test recording of recorder-agent doctor"
 METADATA = {"doctor": True}
 SECONDS = 3.0
 LONGEST_SECONDS = 60
-OPEN_SECONDS = 8.0
 DELIVERY_SECONDS = 60.0
 """How long the delivery may take before it is said where it stands."""
 NUDGE_SECONDS = 5.0
@@ -87,7 +85,7 @@ class Trial:
                 "set recording.min_seconds to 0 for the test",
             )
         seconds = max(self._seconds, float(least))
-        now = daemon.status(session)
+        now = session.daemon_status()
         if now is None:
             return self._record_here(session, seconds)
         if now["state"] == "muted":
@@ -111,15 +109,10 @@ class Trial:
             if Mute(state.path, parts.disk).is_on:
                 return _muted()
             parts.reconcile()
-            source = parts.source()
-            try:
-                if isinstance(source, Microphone):
-                    source.require(OPEN_SECONDS)
+            with opened(parts.source()) as source:
                 recorder = parts.recorder(source, OnRequest(), unattended=False)
                 recorder.start(request)
                 recorder.run()
-            finally:
-                source.close()
             found = [entry for entry in map(parts.outbox.store.get, request.finished_ids) if entry]
         if not found:
             return _refused(AgentError(request.error or "nothing was recorded: the source gave no samples"))
@@ -144,7 +137,7 @@ class Trial:
         """Wait until it is delivered, or say at which step it stands, and why."""
         if self._id is None:
             return skipped("there is no test recording to deliver")
-        if daemon.status(session) is None:
+        if session.daemon_status() is None:
             return self._deliver_here(session, self._id)
         recording_id = self._id
 
@@ -199,7 +192,7 @@ def _run(syncer: "Syncer", stopping: threading.Event) -> None:
 
 def _standing_with_daemon(session: Session, recording_id: str) -> Standing | None:
     """Return where it stands; None while the daemon is away or the index cannot be read."""
-    now, store = daemon.status(session), open_for_reading(session.state)
+    now, store = session.daemon_status(), open_for_reading(session.state)
     if now is None or store is None:
         return None
     with contextlib.closing(store):

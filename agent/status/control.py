@@ -157,16 +157,26 @@ class NoDaemon(AgentError):  # noqa: N818 - a state, asked for by many commands
     """No daemon answers on this state directory."""
 
 
-def ask(path: Path, request: Message, on_event: Callable[[Message], None] = lambda _: None) -> Any:
-    """Send a command to the daemon and return its result.
+def ask(
+    path: Path,
+    request: Message,
+    on_event: Callable[[Message], None] = lambda _: None,
+    *,
+    patience: float | None = None,
+) -> Any:
+    """Send a command to the daemon and return its result; ``patience`` is for each word of the answer, in seconds.
 
     Raises:
         NoDaemon: nobody listens.
+        TimeoutError: it is silent for longer than ``patience``.
         AgentError: the daemon's sentence, with its exit code.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(patience)
         try:
             connect(connection, path)
+        except TimeoutError:
+            raise
         except PermissionError as error:
             raise AgentError(
                 f"you may not speak with the daemon ({path}): join the group in control.group, or use sudo"
