@@ -15,7 +15,7 @@ import pytest
 from opusfile import probe_seconds
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from agent.audio.wavfile import read_wav_format
+from agent.audio.wavformat import read_wav_format
 from agent.cli import demosound
 from agent.cli.demoprocess import command_line
 

@@ -1,37 +1,16 @@
 """A WAV file as a source of sound, as fast as it goes or at the pace of a microphone."""
 
-import shlex
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from agent.audio.opus import SAMPLE_RATES
 from agent.audio.source import Block, EndOfSource, SourceLost, SourceState
-from agent.errors import AgentError
+from agent.audio.wavformat import read_wav_format
 
 FILE_PREFIX: Final = "file:"
 """How ``audio.input`` names a file instead of a device."""
 
 _LOOP_SUFFIX: Final = "?loop"
-_ACCEPTED: Final = "a WAV file of 16-bit PCM at 8, 12, 16, 24 or 48 kHz, mono or stereo, is needed"
-_SAMPLE_BITS: Final = 16
-_PCM: Final = 1
-_EXTENSIBLE: Final = 0xFFFE
-_FORMAT_BYTES: Final = 40  # of the longest format chunk, the extensible one
-_FORMAT_NAMES: Final = {
-    2: "ADPCM",
-    3: "floating-point",
-    6: "A-law",
-    7: "mu-law",
-    0x11: "ADPCM",
-    0x31: "GSM",
-    0x55: "MP3",
-}
-_GUID_TAIL: Final = bytes.fromhex(
-    "000000001000800000aa00389b71"
-)  # of the subformats that are plain format tags
-_STREAMED_SIZES: Final = (0, 0xFFFFFFFF)  # what a writer to a pipe leaves in the header
 _TIMER_SLACK: Final = 1e-6  # seconds; a wait may end a rounding error early
 
 
@@ -41,16 +20,6 @@ class RealTime(NamedTuple):
     monotonic: Callable[[], float]
     wait: Callable[[float], object]
     """Sleeps for so many seconds, or less when something happens."""
-
-
-class WavFormat(NamedTuple):
-    """Where the samples of a file are, and what they are."""
-
-    sample_rate: int
-    channels: int
-    offset: int
-    samples: int
-    """Per channel."""
 
 
 class WavFile:
@@ -78,8 +47,7 @@ class WavFile:
         self._format = read_wav_format(path)
         self._loop = loop
         self._realtime = realtime
-        self._frame_bytes = self._format.channels * _SAMPLE_BITS // 8
-        self._block_bytes = self._format.sample_rate * block_ms // 1000 * self._frame_bytes
+        self._block_bytes = self._format.sample_rate * block_ms // 1000 * self._format.frame_bytes
         self._start = start
         self._file: BinaryIO | None = None
         self._left = 0
@@ -140,7 +108,7 @@ class WavFile:
             self.close()
             self._state = SourceState.ENDED
             raise EndOfSource
-        samples_out = self._samples_out + len(self._next) // self._frame_bytes
+        samples_out = self._samples_out + len(self._next) // (2 * self.channels)
         captured_at = self._start + samples_out / self.sample_rate
         if self._realtime is not None and not _reached(captured_at, self._realtime, timeout):
             return None
@@ -168,10 +136,10 @@ class WavFile:
 
     def _rewind(self, file: BinaryIO) -> None:
         file.seek(self._format.offset)
-        self._left = self._format.samples * self._frame_bytes
+        self._left = self._format.samples * self._format.frame_bytes
 
     def _take(self) -> bytes:
-        """Return the samples of the next block; empty at the end."""
+        """Return the samples of the next block as 16-bit PCM; empty at the end."""
         file = self._file
         if file is None:
             return b""
@@ -184,7 +152,7 @@ class WavFile:
                 raise OSError(0, "it has become empty")
             self._left -= len(more)
             taken += more
-        return taken
+        return self._format.to_16_bit(taken[: len(taken) - len(taken) % self._format.frame_bytes])
 
 
 def parse_file_input(text: str) -> tuple[Path, bool]:
@@ -193,73 +161,6 @@ def parse_file_input(text: str) -> tuple[Path, bool]:
     if not text.startswith(FILE_PREFIX) or not path:
         raise ValueError(f"{text!r} is not file:PATH or file:PATH?loop")
     return Path(path), text.endswith(_LOOP_SUFFIX)
-
-
-def read_wav_format(path: Path) -> WavFormat:
-    """Read the header of a WAV file (RIFF, 16-bit PCM, also as WAVE_FORMAT_EXTENSIBLE).
-
-    Data that is shorter than its header says counts as far as it goes, in whole frames; a size that a writer
-    to a pipe left open means up to the end of the file.
-
-    Raises:
-        AgentError: it cannot be read, is something else, or holds no samples.
-    """
-    try:
-        if not path.is_file():
-            raise AgentError(f"{path} is not a file: name an existing WAV file")
-        with path.open("rb") as file:
-            return _parse(file, path, path.stat().st_size)
-    except OSError as problem:
-        raise AgentError(
-            f"{path} cannot be read ({problem.strerror}): name a WAV file that can be"
-        ) from problem
-
-
-def _parse(file: BinaryIO, path: Path, file_size: int) -> WavFormat:
-    magic, _size, kind = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-    if (magic, kind) != (b"RIFF", b"WAVE"):
-        raise _unsuitable(path, "is no WAV file")
-    sample_format = None
-    while len(header := file.read(8)) == 8:  # noqa: PLR2004 - a chunk's name and size
-        name, size = struct.unpack("<4sI", header)
-        if name == b"data" and sample_format is not None:
-            rate, channels = sample_format
-            offset = file.tell()
-            available = file_size - offset
-            size = available if size in _STREAMED_SIZES else min(size, available)
-            samples = size // (channels * _SAMPLE_BITS // 8)
-            if samples == 0:
-                raise AgentError(f"{path} holds no samples: name a WAV file with sound in it")
-            return WavFormat(rate, channels, offset, samples)
-        if name == b"fmt ":
-            sample_format = _parse_format(file.read(min(size, _FORMAT_BYTES)), path)
-            size -= min(size, _FORMAT_BYTES)
-        file.seek(size + size % 2, 1)  # chunks are padded to even sizes
-    raise _unsuitable(path, "is a damaged WAV file without a format and samples")
-
-
-def _parse_format(chunk: bytes, path: Path) -> tuple[int, int]:
-    """Return rate and channels of a ``fmt `` chunk."""
-    if len(chunk) < 16:  # noqa: PLR2004 - bytes of the shortest one
-        raise _unsuitable(path, "is a damaged WAV file with a short format chunk")
-    tag, channels, rate, _bytes_per_second, frame_bytes, bits = struct.unpack_from("<HHIIHH", chunk)
-    if tag == _EXTENSIBLE and chunk[26:40] == _GUID_TAIL:
-        tag = int.from_bytes(chunk[24:26], "little")
-    fits = tag == _PCM and bits == _SAMPLE_BITS and rate in SAMPLE_RATES and channels in {1, 2}
-    if not fits or frame_bytes != channels * bits // 8:
-        kind = "PCM" if tag == _PCM else _FORMAT_NAMES.get(tag, f"format {tag:#x}")
-        raise _unsuitable(
-            path, f"is {bits}-bit {kind} at {rate} Hz with {channels} channel(s)", rate, channels
-        )
-    return rate, channels
-
-
-def _unsuitable(path: Path, what: str, rate: int = 16000, channels: int = 1) -> AgentError:
-    """Say what a file is, what is accepted, and the command that makes one of the other."""
-    better = min((known for known in SAMPLE_RATES if known >= rate), default=SAMPLE_RATES[-1])
-    target = path.with_name(f"{path.stem}-{better}.wav")
-    command = f"ffmpeg -i {shlex.quote(str(path))} -ar {better} -ac {min(max(channels, 1), 2)} -c:a pcm_s16le"
-    return AgentError(f"{path} {what}, and {_ACCEPTED}: convert it with {command} {shlex.quote(str(target))}")
 
 
 def _reached(due: float, clock: RealTime, timeout: float) -> bool:
