@@ -12,6 +12,7 @@ from agent import log
 from agent.cli.output import duration, print_json, size
 from agent.context import Session
 from agent.host.disk import Disk
+from agent.host.target_folder import TargetFolder
 from agent.outbox.files import Files
 from agent.outbox.store import Store
 from agent.outbox.wishes import WISHES, export, find
@@ -98,10 +99,12 @@ def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 @click.pass_obj
 def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None:
     """Copy recordings and their sidecars into DIR; without IDs all that is not delivered."""
-    with _index(session) as (store, files):
-        copies = export(store, files.audio, folder, ids) if store is not None else []
+    with TargetFolder(folder) as target, _index(session) as (store, files):
+        copies = export(store, files.audio, target, ids) if store is not None else []
     for path in copies:
         click.echo(path)
+    if not copies:
+        click.echo("nothing to export: all recordings are delivered", err=True)
 
 
 @queue.command()

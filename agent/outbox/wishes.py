@@ -1,10 +1,11 @@
 """What a person asks of the queue: retry, release, delete, export. The daemon does it for them while it runs."""
 
-import shutil
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.host.target_folder import TargetFolder
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import is_damaged
@@ -81,25 +82,29 @@ WISHES: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
 """By the name of their command."""
 
 
-def export(store: Store, audio: Callable[[Entry], Path], folder: Path, ids: Sequence[str]) -> list[Path]:
+def export(
+    store: Store, audio: Callable[[Entry], Path], folder: TargetFolder, ids: Sequence[str]
+) -> list[Path]:
     """Copy audio and sidecars into a folder; without ids all that is not delivered. Returns the audio's paths.
 
     Raises:
-        AgentError: no such recording, its audio is missing, or a file of another content is in the way.
-        OSError: the folder cannot be written.
+        AgentError: no such recording, its audio is missing, or the folder does not take it.
     """
     entries = [find(store, one) for one in ids] or [
         entry for entry in store.all() if entry.status is not Status.UPLOADED and audio(entry).exists()
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     copies = []
     for entry in entries:
-        source, target = audio(entry), folder / entry.audio_name
-        if not source.exists():
-            raise AgentError(f"the audio of {entry.id} is missing; there is nothing to export of it")
-        if target.exists() and target.stat().st_size != source.stat().st_size:
-            raise AgentError(f"{target} is there already and is another file; export to an empty folder")
-        shutil.copyfile(source, target)
-        (folder / entry.sidecar_name).write_bytes(sidecar.encode(entry))
-        copies.append(target)
+        try:
+            source = os.open(audio(entry), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise AgentError(
+                f"the audio of {entry.id} is missing; there is nothing to export of it"
+            ) from None
+        try:
+            folder.copy(entry.audio_name, source)
+        finally:
+            os.close(source)
+        folder.replace(entry.sidecar_name, sidecar.encode(entry))
+        copies.append(folder.path / entry.audio_name)
     return copies

@@ -1,5 +1,6 @@
 """The device token as a value that does not show itself, and the file that holds one."""
 
+import codecs
 import hashlib
 import hmac
 import os
@@ -65,12 +66,19 @@ def read_token(path: Path, *, ours: bool) -> Token | None:
         raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
     finally:
         os.close(descriptor)
-    text = content.decode("ascii", "replace").strip()
+    text = _decoded(content).strip()
     if not text:
         raise CredentialError(f"{path} is empty, and should hold the device token: {HOW}")
     if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
         raise CredentialError(f"{path} holds no device token (dtok_ and no blanks): {HOW}")
     return Token(text)
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a file as any editor may have saved it: with a byte order mark, in UTF-8 or UTF-16."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.removeprefix(codecs.BOM_UTF8).decode("ascii", "replace")
 
 
 def _check(path: Path, mode: int, *, ours: bool) -> None:
