@@ -10,8 +10,8 @@ import structlog
 from agent.config import Config
 from agent.configvalues import metadata as metadata_complaint
 from agent.errors import AgentError
+from agent.index.actions import ACTIONS
 from agent.online import Online
-from agent.outbox.wishes import WISHES
 from agent.parts import Parts
 from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
@@ -73,7 +73,7 @@ class Desk:
             "reload": self._read_settings,
             "refresh": self._refresh,
             "identify": self._identify,
-            **{name: self._wished(wish) for name, wish in WISHES.items()},
+            **{name: self._wished(wish) for name, wish in ACTIONS.items()},
         }
 
     # the button

@@ -21,11 +21,11 @@ from agent.host.disk import Disk
 from agent.host.network import Network
 from agent.host.soundcards import SoundCards
 from agent.host.storage import room
+from agent.index.findings import Findings
+from agent.index.outbox import Outbox
+from agent.index.reconcile import Reconciler
+from agent.index.retention import Retention
 from agent.outbox.entry import Entry
-from agent.outbox.findings import Findings
-from agent.outbox.outbox import Outbox
-from agent.outbox.reconcile import Reconciler
-from agent.outbox.retention import Retention
 from agent.recording.clock import Clock, Instant, SystemClock
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Ledger

@@ -20,7 +20,7 @@ import structlog
 from agent.errors import AgentError
 from agent.host.battery import Battery, battery
 from agent.host.storage import Room, room
-from agent.outbox.store import Store
+from agent.index.store import Store
 from agent.parts import Parts
 from agent.recording.clock import milliseconds, rfc3339
 from agent.report import status_of

@@ -11,10 +11,10 @@ from agent.errors import CredentialError
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk
 from agent.host.storage import room, shortage
+from agent.index.owners import HELD
+from agent.index.store import Store
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import AUDIO, Files, names
-from agent.outbox.owners import HELD
-from agent.outbox.store import Store
 from agent.recording.clock import rfc3339, rfc3339_or_none
 from agent.recording.segment import PART, SegmentStart
 from agent.statedir import StateDirectory

@@ -8,9 +8,9 @@ from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
 from agent.config import OpusConfig, RecordingConfig
 from agent.host.disk import Disk
+from agent.index.outbox import Outbox
+from agent.index.reconcile import Reconciler
 from agent.outbox.entry import Entry
-from agent.outbox.outbox import Outbox
-from agent.outbox.reconcile import Reconciler
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Gap, Ledger, read_gaps
 from agent.recording.mute import Mute

@@ -15,8 +15,8 @@ from socket_api import SocketApi
 from waiting_room import agent, deliveries, fill, live
 
 from agent.config import OffPeakHours, SyncConfig
+from agent.index.store import Store
 from agent.outbox.entry import Status
-from agent.outbox.store import Store
 from agent.parts import Parts
 from agent.recording.clock import Instant
 from agent.sync.rules.forecast import Pace, drain_seconds

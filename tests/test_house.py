@@ -26,14 +26,15 @@ FLOORS = {
     "status": 6,
     "recording": 7,
     "outbox": 8,
-    "sync": 9,
-    "parts": 10, "report": 10,
-    "context": 10,
-    "housekeeping": 11, "online": 11, "doctor": 11, "publisher": 11,
-    "button": 11, "desk": 12,
-    "daemon": 13,
+    "index": 9,
+    "sync": 10,
+    "parts": 11, "report": 11,
+    "context": 11,
+    "housekeeping": 12, "online": 12, "doctor": 12, "publisher": 12,
+    "button": 12, "desk": 13,
+    "daemon": 14,
     "sandbox": 5,
-    "cli": 14,
+    "cli": 15,
 }  # fmt: skip
 
 
@@ -165,8 +166,9 @@ def test_uninstalling_knows_every_file_of_the_state_directory() -> None:
     """In a folder of the owner's own choice it deletes what is the recorder's, all of it, and by name."""
     script = (ROOT / "systemd/uninstall").read_text()
     files = re.compile(r"""^(?:FILE|[A-Z]+_NAME) = "([^"]+)\"""", re.MULTILINE)
-    state = [name for room in ("host", "recording", "outbox", "sync") for path in sorted((AGENT / room).rglob("*.py"))
-             for name in files.findall(path.read_text())]  # fmt: skip
+    rooms = ("host", "recording", "outbox", "index", "recorder", "deliverer", "sync")
+    sources = [path for room in rooms for path in sorted((AGENT / room).rglob("*.py"))]
+    state = [name for path in sources for name in files.findall(path.read_text())]
     assert len(state) >= 10
     for name in ["outbox.db", "daemon.lock", *state]:
         assert name in script or name.startswith("device-token"), name

@@ -34,7 +34,7 @@ RATE = 16_000
 ANSWER_SECONDS = 0.15
 """No answer of the API takes longer; it leaves time for a kill between the work and the news of it."""
 WITHOUT_REPAIR = """
-from agent.outbox.reconcile import Reconciler
+from agent.index.reconcile import Reconciler
 Reconciler.run = lambda self: self.findings
 from agent.cli import main
 main()

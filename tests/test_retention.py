@@ -11,10 +11,10 @@ from agent.config import StorageConfig
 from agent.host.ballast import Ballast
 from agent.host.disk import Disk
 from agent.host.storage import Room, room
-from agent.outbox import retention as module
+from agent.index import retention as module
+from agent.index.outbox import Outbox
+from agent.index.retention import Retention
 from agent.outbox.entry import Entry, changed
-from agent.outbox.outbox import Outbox
-from agent.outbox.retention import Retention
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Ledger, read_gaps

@@ -18,7 +18,7 @@ from agent.statedir import StateDirectory
 from agent.status.control import ask
 
 if TYPE_CHECKING:
-    from agent.outbox.store import Store
+    from agent.index.store import Store
 
 GRACE_SECONDS = 30.0
 """How much longer than the recording it may take to make it."""

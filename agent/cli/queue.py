@@ -13,9 +13,9 @@ from agent.cli.output import duration, print_json, size
 from agent.context import Session
 from agent.host.disk import Disk
 from agent.host.target_folder import TargetFolder
+from agent.index.actions import ACTIONS, export, find
+from agent.index.store import Store
 from agent.outbox.files import Files
-from agent.outbox.store import Store
-from agent.outbox.wishes import WISHES, export, find
 from agent.parts import Parts
 from agent.report import open_for_reading, open_rows, row_of
 from agent.status.control import ask
@@ -130,7 +130,7 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
     else:
         with session.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
             parts.reconcile()
-            done = WISHES[wish](parts.outbox, ids)
+            done = ACTIONS[wish](parts.outbox, ids)
     for recording_id in done:
         click.echo(f"{wish} {recording_id}")
     if not done:

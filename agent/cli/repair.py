@@ -8,8 +8,8 @@ from agent import log
 from agent.cli.output import print_json
 from agent.context import Session
 from agent.errors import AgentError
-from agent.outbox.index import diagnose
-from agent.outbox.schema import migrations
+from agent.index.database import diagnose
+from agent.index.schema import migrations
 from agent.parts import Parts
 
 

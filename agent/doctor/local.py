@@ -10,9 +10,9 @@ from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
 from agent.host.storage import room, shortage
-from agent.outbox.index import diagnose
-from agent.outbox.schema import migrations
-from agent.outbox.store import Store
+from agent.index.database import diagnose
+from agent.index.schema import migrations
+from agent.index.store import Store
 from agent.report import open_for_reading
 
 SQLITE_NEEDED = (3, 35, 0)

@@ -18,8 +18,8 @@ from agent.audio.opened import opened
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
+from agent.index.owners import HELD
 from agent.outbox.entry import Entry, Status
-from agent.outbox.owners import HELD
 from agent.parts import Parts
 from agent.recording.clock import rfc3339_or_none
 from agent.recording.mute import Mute

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import structlog
 
 from agent.errors import AgentError, CredentialError
+from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState, Waiting
 from agent.sync.client.failures import (

@@ -9,9 +9,9 @@ import structlog
 
 from agent.config import Config, render_name
 from agent.errors import AgentError
+from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
-from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
 from agent.sync.client.answers import Created, UploadTicket
 from agent.sync.client.api import RecordingsApi

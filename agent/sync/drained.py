@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import AgentError, CredentialError, StillWaiting
-from agent.outbox.store import Store
+from agent.index.store import Store
 
 
 @dataclass

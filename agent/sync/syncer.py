@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from agent.errors import AgentError
+from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.outbox.outbox import Outbox
 from agent.recording.clock import Clock, milliseconds
 from agent.status.board import Board, CredentialState, Transfer, Waiting
 from agent.sync.client.failures import Offline, RateLimited

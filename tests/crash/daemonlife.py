@@ -12,7 +12,7 @@ import agent.daemon
 from agent import log
 from agent.audio.source import Block, SourceState
 from agent.config import Config, load
-from agent.outbox.repair import Repair
+from agent.index.repair import Repair
 from agent.parts import Parts
 from agent.statedir import StateDirectory, resolve
 

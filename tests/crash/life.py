@@ -26,9 +26,9 @@ from agent.audio.source import Block, EndOfSource, SourceState
 from agent.config import load
 from agent.host.disk import Disk
 from agent.housekeeping import Housekeeping
+from agent.index.outbox import Outbox
+from agent.index.repair import Repair
 from agent.outbox.entry import Entry
-from agent.outbox.outbox import Outbox
-from agent.outbox.repair import Repair
 from agent.parts import Parts
 from agent.recording.segment import FinishedSegment
 from agent.recording.triggers import trigger_for

@@ -13,8 +13,8 @@ from ground import fresh_seed, say, workshop
 from structlog.testing import capture_logs
 
 from agent.host.disk import Disk
+from agent.index.store import Store
 from agent.outbox.entry import Entry, changed
-from agent.outbox.store import Store
 from agent.recording.clock import Instant
 
 FLIPS = int(os.environ.get("CRASH_FLIPS", "500"))

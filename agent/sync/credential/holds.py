@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.outbox.outbox import Outbox
 from agent.sync.credential.credentials import Credentials
 from agent.sync.credential.lineage import OtherOwner
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.host.target_folder import TargetFolder
+from agent.index.outbox import Outbox
+from agent.index.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import is_damaged
-from agent.outbox.outbox import Outbox
-from agent.outbox.store import Store
 
 
 def find(store: Store | None, recording_id: str) -> Entry:
@@ -74,7 +74,7 @@ def delete(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
     return [entry.id for entry in entries]
 
 
-WISHES: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
+ACTIONS: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
     "retry": retry,
     "release": release,
     "delete": delete,

@@ -2,10 +2,10 @@
 
 from sqlite_utils import Database, Migrations
 
+from agent.index.rows import CHECKSUM
+from agent.index.totals import create_totals
 from agent.outbox.entry import Status
 from agent.outbox.files import DAMAGED
-from agent.outbox.rows import CHECKSUM
-from agent.outbox.totals import create_totals
 
 migrations = Migrations("outbox")
 

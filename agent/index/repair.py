@@ -5,11 +5,11 @@ from pathlib import Path
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, plan_repair
 from agent.host.disk import Disk
+from agent.index.findings import Findings
+from agent.index.outbox import Outbox
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, digest
-from agent.outbox.findings import Findings
-from agent.outbox.outbox import Outbox
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file, start_of_stem
 
 

@@ -12,10 +12,17 @@ import msgspec
 from sqlite_utils import Database
 
 from agent.host.disk import Disk
-from agent.outbox.entry import Entry, Status
-from agent.outbox.index import BUSY_SECONDS, SUFFIXES, ForeignIndex, connect, is_damage, open_index, set_aside
-from agent.outbox.rows import entry_of, row_of
-from agent.outbox.schema import (
+from agent.index.database import (
+    BUSY_SECONDS,
+    SUFFIXES,
+    ForeignIndex,
+    connect,
+    is_damage,
+    open_index,
+    set_aside,
+)
+from agent.index.rows import entry_of, row_of
+from agent.index.schema import (
     AGAIN_BOOT,
     AGAIN_MS,
     BACKING_OFF,
@@ -27,7 +34,8 @@ from agent.outbox.schema import (
     WHERE,
     migrations,
 )
-from agent.outbox.totals import totals
+from agent.index.totals import totals
+from agent.outbox.entry import Entry, Status
 from agent.recording.clock import INSTANT, Instant
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import structlog
 
 from agent.host.disk import Disk
+from agent.index.owners import OneOwner, Owners
+from agent.index.store import Store
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
-from agent.outbox.owners import OneOwner, Owners
-from agent.outbox.store import Store
 from agent.recording.clock import Instant
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from agent.index.database import ForeignIndex
 from agent.outbox.entry import Entry
-from agent.outbox.index import ForeignIndex
 
 CHECKSUM = "checksum"
 _UNCHECKED = frozenset({CHECKSUM, "next_attempt", "next_attempt_ms"})

@@ -13,8 +13,8 @@ import structlog
 from agent.config import StorageConfig
 from agent.host.ballast import Ballast
 from agent.host.storage import MEGABYTE, room, shortage
+from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.outbox.outbox import Outbox
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause

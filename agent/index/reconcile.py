@@ -7,12 +7,12 @@ import structlog
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.host.disk import Disk
+from agent.index.findings import Findings
+from agent.index.outbox import Outbox
+from agent.index.repair import Repair
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
-from agent.outbox.findings import Findings
-from agent.outbox.outbox import Outbox
-from agent.outbox.repair import Repair
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
 log = structlog.get_logger()

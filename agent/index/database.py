@@ -16,7 +16,7 @@ import structlog
 from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
-from agent.outbox.totals import totals_are_right
+from agent.index.totals import totals_are_right
 
 log = structlog.get_logger()
 
