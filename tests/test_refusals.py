@@ -77,13 +77,13 @@ def bad_wavs(folder: Path, wav: Path) -> Iterator[tuple[Path, str]]:
         path = folder / f"{name}.wav"
         path.write_bytes(piece)
         yield path, why
-    deep = folder / "deep.wav"
-    with wave.open(str(deep), "wb") as file:
-        file.setnchannels(1)
+    many = folder / "surround.wav"
+    with wave.open(str(many), "wb") as file:
+        file.setnchannels(6)
         file.setsampwidth(3)
         file.setframerate(RATE)
-        file.writeframes(bytes(3 * RATE))
-    yield deep, "24-bit"
+        file.writeframes(bytes(18 * RATE))
+    yield many, "24-bit PCM at 16000 Hz with 6 channel(s)"
     yield write_wav(folder / "cd.wav", 44_100, 1, bytes(88_200)), "44100 Hz"
     yield folder / "missing.wav", "name an existing WAV file"
     yield folder, "name an existing WAV file"

@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+from agent import text
+
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -12,5 +14,5 @@ def boot_id(file: Path = BOOT_ID_FILE) -> str:
 
 
 def hostname() -> str:
-    """Return the machine's name without its domain."""
-    return socket.gethostname().partition(".")[0]
+    """Return the machine's name without its domain; bytes that are no UTF-8 are replaced."""
+    return text.valid(socket.gethostname()).partition(".")[0]

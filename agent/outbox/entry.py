@@ -1,11 +1,25 @@
 """One recording in the outbox: its identity, its file, and the facts of its delivery."""
 
-from collections.abc import Sequence
+import collections.abc
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from agent.bounds import (
+    Channels,
+    ClockSource,
+    Count,
+    DurationMs,
+    LocalId,
+    SampleRate,
+    Sequence,
+    Sha256,
+    Stem,
+    Text,
+    WallMs,
+    Word,
+)
 from agent.recording.clock import Instant
 from agent.recording.segment import FinishedSegment
 
@@ -49,58 +63,58 @@ class Ticket(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A finished recording. Times are unix milliseconds, None for what has not happened."""
 
-    id: str
-    seq: int
-    session_id: str
-    segment: int
-    stem: str
-    mode: str
+    id: LocalId
+    seq: Sequence
+    session_id: LocalId
+    segment: Sequence
+    stem: Stem
+    mode: Word
     started: Instant
-    sample_rate: int
-    channels: int
-    samples: int
+    sample_rate: SampleRate
+    channels: Channels
+    samples: Count
     """Per channel."""
-    size_bytes: int
-    sha256: str
+    size_bytes: Count
+    sha256: Sha256
     recovered: bool = False
     """Cut short by a kill or a power cut, and repaired."""
-    gap_ms: int = 0
+    gap_ms: DurationMs = 0
     """How much of it is silence in the place of samples that were lost while it was captured."""
-    overflows: int = 0
+    overflows: Count = 0
     """How many times that happened."""
-    clipped: int = 0
+    clipped: Count = 0
     """Samples at the limit of 16 bits."""
-    name: str | None = None
+    name: Text | None = None
     metadata: dict[str, Any] = {}
-    lineage: str | None = None
+    lineage: Word | None = None
     """Under which binding of the device it was captured; None: before there was any (api.md section 7)."""
 
     request: dict[str, Any] | None = None
     """The body of the create call, frozen at its first try (api.md section 1)."""
     remote_id: str | None = None
-    created_ms: int | None = None
-    stored_ms: int | None = None
-    asked_ms: int | None = None
+    created_ms: WallMs | None = None
+    stored_ms: WallMs | None = None
+    asked_ms: WallMs | None = None
     """Completion was asked for; an answer may have been lost."""
-    conflicts: int = 0
+    conflicts: Count = 0
     """How often the server held other bytes than were sent (409)."""
-    completed_ms: int | None = None
-    completed_clock: str | None = None
+    completed_ms: WallMs | None = None
+    completed_clock: ClockSource | None = None
     """Whether the wall clock was right then; ages are counted from right times only."""
     verified: bool = False
     """The API has compared the hash."""
-    parked_ms: int | None = None
-    parked_reason: str | None = None
-    parked_tries: int = 0
-    held_ms: int | None = None
-    released_to: str | None = None
+    parked_ms: WallMs | None = None
+    parked_reason: Text | None = None
+    parked_tries: Count = 0
+    held_ms: WallMs | None = None
+    released_to: Word | None = None
     """The lineage in force when a person let it go: whoever that is may have it."""
 
     ticket: Ticket | None = None
-    attempts: int = 0
+    attempts: Count = 0
     """Tries that failed for a reason of this recording or of a busy server; being offline uses up none."""
-    last_error: str | None = None
-    next_attempt_ms: int | None = None
+    last_error: Text | None = None
+    next_attempt_ms: WallMs | None = None
     """Wall time of the next try, for people."""
     next_attempt: Instant | None = None
     """The same on this boot's clock: what counts."""
@@ -145,7 +159,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return sum(fact is not None for fact in facts)
 
     @classmethod
-    def of(cls, segment: FinishedSegment, marks: Sequence[Any] = ()) -> "Entry":
+    def of(cls, segment: FinishedSegment, marks: collections.abc.Sequence[Any] = ()) -> "Entry":
         """Return the entry of a file that has just been finished or repaired; its marks become ``metadata.marks``."""
         start = segment.start
         return cls(

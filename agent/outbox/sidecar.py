@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent.host import small_file
+from agent.host.small_file import UnusableFile
 from agent.outbox.entry import ENTRY, INDEX_ONLY, Entry, changed
 
 _BLANK = {"ticket": None, "attempts": 0, "last_error": None, "next_attempt_ms": None, "next_attempt": None}
@@ -22,14 +24,15 @@ def decode(data: bytes) -> Entry:
     """Read a sidecar back.
 
     Raises:
-        msgspec.DecodeError: it is torn or not a sidecar (``ValidationError`` is one).
+        UnusableFile: it is torn or not a sidecar.
     """
-    return ENTRY.decode(data)
+    return small_file.decode(ENTRY, data)
 
 
 def read(path: Path) -> Entry | None:
-    """Read the sidecar at ``path``; None when it is missing or unusable."""
+    """Read the sidecar at ``path``; None when it is missing or unusable, or another recording's."""
     try:
-        return decode(path.read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        entry = small_file.load(path, ENTRY)
+    except (FileNotFoundError, UnusableFile):
         return None
+    return entry if entry.sidecar_name == path.name.removesuffix(".tmp") else None

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from agent.bounds import BootId, BootMs, ClockSource, WallMs
+
 
 class Clock(Protocol):
     """Wall, monotonic and boot time, in seconds, and waiting."""
@@ -54,13 +56,13 @@ class SystemClock:
 class Instant(msgspec.Struct, frozen=True):
     """One moment on this boot's clocks, and what the wall clock was worth then (design: time without an RTC)."""
 
-    wall_ms: int
+    wall_ms: WallMs
     """Unix time in milliseconds."""
-    boot_id: str
+    boot_id: BootId
     """The kernel's boot id."""
-    boot_ms: int
+    boot_ms: BootMs
     """CLOCK_BOOTTIME in milliseconds."""
-    clock: str
+    clock: ClockSource
     """``ntp``, ``server`` or ``unsynchronized``."""
 
 

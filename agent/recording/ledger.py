@@ -8,12 +8,16 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from agent.bounds import DurationMs, LocalId
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, decode, read_bytes
 from agent.recording.clock import Instant
 
 log = structlog.get_logger()
 
 FILE = "gaps.jsonl"
+MOST_BYTES = 64 << 20
+"""More than a gap every minute of a year makes."""
 
 
 class Cause(StrEnum):
@@ -46,9 +50,9 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     start: Instant
     end: Instant | None = None
     """None where only the length is known."""
-    milliseconds: int | None = None
+    milliseconds: DurationMs | None = None
     """Its length where samples tell it; else it follows from both ends."""
-    recording_id: str | None = None
+    recording_id: LocalId | None = None
 
 
 GAP = msgspec.json.Decoder(Gap)
@@ -92,14 +96,14 @@ def _ends_line(descriptor: int, size: int) -> bool:
 def read_gaps(folder: Path) -> list[Gap]:
     """Return the gaps of a state directory's ledger, oldest first; a gap that was closed later stands once."""
     try:
-        lines = (folder / FILE).read_bytes().splitlines()
-    except FileNotFoundError:
+        lines = read_bytes(folder / FILE, MOST_BYTES).splitlines()
+    except (FileNotFoundError, UnusableFile):
         return []
     gaps: dict[tuple[str, str, int, str | None], Gap] = {}
     for line in lines:
         try:
-            gap = GAP.decode(line)
-        except msgspec.DecodeError:
+            gap = decode(GAP, line)
+        except UnusableFile:
             continue
         gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap
     return list(gaps.values())

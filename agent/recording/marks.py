@@ -5,7 +5,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from agent.bounds import DurationMs, Text
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, load
 
 log = structlog.get_logger()
 
@@ -21,9 +23,9 @@ Kept = dict[str, list["Mark"]]
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """One moment, as the metadata of a recording shows it."""
 
-    offset_ms: int
+    offset_ms: DurationMs
     """From the first sample of the file."""
-    text: str = ""
+    text: Text = ""
 
 
 KEPT = msgspec.json.Decoder(dict[str, list[Mark]])
@@ -56,6 +58,6 @@ class Marks:
 
     def _load(self) -> Kept:
         try:
-            return KEPT.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return load(self._path, KEPT)
+        except (FileNotFoundError, UnusableFile):
             return {}

@@ -16,7 +16,9 @@ from agent import __version__
 from agent.audio.ogg import OggOpusWriter
 from agent.audio.oggpage import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
+from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, decode
 from agent.recording.clock import Instant, rfc3339
 
 START_TAG = "RECORDER_AGENT"
@@ -28,18 +30,18 @@ PART = ".part"
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is known about a segment before its first sample is encoded."""
 
-    id: str
-    seq: int
-    session_id: str
-    segment: int
-    mode: str
+    id: LocalId
+    seq: Sequence
+    session_id: LocalId
+    segment: Sequence
+    mode: Word
     started: Instant
-    sample_rate: int
-    channels: int
-    name: str | None = None
+    sample_rate: SampleRate
+    channels: Channels
+    name: Text | None = None
     """A person's own name for the recording; None: rendered from ``recording.name`` when sent."""
     metadata: dict[str, Any] = {}
-    lineage: str | None = None
+    lineage: Word | None = None
     """Under which binding of the device the audio was captured (api.md section 7)."""
 
     @property
@@ -52,8 +54,8 @@ class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
     def from_tags(tags: dict[str, str]) -> "SegmentStart | None":
         """Read the start back from a file's OpusTags; None when they are not ours."""
         try:
-            return START.decode(tags[START_TAG])
-        except (KeyError, msgspec.DecodeError):
+            return decode(START, tags[START_TAG].encode())
+        except (KeyError, UnusableFile):
             return None
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from agent.bounds import BootId, ClockSource, OffsetMs, clamped_wall_ms
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, load
 from agent.recording.clock import Clock, Instant, milliseconds
 
 log = structlog.get_logger()
@@ -32,11 +34,11 @@ BOOTS_KEPT = 50
 class Boot(msgspec.Struct, frozen=True):
     """The wall time, in unix milliseconds, at which a boot's clock stood at zero, and who said so."""
 
-    offset_ms: int
-    source: str
+    offset_ms: OffsetMs
+    source: ClockSource
 
 
-BOOTS = msgspec.json.Decoder(dict[str, Boot])
+BOOTS = msgspec.json.Decoder(dict[BootId, Boot])
 
 
 class TrueTime:
@@ -57,8 +59,8 @@ class TrueTime:
 
     def _load(self) -> dict[str, Boot]:
         try:
-            return BOOTS.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError):
+            return load(self._path, BOOTS)
+        except (FileNotFoundError, UnusableFile):
             return {}
 
     def state(self) -> str:
@@ -81,7 +83,7 @@ class TrueTime:
         wall_ms = self._wall_ms() - ago
         if state == SERVER:
             wall_ms = self._boots[self._boot_id].offset_ms + boot_ms
-        return Instant(wall_ms, self._boot_id, boot_ms, state)
+        return Instant(clamped_wall_ms(wall_ms), self._boot_id, max(0, boot_ms), state)
 
     def corrected(self, instant: Instant) -> Instant:
         """Return a moment that was taken under a wrong clock with its true wall time, if that is known by now."""
@@ -90,7 +92,8 @@ class TrueTime:
             boot = self._boots.get(instant.boot_id)
         if instant.clock != UNSYNCHRONIZED or boot is None:
             return instant
-        return Instant(boot.offset_ms + instant.boot_ms, instant.boot_id, instant.boot_ms, boot.source)
+        wall_ms = clamped_wall_ms(boot.offset_ms + instant.boot_ms)
+        return Instant(wall_ms, instant.boot_id, instant.boot_ms, boot.source)
 
     def apart_ms(self, start: Instant, end: Instant) -> int | None:
         """Return the milliseconds between two moments, None when they are of boots that cannot be compared."""

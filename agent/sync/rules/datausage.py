@@ -14,8 +14,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
+from agent.bounds import Count
 from agent.errors import StillWaiting
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, load
 
 log = structlog.get_logger()
 
@@ -24,7 +26,7 @@ MEGABYTE = 1_000_000
 DAYS_KEPT = 3
 
 
-DAYS = msgspec.json.Decoder(dict[str, int])
+DAYS = msgspec.json.Decoder(dict[str, Count])
 
 
 class DataLimitReached(StillWaiting):
@@ -53,10 +55,10 @@ class DataUsage:
 
     def _load(self) -> dict[str, int]:
         try:
-            return DAYS.decode(self._path.read_bytes())
+            return load(self._path, DAYS)
         except FileNotFoundError:
             return {}
-        except msgspec.DecodeError:
+        except UnusableFile:
             log.warning("today's data usage cannot be read and begins at 0", action="data_usage_lost")
             return {}
 

@@ -1,0 +1,34 @@
+"""Text from outside (arguments, host names, devices, servers): made valid where it enters, harmless where it shows."""
+
+import re
+import unicodedata
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Control and format characters (ESC, the marks that turn the direction of writing), and separators of lines."""
+
+
+def valid(text: str) -> str:
+    """Return ``text`` with a replacement character for each byte or half character that is no UTF-8."""
+    return _SURROGATES.sub(REPLACEMENT, text)
+
+
+def shown(text: str, *, keep: str = "") -> str:
+    r"""Return ``text`` so that a terminal and a log show it and obey nothing in it: ``\x1b`` for an escape.
+
+    Characters in ``keep`` stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in keep or unicodedata.category(char) not in _ESCAPED_CATEGORIES
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def cut(text: str, limit: int) -> str:
+    """Return at most ``limit`` characters of ``text``; the last is an ellipsis where something is missing."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
