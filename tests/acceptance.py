@@ -99,7 +99,9 @@ class Machine:
     def popen(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command and do not wait for it."""
         command = [*self.program, "--config", self.config_file, *arguments]
-        return subprocess.Popen(command, text=True, env=self.environment, cwd=self.folder, **options)
+        return subprocess.Popen(
+            command, text=True, errors="replace", env=self.environment, cwd=self.folder, **options
+        )
 
     def run(self, *arguments: str | Path, stdin: str = "") -> Run:
         """Run a command to its end."""

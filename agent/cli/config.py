@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from agent import config as settings
+from agent.cli.output import echo
 from agent.context import Session
 from agent.errors import ConfigError
 
@@ -26,13 +27,13 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
     errors = settings.check(used) if used else []
     if as_json:
         path = str(used.absolute()) if used else None
-        click.echo(msgspec.json.encode({"file": path, "valid": not errors, "errors": errors}).decode())
+        echo(msgspec.json.encode({"file": path, "valid": not errors, "errors": errors}).decode())
         if errors:
             raise click.exceptions.Exit(ConfigError.exit_code)
         return
     if errors:
         raise ConfigError("\n".join(errors))
-    click.echo(f"{used} is right." if used else "There is no configuration file; the defaults are in use.")
+    echo(f"{used} is right." if used else "There is no configuration file; the defaults are in use.")
 
 
 @config.command()
@@ -42,7 +43,7 @@ def show(session: Session, as_json: bool) -> None:
     """Show all settings in use, the defaults too."""
     loaded = session.loaded
     if as_json:
-        click.echo(msgspec.json.encode(loaded.config).decode())
+        echo(msgspec.json.encode(loaded.config).decode())
         return
-    click.echo(f"# {loaded.file or 'no file: the defaults'}")
-    click.echo(settings.render(loaded.config), nl=False)
+    echo(f"# {loaded.file or 'no file: the defaults'}")
+    echo(settings.render(loaded.config), nl=False)

@@ -28,7 +28,7 @@ from agent.cli.demofollow import Follower
 from agent.cli.demoprocess import Process, command_line, environment
 from agent.cli.demoscreen import Screen
 from agent.cli.demosound import Sound, choose
-from agent.cli.output import size
+from agent.cli.output import echo, size
 from agent.errors import AgentError
 from agent.statedir import StateDirectory
 from agent.status.control import NoDaemon, ask
@@ -69,7 +69,7 @@ def demo(seconds: float, directory: Path, wanted: str | None) -> None:
     log.configure("error", "text")
     screen = Screen()
     folder = _new_folder(directory)
-    click.echo("A recording on its way from sound to delivery. Nothing leaves this machine.\n")
+    echo("A recording on its way from sound to delivery. Nothing leaves this machine.\n")
     screen.say("files", f"all of them are in {folder}")
     with _ended_by_signals(), _runtime_folder() as runtime:
         stored, row = _deliver_one(screen, folder, runtime, seconds, wanted)
@@ -207,7 +207,7 @@ def _show_result(screen: Screen, stored: Path, row: dict[str, Any]) -> None:
         raise AgentError(f"{stored} is not the file that was recorded, {row['path']}: report this")
     confirmed = ", and the API has confirmed its hash" if row["verified"] else ""
     screen.say("compared", f"what the sandbox stored is what was recorded, byte for byte{confirmed}")
-    click.echo()
+    echo()
     screen.say("delivered", str(stored))
     length = f"{summary.samples / summary.head.sample_rate:.3f} s, {size(stored.stat().st_size)} of Ogg Opus"
     screen.say("duration", length + _judgement(stored))

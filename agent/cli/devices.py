@@ -4,7 +4,7 @@ import click
 from tabulate import tabulate
 
 from agent.audio.devices import list_devices
-from agent.cli.output import print_json
+from agent.cli.output import echo, print_json
 from agent.errors import MicrophoneError
 from agent.host.soundcards import SoundCards
 
@@ -29,6 +29,6 @@ def devices(as_json: bool) -> None:
             )
             for device in found
         ]
-        click.echo(tabulate(rows, headers=("id", "name", "", "channels", "rates (Hz)"), tablefmt="plain"))
+        echo(tabulate(rows, headers=("id", "name", "", "channels", "rates (Hz)"), tablefmt="plain"))
     if not found:
         raise MicrophoneError("there is no microphone: plug one in, and see `arecord -l`")

@@ -3,7 +3,7 @@
 import click
 
 from agent import log
-from agent.cli.output import log_nothing, print_json
+from agent.cli.output import echo, log_nothing, print_json
 from agent.context import Session
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health, examine
@@ -32,9 +32,9 @@ def doctor(session: Session, record: bool, as_json: bool) -> int:
     for result in examine(session, checks(trial=Trial() if record else None)):
         results.append(result)
         if not as_json:
-            click.echo(f"{MARKS[result.state]:<9} {result.check:<16} {result.message}")
+            echo(f"{MARKS[result.state]:<9} {result.check:<16} {result.message}")
             if result.hint:
-                click.echo(f"{'':<26} → {result.hint}")
+                echo(f"{'':<26} → {result.hint}")
     if as_json:
         print_json([result._asdict() for result in results])
     return int(any(result.state == Health.CRITICAL for result in results))

@@ -5,7 +5,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from agent.cli.output import duration, print_json
+from agent.cli.output import duration, echo, print_json
 from agent.context import Session
 from agent.host.boot import boot_id
 from agent.host.clocksync import clock_state
@@ -26,13 +26,13 @@ def gaps(session: Session, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif not rows:
-        click.echo("nothing is missing")
+        echo("nothing is missing")
     else:
         table = [
             (row["from"], _length(row["seconds"]), row["cause"].replace("_", " "), row["recording_id"] or "")
             for row in rows
         ]
-        click.echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
+        echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
 
 
 def _row(gap: Gap, time: TrueTime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 import click
 
 from agent import log
+from agent.cli.output import echo
 from agent.context import Session
 from agent.errors import AgentError, ConfigError
 from agent.status.control import NoDaemon, ask
@@ -41,7 +42,7 @@ def identify(session: Session, seconds: float) -> None:
         lamp = lamp_for(session.loaded.config.led)
         if lamp is not None:
             identify_by_hand(lamp, seconds, time.sleep)
-    click.echo(f"the light flickers for {seconds:.0f} s")
+    echo(f"the light flickers for {seconds:.0f} s")
 
 
 @led.command(hidden=True)

@@ -11,7 +11,7 @@ from agent import log
 from agent.audio.level import LevelMeter
 from agent.audio.opened import opened
 from agent.audio.source import EndOfSource
-from agent.cli.output import meter, print_json
+from agent.cli.output import echo, meter, print_json
 from agent.context import Session
 from agent.parts import Parts
 from agent.status.control import ask
@@ -38,17 +38,17 @@ def level(session: Session, seconds: float | None, as_json: bool) -> None:
         for now_dbfs in levels:
             now = time.monotonic()
             if terminal:
-                click.echo(f"\r\x1b[K{meter(now_dbfs)}", nl=False)
+                echo(f"\r\x1b[K{meter(now_dbfs)}", nl=False)
             elif now - shown >= min(PRINTED_SECONDS, seconds or PRINTED_SECONDS):
                 shown = now
                 if as_json:
                     print_json({"level_dbfs": None if now_dbfs is None else round(now_dbfs, 1)})
                 else:
-                    click.echo(meter(now_dbfs))
+                    echo(meter(now_dbfs))
             if seconds is not None and now - began >= seconds:
                 break
     if terminal:
-        click.echo()
+        echo()
 
 
 def _of_daemon(session: Session) -> Levels:

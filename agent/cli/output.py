@@ -1,6 +1,7 @@
 """How answers look: JSON for programs, tables and one moving line for people."""
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,14 +12,35 @@ import click
 import msgspec
 import structlog
 
+from agent import text
+
 REFRESH_SECONDS = 0.2
 METER_FLOOR_DBFS = -60.0
 METER_WIDTH = 30
+_UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What JSON may hold and a terminal may obey: JSON itself escapes only what is below a space."""
+
+
+def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
+    r"""Print text for a person; control characters in it, which came from outside, are written out (``\x1b``)."""
+    click.echo(text.shown(str(message), keep="\n\t"), err=err, nl=nl)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on a line."""
-    click.echo(msgspec.json.encode(value).decode())
+    """Print one JSON value on a line; a terminal finds nothing in it to obey."""
+    try:
+        encoded = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path that is no UTF-8
+        encoded = msgspec.json.encode(_valid(msgspec.to_builtins(value))).decode()
+    click.echo(_UNSAFE.sub(lambda found: "".join(f"\\u{ord(char):04x}" for char in found[0]), encoded))
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return text.valid(value)
+    if isinstance(value, dict):
+        return {_valid(key): _valid(inner) for key, inner in value.items()}
+    return [_valid(inner) for inner in value] if isinstance(value, list) else value
 
 
 def log_nothing() -> None:
@@ -61,7 +83,7 @@ def percent(done: int, total: int | None) -> str:
 
 
 @contextmanager
-def moving_line(text: Callable[[], str]) -> Iterator[None]:
+def moving_line(line: Callable[[], str]) -> Iterator[None]:
     """Show a line that is asked for anew five times a second, on a terminal's standard error only."""
     if not sys.stderr.isatty():
         yield
@@ -70,7 +92,7 @@ def moving_line(text: Callable[[], str]) -> Iterator[None]:
 
     def show() -> None:
         while not ended.wait(REFRESH_SECONDS):
-            sys.stderr.write(f"\r\x1b[K{text()}")
+            sys.stderr.write(f"\r\x1b[K{text.shown(line())}")
             sys.stderr.flush()
 
     thread = threading.Thread(target=show, name="progress", daemon=True)

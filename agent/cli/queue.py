@@ -9,7 +9,7 @@ import click
 from tabulate import tabulate
 
 from agent import log
-from agent.cli.output import duration, print_json, size
+from agent.cli.output import duration, echo, print_json, size
 from agent.context import Session
 from agent.host.disk import Disk
 from agent.host.target_folder import TargetFolder
@@ -19,6 +19,7 @@ from agent.outbox.files import Files
 from agent.parts import Parts
 from agent.report import open_for_reading, open_rows, row_of
 from agent.status.control import ask
+from agent.text import valid
 
 ERROR_WIDTH = 50
 
@@ -38,7 +39,7 @@ def list_command(session: Session, as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        click.echo("nothing has been recorded yet")
+        echo("nothing has been recorded yet")
         return
     table = [
         (
@@ -52,7 +53,7 @@ def list_command(session: Session, as_json: bool) -> None:
         )
         for row in rows
     ]
-    click.echo(
+    echo(
         tabulate(
             table,
             headers=("seq", "id", "status", "started", "length", "size", "last error"),
@@ -62,7 +63,7 @@ def list_command(session: Session, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("recording_id", metavar="ID")
+@click.argument("recording_id", metavar="ID", type=valid)
 @click.option("--json", "as_json", is_flag=True, help="Print the row as a JSON object.")
 @click.pass_obj
 def show(session: Session, recording_id: str, as_json: bool) -> None:
@@ -72,11 +73,11 @@ def show(session: Session, recording_id: str, as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
-        click.echo(tabulate(row.items(), tablefmt="plain"))
+        echo(tabulate(row.items(), tablefmt="plain"))
 
 
 @queue.command()
-@click.argument("ids", metavar="ID...", nargs=-1)
+@click.argument("ids", metavar="ID...", nargs=-1, type=valid)
 @click.option("--all", "everything", is_flag=True, help="All that is parked or backs off.")
 @click.pass_obj
 def retry(session: Session, ids: tuple[str, ...], everything: bool) -> None:
@@ -85,7 +86,7 @@ def retry(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 
 
 @queue.command()
-@click.argument("ids", metavar="ID...", nargs=-1)
+@click.argument("ids", metavar="ID...", nargs=-1, type=valid)
 @click.option("--all", "everything", is_flag=True, help="All that is held.")
 @click.pass_obj
 def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
@@ -95,20 +96,20 @@ def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 
 @queue.command("export")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.argument("ids", metavar="[ID...]", nargs=-1, type=valid)
 @click.pass_obj
 def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None:
     """Copy recordings and their sidecars into DIR; without IDs all that is not delivered."""
     with TargetFolder(folder) as target, _index(session) as (store, files):
         copies = export(store, files.audio, target, ids) if store is not None else []
     for path in copies:
-        click.echo(path)
+        echo(path)
     if not copies:
-        click.echo("nothing to export: all recordings are delivered", err=True)
+        echo("nothing to export: all recordings are delivered", err=True)
 
 
 @queue.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, type=valid, required=True)
 @click.pass_obj
 def delete(session: Session, ids: tuple[str, ...]) -> None:
     """Delete recordings for good, delivered or not."""
@@ -132,9 +133,9 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
             parts.reconcile()
             done = ACTIONS[wish](parts.outbox, ids)
     for recording_id in done:
-        click.echo(f"{wish} {recording_id}")
+        echo(f"{wish} {recording_id}")
     if not done:
-        click.echo(f"nothing to {wish}")
+        echo(f"nothing to {wish}")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from agent import log
 from agent.audio.opened import opened
 from agent.audio.source import Source
 from agent.audio.wavfile import WavFile
-from agent.cli.output import duration, meter, moving_line, percent, print_json, size
+from agent.cli.output import duration, echo, meter, moving_line, percent, print_json, size
 from agent.context import Session
 from agent.errors import AgentError
 from agent.parts import Parts
@@ -25,6 +25,7 @@ from agent.recording.triggers import OnRequest
 from agent.report import row_of
 from agent.statedir import StateDirectory
 from agent.status.control import ask
+from agent.text import valid
 
 FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
@@ -43,7 +44,12 @@ FILE_BLOCK_MS = 1920
     type=click.Path(path_type=Path),
     help="Record a WAV file as fast as it goes, instead of the microphone.",
 )
-@click.option("--name", help="Name of the recording, instead of the one from recording.name.")
+@click.option(
+    "--name",
+    type=valid,
+    metavar="TEXT",
+    help="Name of the recording, instead of the one from recording.name.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the new row, or rows as JSON lines.")
 @click.pass_obj
 def record(
@@ -60,7 +66,7 @@ def record(
         if as_json:
             print_json(row)
         else:
-            click.echo(
+            echo(
                 f"recorded {row['id']}: {duration(row['duration_ms'])}, {size(row['size_bytes'])}, {row['path']}"
             )
 

@@ -5,7 +5,7 @@ import contextlib
 import click
 
 from agent import log
-from agent.cli.output import print_json
+from agent.cli.output import echo, print_json
 from agent.context import Session
 from agent.errors import AgentError
 from agent.index.database import diagnose
@@ -32,8 +32,8 @@ def repair(session: Session, dry_run: bool, as_json: bool) -> None:
         print_json({"findings": sentences, "changed": bool(sentences) and not dry_run})
         return
     for sentence in sentences:
-        click.echo(sentence)
+        echo(sentence)
     if not sentences:
-        click.echo("files and index agree")
+        echo("files and index agree")
     elif dry_run:
-        click.echo(f"{len(sentences)} findings; nothing was changed")
+        echo(f"{len(sentences)} findings; nothing was changed")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from agent import __version__
+from agent import __version__, text
 from agent.context import Session
 from agent.errors import AgentError
 
@@ -78,6 +78,9 @@ def root(ctx: click.Context, config_path: Path | None) -> None:
 
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed by the caller
+            stream.reconfigure(errors="backslashreplace")  # no locale makes an answer fail
     sys.exit(outcome())
 
 
@@ -90,9 +93,8 @@ def outcome(arguments: list[str] | None = None) -> int:
 
         shown = io.StringIO()
         error.show(shown)
-        click.echo(
-            redact(shown.getvalue()), err=True, nl=False
-        )  # a token given as an argument is not repeated
+        # A token given as an argument is not repeated, nor what a terminal would obey.
+        click.echo(text.shown(text.valid(redact(shown.getvalue())), keep="\n\t"), err=True, nl=False)
         return error.exit_code
     except click.exceptions.Abort:
         return 128 + signal.SIGINT
@@ -115,5 +117,7 @@ def outcome(arguments: list[str] | None = None) -> int:
 
 
 def _failed(sentence: str, code: int = 1) -> int:
-    click.echo(f"recorder-agent: {sentence}", err=True)
+    from agent.cli.output import echo  # noqa: PLC0415 - for an error only
+
+    echo(f"recorder-agent: {sentence}", err=True)
     return code

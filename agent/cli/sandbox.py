@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli.output import echo
 from agent.sandbox import load_server_class
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def command(port: int, host: str, directory: Path, *, tls: bool) -> None:
     previous = signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
         with server:
-            click.echo(_introduction(server))
+            echo(_introduction(server))
             ended.wait()
     except KeyboardInterrupt:
-        click.echo()
+        echo()
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from agent.cli.output import duration, meter, percent, print_json, size
+from agent.cli.output import duration, echo, meter, percent, print_json, size
 from agent.cli.screen import screen
 from agent.context import Hangs, Session
 from agent.errors import AgentError
@@ -41,7 +41,7 @@ def status(session: Session, watch: bool, as_json: bool) -> None:
         if as_json:
             print_json(now)
         else:
-            click.echo("\n".join(_text(now)))
+            echo("\n".join(_text(now)))
         return
     with contextlib.suppress(KeyboardInterrupt):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cursor must come back
@@ -67,7 +67,7 @@ def _tell_changes(session: Session) -> None:
         line = _line(now)
         if line != told:
             told = line
-            click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+            echo(f"{time.strftime('%H:%M:%S')} {line}")
             sys.stdout.flush()
 
 

@@ -3,13 +3,14 @@
 import click
 
 from agent import log
-from agent.cli.output import duration, print_json
+from agent.cli.output import duration, echo, print_json
 from agent.context import Session
 from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.recording.mute import Mute
 from agent.recording.requests import LONGEST_SECONDS
 from agent.status.control import NoDaemon, ask
+from agent.text import valid
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
 
@@ -18,7 +19,7 @@ def _say(answer: object, text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        click.echo(text)
+        echo(text)
 
 
 @click.command()
@@ -27,7 +28,12 @@ def _say(answer: object, text: str, *, as_json: bool) -> None:
     type=click.FloatRange(min=0.001, max=LONGEST_SECONDS),
     help="Length; without it until `stop`.",
 )
-@click.option("--name", help="Name of the recording, instead of the one from recording.name.")
+@click.option(
+    "--name",
+    type=valid,
+    metavar="TEXT",
+    help="Name of the recording, instead of the one from recording.name.",
+)
 @as_json_option
 @click.pass_obj
 def start(session: Session, seconds: float | None, name: str | None, as_json: bool) -> None:
@@ -81,7 +87,7 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("text", default="")
+@click.argument("text", default="", type=valid)
 @as_json_option
 @click.pass_obj
 def mark(session: Session, text: str, as_json: bool) -> None:

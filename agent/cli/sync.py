@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from agent import log
-from agent.cli.output import log_nothing, moving_line, percent, print_json, size
+from agent.cli.output import echo, log_nothing, moving_line, percent, print_json, size
 from agent.context import Session
 from agent.parts import Parts
 from agent.statedir import StateDirectory
@@ -33,12 +33,12 @@ def sync(session: Session, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     else:
-        click.echo(
+        echo(
             f"delivered {len(answer['delivered'])}, waiting {answer['pending']}, "
             f"parked {answer['parked_in_all']}, held {answer['held']}"
         )
     if answer["message"]:
-        click.echo(f"recorder-agent: {answer['message']}", err=True)
+        echo(f"recorder-agent: {answer['message']}", err=True)
     return int(answer["exit_code"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent import log, statedir
-from agent.cli.output import print_json
+from agent.cli.output import echo, print_json
 from agent.context import Session
 from agent.errors import AgentError, CredentialError
 from agent.status.board import CredentialState
@@ -67,9 +67,9 @@ def set_token(session: Session, same_owner: bool) -> None:
         )
     tried = _try(session, credentials, new)
     credentials.store(new, same_owner=same_owner)
-    click.echo(f"The device token {new.fingerprint} is kept{tried}.")
+    echo(f"The device token {new.fingerprint} is kept{tried}.")
     if before is not None and not lineages.allows(before, None, lineages.of(new.fingerprint)):
-        click.echo(
+        echo(
             "What was recorded under the earlier token is held until the API shows the same owner; "
             "`recorder-agent queue release` sends it, and so does `token set --same-owner`."
         )
@@ -126,9 +126,9 @@ def status(session: Session, as_json: bool) -> None:
         print_json(answer)
     elif answer["source"]:
         place, verdict = _PLACES[answer["source"]], _VERDICTS[answer["state"]]
-        click.echo(f"The device token {answer['fingerprint']} is in use, {place}{verdict}.")
+        echo(f"The device token {answer['fingerprint']} is in use, {place}{verdict}.")
     else:
-        click.echo('There is no device token: run "recorder-agent token set".')
+        echo('There is no device token: run "recorder-agent token set".')
     if answer["state"] in {CredentialState.MISSING, CredentialState.REFUSED}:
         raise click.exceptions.Exit(CredentialError.exit_code)
 
@@ -165,7 +165,7 @@ def refresh(session: Session, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"The device token is {answer['fingerprint']} now.")
+        echo(f"The device token is {answer['fingerprint']} now.")
 
 
 def _refresh_here(session: Session) -> dict[str, Any]:
