@@ -1,8 +1,11 @@
-"""The limits of what is read from files, sockets and other processes: types that msgspec checks while it decodes.
+"""The limits of everything that comes from outside: one list, read by each door.
 
 A value of one of these types needs no further check: it can be added, formatted as a date, put into SQLite and shown.
+Of an answer of the API a value beyond its limit counts as missing (api.md section 5, "absurd"), and text is cut to its
+limit before anything else looks at it. Lengths are characters unless a name says otherwise, times are seconds.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta
@@ -37,9 +40,72 @@ Text = Annotated[str, Meta(max_length=65_536)]
 Sha256 = Annotated[str, Meta(max_length=64, pattern=r"\A([0-9a-f]{64})?\Z")]
 """64 lowercase hexadecimal digits; empty where nothing was hashed."""
 SampleRate = Annotated[int, Meta(ge=8000, le=48000)]
+RemoteId = Annotated[str, Meta(max_length=200)]
+"""An id that the API gave; ``is_word`` tells the rest."""
 Channels = Annotated[int, Meta(ge=1, le=2)]
+
+# answers
+
+ANSWER_BYTES = 256 * 1024
+"""Of a body: 32 commands with all their metadata fit."""
+HEADER_CHARS = 256
+"""Of a header's value; all that is read of them are dates, numbers and a host."""
+ID_CHARS = 200
+WORD_CHARS = 64
+"""Where a word is due: a status, a code, a type."""
+TIME_CHARS = 64
+TEXT_CHARS = 2048
+"""Of a message, before it is cleaned for a person."""
+PAGE_CHARS = 4096
+"""Of a web page, before its title is looked for."""
+URL_CHARS = 8192
+TOKEN_CHARS = 4096
+COMMAND_BYTES = 16 * 1024
+"""Of one command: its metadata have 4096 bytes, and its grant token is not read."""
+COMMANDS = 32
+"""Commands of one answer that are looked at."""
+MANIFESTS = 8
+"""Firmware offers of one answer that are looked at."""
+COMMANDS_PER_MINUTE = 20
+"""Commands that are decided upon; more are no person's."""
+UPLOAD_HEADERS = 32
+UPLOAD_HEADER_CHARS = 2048
+
+# numbers and dates
+
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""The beginning of the year in which this version was built: it is never earlier than that."""
+LATEST = EARLIEST + 50 * 366 * 86_400.0
+RATE_LIMIT = 1_000_000
+"""Calls in a window."""
+FILE_BYTES = 1 << 40
+URL_SECONDS = 7 * 86_400.0
+"""The longest life of a presigned URL (AWS Signature Version 4)."""
+
+# waits that an answer can cause (design 6)
+
+PAUSE_SECONDS = 3600.0
+"""What one answer can buy: a 429's pause, the Retry-After of a 408 or 5xx."""
+VERIFYING_SECONDS = 120.0
+"""The Retry-After of a 425."""
+WINDOW_SECONDS = 3600.0
+"""A window of rate figures."""
+PACING_SECONDS = 900.0
+"""One wait for pacing."""
+ATTEMPT_SECONDS = PAUSE_SECONDS + 600.0
+"""The longest wait of one recording: what an answer bought, and the draw of the backoff."""
 
 
 def clamped_wall_ms(value: int) -> int:
     """Return a reading of the wall clock as a ``WallMs``; a clock set beyond all reason counts as its nearest end."""
     return min(max(value, 0), LATEST_MS)
+
+
+def is_word(text: str, longest: int = WORD_CHARS) -> bool:
+    """Tell whether a text is short, not empty, and has no character that cannot be seen."""
+    return 0 < len(text) <= longest and text.isprintable()
+
+
+def is_plausible(unix: float) -> bool:
+    """Tell whether unix seconds are a time at which this program can run: from its build on, for 50 years."""
+    return EARLIEST <= unix <= LATEST

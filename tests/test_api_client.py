@@ -16,8 +16,9 @@ from socket_api import Reply, SocketApi, as_html, as_json
 from agent import __version__
 from agent.errors import ConfigError
 from agent.sync.client.api import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
-from agent.sync.client.failures import ApiFailure, Refused, Untrusted
+from agent.sync.client.failures import ApiFailure, Refused, Untrusted, UnusableAnswer, UploadRefused
 from agent.sync.client.headers import RateLimit
+from agent.sync.client.urls import check_storage_url
 
 LOCAL = "0198c0de-0000-7000-8000-000000000001"
 STORED = Reply(200, b"", (("ETag", '"d41d8"'),))
@@ -56,7 +57,8 @@ def test_create_sends_key_token_and_body(server: SocketApi, api: RecordingsApi) 
     assert seen.one("Idempotency-Key") == LOCAL
     assert seen.one("Content-Type") == "application/json"
     assert seen.one("User-Agent") == f"recorder-agent/{__version__}"
-    assert seen.all("Cookie") == seen.all("Accept-Encoding") == seen.all("Transfer-Encoding") == []
+    assert seen.all("Cookie") == seen.all("Transfer-Encoding") == []
+    assert seen.one("Accept-Encoding") == "identity"
     assert json.loads(seen.body) == {"name": "hall · 1", "metadata": {"client_recording_id": LOCAL}}
 
 
@@ -90,6 +92,8 @@ def test_create_takes_any_2xx_with_an_id(
         ({}, {"Content-Type": "audio/opus"}),
         ({"headers": None, "content_type": None}, {"Content-Type": "audio/opus"}),
         ({"headers": {"X-Len": 5}, "content_type": "audio/ogg"}, {"X-Len": "5"}),
+        ({"headers": {"Content-Type": ["audio/ogg"], "x-b": None}}, {"Content-Type": "audio/ogg"}),
+        ({"headers": ["x"], "content_type": 7}, {"Content-Type": "audio/opus"}),
         ({"headers": {"Authorization": "Basic eA==", "HOST": "evil", "x-a": "b"}}, {"x-a": "b"}),
     ],
 )
@@ -98,13 +102,13 @@ def test_upload_url_in_all_shapes(
 ) -> None:
     """Headers as an object, a flat content type, or neither; what belongs to the connection is left out."""
     url = f"{server.url}/b?X-Amz-Signature={SIGNATURE}"
-    server.script(as_json({"upload_url": url, "expires_at": "t", **extra}))
+    server.script(as_json({"upload_url": url, "expires_at": "t", "media_id": "med_1", **extra}))
     ticket = api.upload_url(
         "rec_1", content_type="audio/opus", size_bytes=99, captured_at="2026-08-06T07:06:40Z"
     )
     assert ticket.url == url
     assert ticket.headers == expected
-    assert (ticket.expires_at, ticket.media_id) == ("t", None)
+    assert (ticket.lifetime, ticket.media_id) == (3600.0, "med_1")
     assert SIGNATURE not in repr(ticket)
     assert json.loads(server.seen[0].body) == {
         "type": "audio",
@@ -118,30 +122,40 @@ def test_upload_url_in_all_shapes(
     "url",
     ["http://storage.example/b?s=1", "ftp://127.0.0.1/b", "//x/b", "https://", "https://u:p@x/b", "http://["],
 )
-def test_an_unsafe_upload_url_is_not_trusted(server: SocketApi, api: RecordingsApi, url: str) -> None:
-    """Storage must be https (or loopback): anything else is refused when named and when used."""
+def test_an_unsafe_upload_url_is_not_used(server: SocketApi, api: RecordingsApi, url: str) -> None:
+    """Storage must be https (or loopback): another is asked for when it is named, and when it is used."""
     server.script(as_json({"upload_url": url}))
-    with pytest.raises(Untrusted, match="not https"):
+    with pytest.raises(UnusableAnswer, match="upload URL"):
         call(api, "upload_url", server)
-    with pytest.raises(Untrusted, match="not https"):
+    with pytest.raises(UploadRefused, match="upload URL"):
         api.put(UploadTicket(url, {}), io.BytesIO(b"abc"), 3)
+    assert len(server.seen) == 1
+
+
+def test_storage_on_this_machine_is_for_an_api_on_this_machine() -> None:
+    """What another host's API names must not reach into this one."""
+    for url in ("https://127.0.0.1/b", "http://localhost:8080/b", "https://[::1]/b"):
+        check_storage_url(url, loopback=True)
+        with pytest.raises(Untrusted, match="this very machine"):
+            check_storage_url(url, loopback=False)
+    check_storage_url("https://storage.example/b", loopback=False)
 
 
 @pytest.mark.parametrize(
-    "headers", [{"a b": "c"}, {"a": "b\r\nX-Evil: 1"}, {"a": None}, {"a": "é"}, {"": "x"}]
+    "headers", [{"a b": "c"}, {"a": "b\r\nX-Evil: 1"}, {"a": "é"}, {"": "x"}, {"a": ["b", "c"]}]
 )
-def test_headers_that_cannot_be_sent_are_not_trusted(
+def test_headers_that_cannot_be_sent_are_asked_for_again(
     server: SocketApi, api: RecordingsApi, headers: dict[str, Any]
 ) -> None:
-    """A header with a line break or no name would split the request: the answer is refused."""
+    """A header with a line break or no name would split the request: the answer is not used."""
     server.script(as_json({"upload_url": f"{server.url}/b", "headers": headers}))
-    with pytest.raises(Untrusted, match="header"):
+    with pytest.raises(UnusableAnswer, match="header"):
         call(api, "upload_url", server)
 
 
 @pytest.mark.parametrize(
     ("remote_id", "segment"),
-    [("rec_a-Z9", "rec_a-Z9"), ("..", "%2E%2E"), ("a/b?c#d", "a%2Fb%3Fc%23d"), ("é\r\n", "%C3%A9%0D%0A")],
+    [("rec_a-Z9", "rec_a-Z9"), ("..", "%2E%2E"), ("a/b?c#d", "a%2Fb%3Fc%23d"), ("é %", "%C3%A9%20%25")],
 )
 def test_ids_are_one_path_segment(
     server: SocketApi, api: RecordingsApi, remote_id: str, segment: str
@@ -215,6 +229,7 @@ def test_a_paced_put_asks_before_each_small_piece(server: SocketApi, api: Record
     ("reply", "expected"),
     [
         (as_json({"status": "ok", "commands": []}), {"status": "ok", "commands": []}),
+        (as_json({"status": [1], "x": {"y": 1}}), {}),
         (as_json([1]), {}),
         (as_html(), {}),
         (Reply(204), {}),

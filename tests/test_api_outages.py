@@ -34,6 +34,7 @@ from agent.sync.client.failures import (
     ApiFailure,
     Offline,
     OfflineKind,
+    StorageUnreachable,
     UnreadableFile,
     UploadRefused,
 )
@@ -79,6 +80,17 @@ def offline(act: Callable[[], object]) -> Offline:
     return caught.value
 
 
+def unreachable(act: Callable[[], object]) -> StorageUnreachable:
+    """Return the outage of storage that ``act`` meets; it tells no secret."""
+    with pytest.raises(StorageUnreachable) as caught:
+        act()
+    said = everything_said_by(caught.value)
+    assert TOKEN not in said
+    assert SIGNATURE not in said
+    assert str(caught.value).endswith(".")
+    return caught.value
+
+
 # cut and stalled
 
 ANSWER = b'{"id": "rec_1"}'
@@ -105,10 +117,17 @@ TAG = (("ETag", "x"),)
 def test_a_call_that_is_cut_or_stalled(
     server: SocketApi, api: RecordingsApi, what: str, reply: Reply, kind: OfflineKind
 ) -> None:
-    """Whatever breaks between request and answer is an outage, in good time, and the next call works."""
+    """Whatever breaks between request and answer is an outage, in good time, and the next call works.
+
+    Where storage breaks it and the API can be reached, it is an outage of storage.
+    """
     server.script(reply, CREATED)
     began = time.monotonic()
-    assert offline(lambda: call(api, what, server, io.BytesIO(b"abc"))).kind is kind
+    if what == "put":  # the script's next answer to the question whether the API is there
+        assert unreachable(lambda: call(api, what, server, io.BytesIO(b"abc"))).exit_code == 75
+        server.script(CREATED)
+    else:
+        assert offline(lambda: call(api, what, server)).kind is kind
     assert time.monotonic() - began < 4
     assert call(api, "create", server)
 
@@ -317,10 +336,7 @@ def test_a_put_nobody_reads_times_out(server: SocketApi, api: RecordingsApi) -> 
     """A line that takes no more bytes ends by the write time-out, and little of the file was called sent."""
     server.script(Reply(stall="body"))
     progress = [0]
-    failure = offline(
-        lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
-    )
-    assert failure.kind is OfflineKind.TIMEOUT
+    unreachable(lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append))
     assert progress[-1] < MEGABYTES
 
 
@@ -329,7 +345,9 @@ def test_bytes_called_sent_are_nearly_on_the_line() -> None:
     with SocketApi(receive_buffer=4096).running() as server, client_of(server, timeouts=SHORT) as api:
         server.script(Reply(stall="body"))
         progress = [0]
-        offline(lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append))
+        unreachable(
+            lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
+        )
     assert progress[-1] <= 256 * 1024
 
 

@@ -23,6 +23,7 @@ from agent.sync.client.failures import (
     StillVerifying,
     StorageBusy,
     Untrusted,
+    UnusableAnswer,
     UploadRefused,
 )
 
@@ -147,10 +148,9 @@ def test_what_no_api_answers_is_offline(
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b"<html>Log in", b"OK", b"[]", b"null", b'"rec_1"', b"{}", b'{"id": ""}', b'{"id": 5}'),
+        *(b"", b"<html>Log in", b"OK", b"[]", b"null", b'"rec_1"', b"{}"),
         *(
             b'{"id": "rec_1"',
-            b'{"id": "rec\xff"}',
             b'{"a":' * 60_000,
             b'{"status": "uploaded"}',
             b'{"id": null}',
@@ -166,6 +166,21 @@ def test_a_2xx_that_is_not_the_expected_object_is_offline(
     failure = failure_of(api, server, what, Reply(status, body))
     assert isinstance(failure, Offline)
     assert failure.kind is PORTAL
+
+
+@pytest.mark.parametrize("what", ["create", "upload_url", "complete", "refresh"])
+@pytest.mark.parametrize(
+    "value", ["", 5, True, [], {}, ["rec_1"], "x" * 70_000, "rec\x1b[31m", "rec\n", 10**400, "\x00"]
+)
+def test_a_2xx_whose_one_field_is_absurd_has_failed(
+    server: SocketApi, api: RecordingsApi, what: str, value: object
+) -> None:
+    """What the call cannot do without counts as missing, and nobody takes it for an outage."""
+    name = {"upload_url": "upload_url", "refresh": "device_token"}.get(what, "id")
+    body = {name: value} if name == "id" else {"id": "rec_1", name: value}
+    failure = failure_of(api, server, what, as_json(body))
+    assert type(failure) is UnusableAnswer
+    assert failure.exit_code == 75
 
 
 # section 5: the server's words
@@ -244,7 +259,9 @@ def test_a_token_of_an_unknown_form_is_hidden_too(server: SocketApi) -> None:
         ({"Retry-After": " 7.5 "}, 7.5),
         ({"Retry-After": "0"}, 0.0),
         ({"Retry-After": "-3"}, 0.0),
-        ({"Retry-After": "99999999"}, 86_400.0),
+        ({"Retry-After": "99999999"}, 3600.0),
+        ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": "86400"}, 3600.0),
         ({"Retry-After": "Thu, 06 Aug 2026 07:08:40 GMT"}, 120.0),
         ({"Retry-After": "Thursday, 06-Aug-26 07:08:40 GMT"}, 120.0),
         ({"Retry-After": "Thu Aug  6 07:08:40 2026"}, 120.0),
@@ -279,6 +296,7 @@ def test_retry_after_in_every_form(
         ({"X-RateLimit-Reset": str(int(NOW) + 45), "Date": "Thu, 06 Aug 2026 07:07:10 GMT"}, 15.0),
         ({"X-RateLimit-Reset": str(int(NOW) + 40 * 86_400)}, None),
         ({"X-RateLimit-Reset": "100000000"}, None),
+        ({"X-RateLimit-Reset": "60000"}, None),
         ({"X-RateLimit-Reset": "later"}, None),
         ({"X-RateLimit-Reset": "30", "Retry-After": "7"}, 7.0),
         ({"X-RateLimit-Reset": "30", "Retry-After": "soon"}, 30.0),
@@ -287,7 +305,7 @@ def test_retry_after_in_every_form(
 def test_rate_limit_reset_in_every_form(
     server: SocketApi, api: RecordingsApi, headers: dict[str, str], seconds: float | None
 ) -> None:
-    """Unix seconds, or small numbers as seconds; Retry-After goes first; more than a day is no window."""
+    """Unix seconds, or small numbers as seconds; Retry-After goes first; more than an hour is no window."""
     failure = failure_of(api, server, "create", Reply(429, b"", tuple(headers.items())))
     assert isinstance(failure, RateLimited)
     assert failure.retry_after == seconds
@@ -405,6 +423,8 @@ def s3(code: str) -> bytes:
         (Reply(200, b"", (("ETag", ""),)), Offline),
         (Reply(307, b"", (("Location", "http://127.0.0.1:9/"), ("ETag", "x"))), Offline),
         (Reply(302, b"", (("Location", "https://login.example/"),)), Offline),
+        (Reply(307, s3("TemporaryRedirect"), (("Location", "https://eu.s3.example/b"),)), StorageBusy),
+        (Reply(301, s3("PermanentRedirect")), StorageBusy),
         (as_html(511), Offline),
         (as_html(407), Offline),
     ],

@@ -138,7 +138,7 @@ class Outbox:
             self.store.leftovers = True
         return after
 
-    def complete(self, entry: Entry, *, verified: bool) -> Entry:
+    def complete(self, entry: Entry, *, verified: bool, evidence: str | None = None) -> Entry:
         """Record that the API has confirmed a recording, and move its files (procedure Move)."""
         now = self._now()
         facts = {
@@ -146,6 +146,7 @@ class Outbox:
             "completed_clock": now.clock,
             "stored_ms": entry.stored_ms or now.wall_ms,
             "verified": verified,
+            "evidence": evidence,
         }
         with self.moving:
             entry = self.note(

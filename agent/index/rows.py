@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agent.index.database import ForeignIndex
-from agent.outbox.entry import Entry
+from agent.outbox.entry import Entry, sane
 
 CHECKSUM = "checksum"
 _UNCHECKED = frozenset({CHECKSUM, "next_attempt", "next_attempt_ms"})
@@ -36,7 +36,7 @@ def entry_of(row: dict[str, Any]) -> Entry:
         for column in _JSON_COLUMNS:
             if row[column] is not None:
                 row[column] = msgspec.json.decode(row[column])
-        return msgspec.convert(row, Entry, strict=False)
+        return sane(msgspec.convert(row, Entry, strict=False))
     except (msgspec.DecodeError, TypeError, KeyError) as error:
         raise ForeignIndex("a row is not what was written") from error
 

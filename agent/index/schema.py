@@ -103,3 +103,11 @@ def first_schema(db: Database) -> None:
     create_totals(db)
     db.table("sequence").create({"name": str, "value": int}, pk="name")
     db.table("pauses").create({"name": str, "until": str}, pk="name")
+
+
+@migrations()
+def media(db: Database) -> None:
+    """Add what the server says of the upload itself."""
+    table = db.table("recordings")
+    table.add_column("media_id", str)
+    table.add_column("evidence", str)

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 
 from agent.bounds import (
+    ID_CHARS,
     Channels,
     ClockSource,
     Count,
     DurationMs,
     LocalId,
+    RemoteId,
     SampleRate,
     Sequence,
     Sha256,
@@ -19,8 +21,10 @@ from agent.bounds import (
     Text,
     WallMs,
     Word,
+    is_plausible,
+    is_word,
 )
-from agent.recording.clock import Instant
+from agent.recording.clock import SERVER, UNSYNCHRONIZED, Instant
 from agent.recording.segment import FinishedSegment
 
 MARKS = "marks"
@@ -103,6 +107,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the wall clock was right then; ages are counted from right times only."""
     verified: bool = False
     """The API has compared the hash."""
+    media_id: RemoteId | None = None
+    """Which row of the recording's ``media`` the last upload URL was for."""
+    evidence: Word | None = None
+    """``size``: the API has not compared the hash, but has named our upload with its size."""
     parked_ms: WallMs | None = None
     parked_reason: Text | None = None
     parked_tries: Count = 0
@@ -189,6 +197,22 @@ ENTRY = msgspec.json.Decoder(Entry)
 
 INDEX_ONLY = ("ticket", "attempts", "last_error", "next_attempt_ms", "next_attempt")
 """What may be lost with the index; everything else is in the sidecar too."""
+
+
+def sane(entry: Entry) -> Entry:
+    """Return an entry that was read back as if the API had never given it what no API can give.
+
+    An id that cannot be used is none: the API knows the recording not yet. A time that a server told and that is
+    outside of this program's life is told by nobody, and may be corrected.
+    """
+    if entry.completed_ms is not None:
+        return entry
+    if entry.remote_id is not None and not is_word(entry.remote_id, ID_CHARS):
+        entry = changed(entry, remote_id=None, created_ms=None, stored_ms=None, asked_ms=None, ticket=None)
+    started = entry.started
+    if started.clock == SERVER and not is_plausible(started.wall_ms / 1000):
+        entry = changed(entry, started=msgspec.structs.replace(started, clock=UNSYNCHRONIZED))
+    return entry
 
 
 def changed(entry: Entry, **facts: Any) -> Entry:

@@ -6,7 +6,7 @@ import msgspec
 
 from agent.host import small_file
 from agent.host.small_file import UnusableFile
-from agent.outbox.entry import ENTRY, INDEX_ONLY, Entry, changed
+from agent.outbox.entry import ENTRY, INDEX_ONLY, Entry, changed, sane
 
 _BLANK = {"ticket": None, "attempts": 0, "last_error": None, "next_attempt_ms": None, "next_attempt": None}
 assert set(_BLANK) == set(INDEX_ONLY)  # noqa: S101 - two lists of one thing, checked when imported
@@ -26,13 +26,13 @@ def decode(data: bytes) -> Entry:
     Raises:
         UnusableFile: it is torn or not a sidecar.
     """
-    return small_file.decode(ENTRY, data)
+    return sane(small_file.decode(ENTRY, data))
 
 
 def read(path: Path) -> Entry | None:
     """Read the sidecar at ``path``; None when it is missing or unusable, or another recording's."""
     try:
-        entry = small_file.load(path, ENTRY)
+        entry = sane(small_file.load(path, ENTRY))
     except (FileNotFoundError, UnusableFile):
         return None
     return entry if entry.sidecar_name == path.name.removesuffix(".tmp") else None

@@ -9,6 +9,9 @@ import msgspec
 
 from agent.bounds import BootId, BootMs, ClockSource, WallMs
 
+NTP, SERVER, UNSYNCHRONIZED = "ntp", "server", "unsynchronized"
+"""Who said what the wall clock is worth."""
+
 
 class Clock(Protocol):
     """Wall, monotonic and boot time, in seconds, and waiting."""

@@ -16,12 +16,13 @@ import structlog
 from agent.bounds import BootId, ClockSource, OffsetMs, clamped_wall_ms
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, load
-from agent.recording.clock import Clock, Instant, milliseconds
+from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, milliseconds
 
 log = structlog.get_logger()
 
+__all__ = ["NTP", "SERVER", "UNSYNCHRONIZED", "Boot", "TrueTime"]
+
 FILE = "boots.json"
-NTP, SERVER, UNSYNCHRONIZED = "ntp", "server", "unsynchronized"
 STEP_MS = 2000
 """A change of NTP's offset larger than this is a step of the clock, and kept."""
 HEADER_MS = 1000

@@ -12,6 +12,7 @@ from agent.status.board import Board, CredentialState, Waiting
 from agent.sync.client.failures import (
     Aborted,
     Busy,
+    NotSent,
     Offline,
     RateLimited,
     Refused,
@@ -33,7 +34,7 @@ PROBE_SECONDS = 900.0
 BUSY_IN_A_ROW = 3
 """After so many recordings met a busy server, the drain rests."""
 SYSTEMIC_IN_A_ROW = 3
-"""So many creates in a row refused alike are no fault of the recordings."""
+"""So many recordings in a row refused alike at one step are not refused for what they are."""
 AFTER_VERIFYING = 8
 """The step of the backoff at which a verification of more than five minutes goes on: up to 256 s."""
 OFFLINE = "offline"
@@ -72,7 +73,8 @@ class Conclusions:
         self._limits = limits
         self._offline_failures = 0
         self._busy_in_a_row = 0
-        self._refused_creates: list[tuple[int, str]] = []
+        self._refused_alike: list[tuple[str, int, str]] = []
+        """The last recordings that were refused: step, status and local id; all of one step and status."""
         self.rest: Rest | None = None
         self.by_rule: Waiting | None = None
         """Why the owner's rules let everything wait."""
@@ -87,7 +89,7 @@ class Conclusions:
             return
         self._reached(accepted=True)
         self._busy_in_a_row = 0
-        self._refused_creates.clear()
+        self._refused_alike.clear()
         report.delivered.append(entry.id)
         before = self._board.snapshot
         self._board.report(
@@ -118,7 +120,12 @@ class Conclusions:
         if isinstance(error, Aborted | DataLimitReached):
             report.stopped_by = error
             return
-        self._reached(accepted=not isinstance(error, Busy))
+        if not isinstance(error, NotSent):
+            self._reached(accepted=not isinstance(error, Busy))
+        self._about_one(recording_id, error, report)
+
+    def _about_one(self, recording_id: str, error: AgentError, report: Report) -> None:
+        """Draw the conclusion for the recording that the failure concerns."""
         entry = self._outbox.store.get(recording_id)
         if isinstance(error, RateLimited):
             self._rate_limited(error, report)
@@ -245,24 +252,23 @@ class Conclusions:
 
     def _rejected(self, entry: Entry, error: Rejected, report: Report) -> None:
         self._park(entry, str(error), report)
-        if entry.remote_id is not None:
-            return
-        if self._refused_creates and self._refused_creates[-1][0] != error.status:
-            self._refused_creates.clear()
-        self._refused_creates.append((error.status, entry.id))
-        if len(self._refused_creates) >= SYSTEMIC_IN_A_ROW:
+        refusal = (error.step, error.status)
+        others = [each for each in self._refused_alike if each[:2] == refusal and each[2] != entry.id]
+        self._refused_alike = [*others, (*refusal, entry.id)][-SYSTEMIC_IN_A_ROW:]
+        if len(self._refused_alike) == SYSTEMIC_IN_A_ROW:
             self._systemic(error, report)
 
     def _systemic(self, error: Rejected, report: Report) -> None:
-        """Every create is refused alike: it is not the recordings' fault, so none of them stays parked."""
-        for _status, recording_id in self._refused_creates:
+        """All are refused alike: it is not the recordings' fault, so none of them stays parked."""
+        for _step, _status, recording_id in self._refused_alike:
             entry = self._outbox.store.get(recording_id)
             if entry is not None and entry.status is Status.PARKED:
                 self._outbox.retry(entry)
                 report.parked = [parked for parked in report.parked if parked != recording_id]
-        self._refused_creates = self._refused_creates[1 - SYSTEMIC_IN_A_ROW :]
-        log.error("the API refuses every recording", action="sync_systemic", reason=str(error))
-        self._begin_rest("the API refuses every recording", PROBE_SECONDS, report, error)
+        log.error(
+            "the API refuses every recording", action="sync_systemic", step=error.step, reason=str(error)
+        )
+        self._begin_rest(f"the API refuses every recording ({error.step})", PROBE_SECONDS, report, error)
 
     def _park(self, entry: Entry, reason: str, report: Report) -> None:
         self._outbox.park(entry, reason)

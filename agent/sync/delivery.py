@@ -13,15 +13,18 @@ from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
 from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
-from agent.sync.client.answers import Created, UploadTicket
+from agent.sync.client.answers import Completion, Created, UploadTicket
 from agent.sync.client.api import RecordingsApi
 from agent.sync.client.failures import (
     Aborted,
     Busy,
     Conflict,
+    NotSent,
     Offline,
     Rejected,
     UnreadableFile,
+    Untrusted,
+    UnusableAnswer,
     UploadRefused,
 )
 from agent.sync.metadata import metadata_of
@@ -138,6 +141,9 @@ class Delivery:
                 self._put(entry, on_progress)
             except UnreadableFile as error:
                 return self._outbox.damaged(entry, str(error))
+            except NotSent:
+                self._outbox.index(entry, "ticket_refused", ticket=None)
+                raise
             except UploadRefused:
                 entry = self._outbox.index(entry, "ticket_refused", ticket=None)
                 if not remaining:
@@ -162,12 +168,22 @@ class Delivery:
             size_bytes=entry.size_bytes,
             captured_at=rfc3339(entry.started.wall_ms),
         )
-        ticket = Ticket(given.url, given.headers, self._boot_id, milliseconds(self._clock.boottime()))
-        return self._outbox.index(entry, "ticket", ticket=ticket)
+        ticket = Ticket(
+            given.url,
+            given.headers,
+            self._boot_id,
+            milliseconds(self._clock.boottime()),
+            milliseconds(given.lifetime),
+        )
+        return self._outbox.index(entry, "ticket", ticket=ticket, media_id=given.media_id)
 
     def _usable(self, ticket: Ticket) -> bool:
+        return ticket.boot_id == self._boot_id and self._left_ms(ticket) > TICKET_MARGIN_MS
+
+    def _left_ms(self, ticket: Ticket) -> int:
+        """Return what is left of the life of an upload URL of this boot; 0 for one of the future."""
         age = milliseconds(self._clock.boottime()) - ticket.boot_ms
-        return ticket.boot_id == self._boot_id and 0 <= age < ticket.lifetime_ms - TICKET_MARGIN_MS
+        return ticket.lifetime_ms - age if age >= 0 else 0
 
     def _put(self, entry: Entry, on_progress: Progress) -> None:
         if entry.ticket is None:
@@ -182,7 +198,8 @@ class Delivery:
                 on_progress(entry, sent)
 
             ticket = UploadTicket(entry.ticket.url, entry.ticket.headers)
-            self._api.put(ticket, file, entry.size_bytes, note, pace=self._pace)
+            life = self._left_ms(entry.ticket) / 1000
+            self._api.put(ticket, file, entry.size_bytes, note, pace=self._pace, life=life)
 
     def _complete(self, entry: Entry) -> Entry:
         unanswered = entry.asked_ms is not None
@@ -190,19 +207,41 @@ class Delivery:
             entry = self._outbox.note(entry, "asked", asked_ms=self._outbox.now_ms())
         try:
             completion = self._api.complete(remote_of(entry), entry.sha256)
+            evidence = None if completion.verified else _evidence(entry, completion)
         except AgentError as error:
             if unanswered and isinstance(error, Rejected) and error.status == HTTPStatus.BAD_REQUEST:
                 return self._outbox.complete(entry, verified=False)  # api.md section 4, "already uploaded"
             if not unanswered and not _is_unanswered(error):
                 self._outbox.note(entry, "answered", asked_ms=None)
             raise
-        return self._outbox.complete(entry, verified=completion.verified)
+        return self._outbox.complete(entry, verified=completion.verified, evidence=evidence)
+
+
+def _evidence(entry: Entry, completion: Completion) -> str | None:
+    """Return what ``media[]`` proves where the server has not compared the hash (api.md section 4).
+
+    Raises:
+        Untrusted: our upload has another size there.
+    """
+    for row in completion.media:
+        if entry.media_id is None or row.id != entry.media_id or row.status != "uploaded":
+            continue
+        if row.file_size_bytes == entry.size_bytes:
+            return "size"
+        if row.file_size_bytes is not None:
+            raise Untrusted(
+                f"The API confirmed {row.file_size_bytes} bytes of audio and {entry.size_bytes} were sent; "
+                "the file is kept."
+            )
+    return None
 
 
 def _is_unanswered(error: AgentError) -> bool:
     """Whether the API may have done what was asked although it did not say so: no answer, or a gateway's."""
     gateways = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-    return isinstance(error, Offline | Aborted) or (isinstance(error, Busy) and error.status in gateways)
+    return isinstance(error, Offline | Aborted | UnusableAnswer) or (
+        isinstance(error, Busy) and error.status in gateways
+    )
 
 
 def remote_of(entry: Entry) -> str:

@@ -5,13 +5,13 @@ import heapq
 import threading
 from collections.abc import Callable, Iterator
 
+from agent import bounds
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
 from agent.recording.clock import Clock, milliseconds
 from agent.status.board import Board, CredentialState, Transfer, Waiting
 from agent.sync.client.failures import Offline, RateLimited
-from agent.sync.client.headers import LONGEST_PAUSE
 from agent.sync.clockgate import ClockGate
 from agent.sync.conclusions import Conclusions
 from agent.sync.credential.holds import Holds
@@ -242,7 +242,7 @@ class Syncer:
         return report.stopped_by is None and not self._stop.is_set()
 
     def _is_due(self, entry: Entry) -> bool:
-        return self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE) <= 0
+        return self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS) <= 0
 
     def _try(self, entry: Entry, report: Report) -> None:
         """Deliver one recording, and draw the conclusions."""
@@ -281,7 +281,7 @@ class Syncer:
     def _await_verification(self) -> bool:
         """Wait until a recording that is being verified may be asked about; False when none is left."""
         waits = [
-            self._deadlines.remaining(entry.next_attempt, LONGEST_PAUSE)
+            self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS)
             for entry in map(self._outbox.store.get, list(self._verifying))
             if entry is not None and entry.status is Status.STORED
         ]

@@ -53,7 +53,7 @@ SABOTAGES: dict[str, tuple[Any, str, Any]] = {
     "a new key with each create": (RecordingsApi, "create", _created_with_a_new_key),
     "the bearer goes to storage": (RecordingsApi, "put", _put_with_the_bearer),
     "every try begins with a create": (Delivery, "deliver", _delivered_from_the_start),
-    "redirects are the API's word": (verdicts, "_is_interception", _nothing_is_intercepted),
+    "redirects are the API's word": (verdicts, "is_interception", _nothing_is_intercepted),
     "a busy server is a refusal": (verdicts, "_is_busy", _never_busy),
 }
 

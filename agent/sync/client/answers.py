@@ -1,18 +1,21 @@
-"""What the recordings API answers, as typed values; `verdicts` says what they mean."""
+"""What the recordings API answers, as typed values; ``responses`` reads them, ``verdicts`` says what they mean."""
 
-from typing import Any
+from collections.abc import Mapping
 
-import httpx
 import msgspec
 
 from agent.sync.client.urls import host_of
+
+LIFETIME_SECONDS = 3600.0
+"""The life of an upload URL whose answer does not say it (api.md section 2)."""
 
 
 class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """One whole answer: the body was read to its end, or to the cap (``truncated``)."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
+    """Those that are ever looked at, by their small names (``responses.headers_of``)."""
     body: bytes
     truncated: bool = False
 
@@ -35,14 +38,13 @@ class UploadTicket(msgspec.Struct, frozen=True):
 
     url: str
     headers: dict[str, str]
-    expires_at: str | None = None
+    lifetime: float = LIFETIME_SECONDS
+    """Seconds from the answer: ``expires_at`` minus the answer's ``Date``, an hour when either is missing."""
     media_id: str | None = None
 
     def __repr__(self) -> str:
         """Show the storage host alone."""
-        return (
-            f"UploadTicket({host_of(self.url)!r}, expires_at={self.expires_at!r}, media_id={self.media_id!r})"
-        )
+        return f"UploadTicket({host_of(self.url)!r}, lifetime={self.lifetime:g}, media_id={self.media_id!r})"
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -50,6 +52,15 @@ class Completion(msgspec.Struct, frozen=True):
 
     verified: bool
     status: str | None
+    media: "tuple[Media, ...]" = ()
+
+
+class Media(msgspec.Struct, frozen=True):
+    """A row of ``media[]``; what is missing or absurd is None."""
+
+    id: str | None
+    status: str | None
+    file_size_bytes: int | None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -69,14 +80,3 @@ class Call(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Leave the secret out."""
         return f"Call({self.what!r}, {self.host!r})"
-
-
-def json_object(answer: Answer) -> dict[str, Any] | None:
-    """Return the body when it is a JSON object, else None."""
-    if answer.truncated:
-        return None
-    try:
-        value = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -6,7 +6,7 @@ except to loopback, redirects are never followed, and no URL's query reaches a l
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -16,14 +16,27 @@ import structlog
 from agent import __version__
 from agent.errors import ConfigError
 from agent.sync.client import headers, verdicts
-from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket, json_object
-from agent.sync.client.failures import Refused, UnreadableFile
+from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket
+from agent.sync.client.failures import (
+    Aborted,
+    ApiFailure,
+    Offline,
+    Refused,
+    StorageUnreachable,
+    Untrusted,
+    UnusableAnswer,
+    UploadRefused,
+)
 from agent.sync.client.gate import Gate, OpenGate
 from agent.sync.client.headers import RateLimit
 from agent.sync.client.line import Line, Timeouts
-from agent.sync.client.urls import base_url, check_storage_url, host_of, segment
+from agent.sync.client.responses import fields_of
+from agent.sync.client.sending import CHUNK, PACED_CHUNK, Sending, TooSlow
+from agent.sync.client.urls import base_url, check_storage_url, host_of, is_loopback, segment
 
 __all__ = [
+    "CHUNK",
+    "PACED_CHUNK",
     "ApiSettings",
     "Completion",
     "Created",
@@ -38,10 +51,8 @@ __all__ = [
 log = structlog.get_logger()
 
 USER_AGENT = f"recorder-agent/{__version__}"
-CHUNK = 64 * 1024
-PACED_CHUNK = 4 * 1024
-"""With a throttle the pieces are small: storage gives up a connection that is silent for about 20 s."""
-
+REACHABLE = "question whether it can be reached"
+"""The call that tells an outage of storage from one of the network."""
 _SEND_BUFFER = 64 * 1024
 _TOKEN_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -112,6 +123,7 @@ class RecordingsApi:
         self._seen = threading.Lock()
         self._last_date: ServerDate | None = None
         self._rate_limit: RateLimit | None = None
+        self._timeouts = timeouts
         tls = _trust(settings.ca_file)
         self._api = Line(tls, timeouts, user_agent)
         # Without a small buffer a slow line swallows megabytes at once and then seems to stall for minutes.
@@ -151,7 +163,10 @@ class RecordingsApi:
             body["captured_at"] = captured_at
         answer, call = self._post("upload URL request", f"/recordings/{segment(remote_id)}/upload-url", body)
         ticket = verdicts.upload_ticket(answer, call, content_type or self._content_type)
-        check_storage_url(ticket.url)
+        try:
+            check_storage_url(ticket.url, loopback=is_loopback(self._base))
+        except Untrusted as error:
+            raise UnusableAnswer(f"{error} It is asked for again later.", status=answer.status) from None
         return ticket
 
     def put(
@@ -162,26 +177,68 @@ class RecordingsApi:
         on_progress: Callable[[int], None] | None = None,
         *,
         pace: Callable[[int], None] | None = None,
+        life: float | None = None,
     ) -> None:
         """Upload ``size`` bytes of ``file`` from where it stands (api.md section 3).
 
         ``on_progress`` gets the bytes sent so far after each piece. ``pace`` gets the length of each piece
-        before it is sent and may wait; it must itself end its wait when the agent stops.
+        before it is sent and may wait; it must itself end its wait when the agent stops. ``life`` is what is left
+        of the URL's life in seconds, all of it by default: the upload ends with it, or below the least rate.
 
         Raises:
             UnreadableFile: the file is shorter than ``size``, or cannot be read.
+            StorageUnreachable: storage cannot be reached or is too slow, and the API can be reached.
             ApiFailure: storage has not taken the file.
         """
-        check_storage_url(ticket.url)
-        pieces = _pieces(file, size, on_progress, pace)
-        answer = self._storage.send(
-            "PUT", ticket.url, {**ticket.headers, "Content-Length": str(size)}, pieces
-        )
         host = host_of(ticket.url)
+        try:
+            check_storage_url(ticket.url, loopback=is_loopback(self._base))
+        except Untrusted as error:
+            raise UploadRefused(f"{error} A fresh one is needed.", status=None) from None
+        sending = Sending(
+            file,
+            size,
+            on_progress,
+            pace,
+            life=ticket.lifetime if life is None else life,
+            least_rate=self._timeouts.least_rate,
+            window=self._timeouts.rate_window,
+        )
+        answer = self._stored_answer(ticket, sending, size, host)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._gate.answered("upload", answer.status, None, headers.pause(answer.headers, self._wall()))
         verdicts.stored(answer, Call("upload", host, self._wall()))
+
+    def _stored_answer(self, ticket: UploadTicket, sending: Sending, size: int, host: str) -> Answer:
+        """Return storage's answer; where there is none, it is asked whether the API can be reached at all."""
+        failure: ApiFailure
+        try:
+            return self._storage.send(
+                "PUT", ticket.url, {**ticket.headers, "Content-Length": str(size)}, sending
+            )
+        except TooSlow as error:
+            raise StorageUnreachable(f"{error} The file is sent again later.") from None
+        except Offline as error:
+            failure = error
+        if not self._is_reachable():
+            raise failure
+        log.info("the api can be reached, storage cannot", action="storage_unreachable", host=host)
+        raise StorageUnreachable(
+            f"Storage did not take the upload, although the API can be reached ({failure}) It is sent again later."
+        )
+
+    def _is_reachable(self) -> bool:
+        """Ask for the base URL's head: anything but a redirect or a proxy's word is an answer of the API."""
+        try:
+            answer = self._exchange(REACHABLE, "HEAD", self._base, {}, None, urgent=True)
+        except Aborted:
+            raise
+        except Offline:
+            return False
+        except ApiFailure:
+            return True  # it has asked for a pause, so it is there
+        return verdicts.is_success(answer.status) or not verdicts.is_interception(answer.status)
 
     def complete(self, remote_id: str, sha256: str) -> Completion:
         """Say that the audio is uploaded; ``sha256`` is its 64 hex digits (api.md section 4).
@@ -194,7 +251,7 @@ class RecordingsApi:
         return verdicts.completion(answer, call, remote_id, sha256)
 
     def heartbeat(self, body: Mapping[str, Any], *, urgent: bool = False) -> dict[str, Any]:
-        """Send a heartbeat and return its answer, empty when that is no JSON object (api.md section 6).
+        """Send a heartbeat and return the commands and firmware offers of its answer (api.md section 6).
 
         An ``urgent`` one does not wait for the budget.
 
@@ -203,7 +260,11 @@ class RecordingsApi:
         """
         answer, call = self._post("heartbeat", "/devices/me/heartbeat", body, urgent=urgent)
         verdicts.succeeded(answer, call)
-        return json_object(answer) or {}
+        fields = None if answer.truncated else fields_of(answer.body)
+        if fields is None:
+            return {}
+        status = fields.text("status")
+        return fields.commands() | ({} if status is None else {"status": status})
 
     def refresh(self, device_id: str) -> str:
         """Exchange the token for a new one and return that; the old one is dead at once (api.md section 7).
@@ -283,7 +344,7 @@ class RecordingsApi:
         self, what: str, method: str, url: str, given: Mapping[str, str], content: bytes | None
     ) -> Answer:
         began = self._monotonic()
-        answer = self._api.send(method, url, given, content)
+        answer = self._api.send(method, url, {**given, "Accept-Encoding": "identity"}, content)
         ended, wall = self._monotonic(), self._wall()
         log.debug(
             "the api answered",
@@ -302,29 +363,6 @@ class RecordingsApi:
                 self._rate_limit = limit
         self._gate.answered(what, answer.status, limit, headers.pause(answer.headers, wall))
         return answer
-
-
-def _pieces(
-    file: BinaryIO, size: int, on_progress: Callable[[int], None] | None, pace: Callable[[int], None] | None
-) -> Iterator[bytes]:
-    """Yield exactly ``size`` bytes; what a server would wait for after a short file is never waited for."""
-    longest = CHUNK if pace is None else PACED_CHUNK
-    sent = 0
-    while sent < size:
-        try:
-            piece = file.read(min(longest, size - sent))
-        except OSError as error:
-            raise UnreadableFile(f"The file cannot be read ({error.strerror}); check the card.") from error
-        if not piece:
-            raise UnreadableFile(
-                f"The file ends after {sent} of {size} bytes; `recorder-agent repair` checks it."
-            )
-        if pace is not None:
-            pace(len(piece))
-        yield piece
-        sent += len(piece)
-        if on_progress is not None:
-            on_progress(sent)
 
 
 def _sendable(token: Token) -> str:

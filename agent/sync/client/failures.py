@@ -5,11 +5,14 @@
     ├── Aborted                 exit 75   this agent cut the call itself, because it stops
     ├── Busy                    exit 75   408, 425, 429, 5xx: later
     │   ├── RateLimited                   429: no call at all until ``retry_after`` has passed
-    │   └── StorageBusy                   the same from storage (RequestTimeout, SlowDown, …)
+    │   ├── StorageBusy                   the same from storage (RequestTimeout, SlowDown, …)
+    │   │   └── StorageUnreachable        storage cannot be reached, or is too slow, while the API can
+    │   └── UnusableAnswer                an answer whose fields are absurd, or that cannot be read
     ├── StillVerifying          exit 75   425 on complete: repeat the identical request
     ├── Refused                 exit 77   401, 403 of the API: the device token is not accepted
     ├── UploadRefused                     storage refused the upload URL: a fresh one is needed
     ├── Untrusted                         an answer that contradicts what was asked
+    ├── NotSent                           the request could not be built or made: this call only
     ├── UnreadableFile                    the file on disk is shorter than recorded, or cannot be read
     └── Rejected                          other 4xx: this recording only
         ├── NotFound                      404: deleted, or of another project
@@ -64,9 +67,10 @@ class Aborted(ApiFailure, StillWaiting):
 class Busy(ApiFailure, StillWaiting):
     """The server asks for patience; ``retry_after`` is in seconds from now, None when it did not say."""
 
-    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        """None: there was no answer."""
         self.retry_after = retry_after
 
 
@@ -76,6 +80,21 @@ class RateLimited(Busy):
 
 class StorageBusy(Busy):
     """Storage is overloaded, or lost the upload half-way: the whole file again, later."""
+
+
+class StorageUnreachable(StorageBusy):
+    """The upload ended without an answer while the API can be reached: it concerns this recording alone."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=None)
+
+
+class UnusableAnswer(Busy):
+    """A 2xx that lacks what the call cannot do without; what was asked may have been done."""
+
+
+class NotSent(ApiFailure):
+    """A request that could not be built or made, for a reason that is neither the network's nor the API's."""
 
 
 class StillVerifying(ApiFailure, StillWaiting):
@@ -95,9 +114,9 @@ class Refused(ApiFailure, CredentialError):  # noqa: N818 - as above
 
 
 class UploadRefused(ApiFailure):
-    """Storage refused the upload URL (expired, or wrong headers): a fresh one is needed."""
+    """The upload URL cannot be used (expired, wrong headers, never could): a fresh one is needed."""
 
-    def __init__(self, message: str, *, status: int) -> None:
+    def __init__(self, message: str, *, status: int | None) -> None:
         super().__init__(message)
         self.status = status
 
@@ -113,11 +132,15 @@ class UnreadableFile(ApiFailure):
 class Rejected(ApiFailure):
     """A 4xx that concerns this recording; ``code`` and ``words`` are the server's, cleaned and shortened."""
 
-    def __init__(self, message: str, *, status: int, code: str | None = None, words: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int, code: str | None = None, words: str = "", step: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.words = words
+        self.step = step
+        """The call that was refused, in the words of ``Call.what``."""
 
 
 class NotFound(Rejected):

@@ -10,8 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-LONGEST_PAUSE = 86_400.0
-"""No header makes the agent pause for longer than a day."""
+from agent import bounds
 
 _UNIX_FROM = 1_000_000_000.0  # 2001: numbers from here on are instants, smaller ones are seconds
 _MILLIS_FROM = 1_000_000_000_000.0
@@ -30,6 +29,8 @@ class RateLimit(NamedTuple):
 
 def http_date(text: str) -> float | None:
     """Return an HTTP date in any of its three forms (RFC 9110 section 5.6.7) as unix seconds, else None."""
+    if len(text) > bounds.TIME_CHARS:
+        return None
     try:
         moment = parsedate_to_datetime(text.strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -38,33 +39,39 @@ def http_date(text: str) -> float | None:
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
-    """Return the ``Date`` of an answer as unix seconds, None when it is missing or unreadable."""
+    """Return the ``Date`` of an answer as unix seconds, None when it is missing, unreadable or absurd."""
+    moment = own_date(headers)
+    return moment if moment is not None and bounds.is_plausible(moment) else None
+
+
+def own_date(headers: Mapping[str, str]) -> float | None:
+    """Return the ``Date`` as the server has it, right or wrong: for the time between it and another of its times."""
     text = headers.get("date")
     return http_date(text) if text else None
 
 
-def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Return ``Retry-After`` (seconds or an HTTP date) as seconds from now within 0 and a day, else None."""
+def retry_after(headers: Mapping[str, str], wall: float, most: float = bounds.PAUSE_SECONDS) -> float | None:
+    """Return ``Retry-After`` (seconds or an HTTP date) as seconds from now, 0 to ``most``, else None."""
     text = headers.get("retry-after", "").strip()
     seconds = _number(text)
     if seconds is None and text:
         moment = http_date(text)
         if moment is not None:
             seconds = moment - _now(headers, wall)
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST_PAUSE)
+    return None if seconds is None else min(max(seconds, 0.0), most)
 
 
 def rate_limit_reset(headers: Mapping[str, str], wall: float) -> float | None:
     """Return ``X-RateLimit-Reset`` (unix seconds, or small numbers as seconds) as seconds from now.
 
-    None when it is missing, or more than a day away: that is a wrong clock, not a window.
+    None when it is missing, or more than an hour away: that is a wrong clock, not a window.
     """
     value = _number(headers.get("x-ratelimit-reset", ""))
     if value is None:
         return None
     if value >= _UNIX_FROM:
         value = (value / 1000 if value >= _MILLIS_FROM else value) - _now(headers, wall)
-    return None if value > LONGEST_PAUSE else max(value, 0.0)
+    return None if value > bounds.WINDOW_SECONDS else max(value, 0.0)
 
 
 def pause(headers: Mapping[str, str], wall: float) -> float | None:
@@ -75,25 +82,30 @@ def pause(headers: Mapping[str, str], wall: float) -> float | None:
 
 def rate_limit(headers: Mapping[str, str], wall: float, monotonic: float) -> RateLimit | None:
     """Return what the answer says about the rate limit, None when it says nothing."""
-    limit = _number(headers.get("x-ratelimit-limit", ""))
-    remaining = _number(headers.get("x-ratelimit-remaining", ""))
+    limit = _count(headers.get("x-ratelimit-limit", ""))
+    remaining = _count(headers.get("x-ratelimit-remaining", ""))
     reset_in = rate_limit_reset(headers, wall)
     if limit is None and remaining is None and reset_in is None:
         return None
-    return RateLimit(
-        None if limit is None else int(limit),
-        None if remaining is None else int(remaining),
-        reset_in,
-        monotonic,
-    )
+    if limit is not None and remaining is not None:
+        remaining = min(remaining, limit)
+    return RateLimit(limit, remaining, reset_in, monotonic)
+
+
+def _count(text: str) -> int | None:
+    """Return a number of calls; None for what cannot be one."""
+    value = _number(text)
+    return None if value is None or not 0 <= value <= bounds.RATE_LIMIT else int(value)
 
 
 def _now(headers: Mapping[str, str], wall: float) -> float:
-    server = server_time(headers)
+    server = own_date(headers)
     return wall if server is None else server
 
 
 def _number(text: str) -> float | None:
+    if len(text) > bounds.TIME_CHARS:
+        return None
     try:
         value = float(text)
     except ValueError:

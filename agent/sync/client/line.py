@@ -8,24 +8,26 @@ the thread that calls must be a daemon thread.
 No request is repeated here: a complete whose answer was lost must be known to who asked (api.md section 4).
 """
 
+import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
 
 import httpx
 
-from agent.errors import ConfigError
+from agent import bounds
+from agent.errors import AgentError, ConfigError
 from agent.sync.client.answers import Answer
-from agent.sync.client.failures import Aborted, ApiFailure, Offline, OfflineKind
+from agent.sync.client.connect import PatientBackend, use_backend
+from agent.sync.client.failures import Aborted, ApiFailure, NotSent, Offline, OfflineKind
 from agent.sync.client.outage import outage
+from agent.sync.client.responses import headers_of, uncompressed
+from agent.sync.client.sending import Sending, TooSlow
 from agent.sync.client.urls import host_of
 from agent.sync.client.wires import Wires
-
-ANSWER_CAP = 1024 * 1024
-"""Bytes of a body that are read; an answer that is longer is no answer of the API."""
 
 _CLOSING_PATIENCE = 5.0
 
@@ -41,6 +43,12 @@ class Timeouts(NamedTuple):
     """From the request's last byte to the answer's last byte."""
     keepalive: float = 45.0
     """An idle connection is given up before usual load balancers (60 s) close it under a request."""
+    other_family: float = 2.0
+    """For the addresses of one family (IPv6, IPv4), when the host has addresses of the other too."""
+    least_rate: float = 1000.0
+    """Bytes a second that an upload must make, the owner's own limit aside."""
+    rate_window: float = 30.0
+    """Over so long the rate is judged."""
 
 
 class Line:
@@ -55,15 +63,19 @@ class Line:
         self._wires = Wires(timeouts.answer, send_buffer)
         self._turn = threading.Lock()
         self._client = _client(tls, timeouts, user_agent)
+        use_backend(self._client, PatientBackend(timeouts.other_family))
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterator[bytes] | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Sending | None = None
     ) -> Answer:
-        """Return the answer to one request; an iterator as body needs a ``Content-Length`` among the headers.
+        """Return the answer to one request; a ``Sending`` as body needs a ``Content-Length`` among the headers.
 
         Raises:
             Offline: no whole answer came.
+            TooSlow: the body was not taken at the least rate, or not within its time.
+            NotSent: the request could not be built.
             Aborted: the line was cut.
+            AgentError, OSError, sqlite3.Error: what the ``Sending`` itself raised.
         """
         with self._turn:
             return self._send(method, url, headers, body)
@@ -90,22 +102,32 @@ class Line:
                 self._turn.release()
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterator[bytes] | None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Sending | None
     ) -> Answer:
         answer: Answer | None = None
-        failure: ApiFailure | None = None
+        failure: AgentError | None = None
+        sending = body if isinstance(body, Sending) else None
         if self._wires.aborted:
             raise _aborted()
         self._wires.begin()
         try:
-            answer = self._exchange(self._request(method, url, headers, body))
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            request = self._request(method, url, headers, body)
+            with sending.watched(self._wires.cut) if sending else contextlib.nullcontext():
+                answer = self._exchange(request)
+        except (httpx.HTTPError, UnicodeError) as error:
             # Raised below, outside of this handler: the error's chain holds the request with its secrets.
             failure = outage(error, host_of(url), proxy=self._proxy_in_use(url))
+        except Exception as error:
+            # Whatever a library raises for a value from outside is a failure of this one call, never of a thread.
+            if sending is not None and sending.raised is error:
+                raise
+            failure = _not_sent(error, url)
         finally:
             self._wires.end()
         if self._wires.aborted:
             raise _aborted()
+        if sending is not None and sending.too_slow:
+            raise TooSlow(f"{host_of(url)} {sending.too_slow}.")
         if self._wires.expired:
             raise Offline(
                 f"{host_of(url)} did not end its answer in {self._timeouts.answer:g} s; check the network.",
@@ -118,36 +140,39 @@ class Line:
         return answer
 
     def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterator[bytes] | None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Sending | None
     ) -> httpx.Request:
+        pieces = body if isinstance(body, bytes) or body is None else iter(body)
         request = self._client.build_request(
-            method, url, headers=dict(headers), content=body, extensions={"trace": self._wires.trace}
+            method, url, headers=dict(headers), content=pieces, extensions={"trace": self._wires.trace}
         )
-        given = {name.lower() for name in headers}
-        for name in {
-            "accept",
-            "accept-encoding",
-        } - given:  # no compressed answers, nothing that was not asked for
+        for name in {"accept", "accept-encoding"} - {name.lower() for name in headers}:
             del request.headers[name]
         return request
 
     def _exchange(self, request: httpx.Request) -> Answer:
         response = self._client.send(request, stream=True)
+        status, headers = response.status_code, headers_of(response.headers)
         try:
             body = bytearray()
             for chunk in response.iter_raw():
                 body += chunk
-                if len(body) > ANSWER_CAP:
-                    return Answer(
-                        response.status_code, response.headers, bytes(body[:ANSWER_CAP]), truncated=True
-                    )
-            return Answer(response.status_code, response.headers, bytes(body))
+                if len(body) > bounds.ANSWER_BYTES:
+                    return Answer(status, headers, bytes(body[: bounds.ANSWER_BYTES]), truncated=True)
+            plain = uncompressed(bytes(body), response.headers.get("content-encoding", ""))
+            return Answer(status, headers, bytes(body) if plain is None else plain, truncated=plain is None)
         finally:
             response.close()
 
     def _proxy_in_use(self, url: str) -> str | None:
         peer = self._wires.peer
         return None if peer is None or peer == httpx.URL(url).host else peer
+
+
+def _not_sent(error: Exception, url: str) -> ApiFailure:
+    return NotSent(
+        f"The request to {host_of(url)} could not be made ({type(error).__name__}); it is tried again later."
+    )
 
 
 def _aborted() -> Aborted:

@@ -5,17 +5,19 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from agent import bounds
 from agent.errors import ConfigError
 from agent.sync.client.failures import Untrusted
 from agent.sync.client.words import clean
 
 _LONGEST_HOST = 100
+_LAST_PORT = 65_535
 
 
 def host_of(url: str) -> str:
     """Return the host of a URL, with its port if it names one; never credentials, path or query."""
     try:
-        host = urlsplit(url).netloc.rpartition("@")[2]
+        host = urlsplit(url[: bounds.URL_CHARS]).netloc.rpartition("@")[2]
     except ValueError:
         host = ""
     return clean(host, longest=_LONGEST_HOST) or "an unnamed host"
@@ -45,31 +47,57 @@ def base_url(text: str) -> str:
     return trimmed
 
 
-def check_storage_url(text: str) -> None:
-    """Let pass what is https, or http to loopback.
+def is_loopback(text: str) -> bool:
+    """Tell whether a URL that can be used leads to this machine itself."""
+    url = _parsed(text)
+    return url is not None and _is_loopback(url.host)
+
+
+def check_storage_url(text: str, *, loopback: bool) -> None:
+    """Let pass what is https; http and this machine itself only where the API is on this machine (``loopback``).
 
     Raises:
         Untrusted: anything else.
     """
     url = _parsed(text)
-    if url is None or not url.host or url.userinfo or not _is_safe(url):
-        raise Untrusted(
-            f"The API named an upload URL that is not https (host {host_of(text)}); the file is kept."
-        )
+    if url is None or not _is_a_name(url.host) or url.userinfo:
+        raise Untrusted(f"The API named an upload URL that cannot be used (host {host_of(text)}).")
+    if _is_loopback(url.host) and not loopback:
+        raise Untrusted(f"The API named an upload URL on this very machine (host {host_of(text)}).")
+    if not _is_safe(url):
+        raise Untrusted(f"The API named an upload URL that is not https (host {host_of(text)}).")
 
 
 def _parsed(text: str) -> httpx.URL | None:
-    try:
-        return httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):
+    """Return a URL whose host and port can be used too: those are read late, and then raise."""
+    if len(text) > bounds.URL_CHARS:
         return None
+    try:
+        url = httpx.URL(text)
+        if url.host and url.raw_host and (url.port is None or 0 < url.port <= _LAST_PORT):
+            return url
+    except (httpx.InvalidURL, ValueError):  # UnicodeError, which idna raises, is a ValueError
+        pass
+    return None
+
+
+def _is_a_name(host: str) -> bool:
+    """Tell whether the resolver can be asked for a host at all."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _is_safe(url: httpx.URL) -> bool:
     """Tell whether nobody on the way can read along: https, or http that stays on this machine."""
     if url.scheme != "http":
         return url.scheme == "https"
+    return _is_loopback(url.host)
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(url.host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return url.host == "localhost"
+        return host == "localhost"

@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from agent import bounds
 from agent.sync.client import headers as said
-from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket, json_object
+from agent.sync.client.answers import (
+    LIFETIME_SECONDS,
+    Answer,
+    Call,
+    Completion,
+    Created,
+    Media,
+    UploadTicket,
+)
 from agent.sync.client.failures import (
     Busy,
     Conflict,
@@ -18,11 +27,16 @@ from agent.sync.client.failures import (
     StillVerifying,
     StorageBusy,
     Untrusted,
+    UnusableAnswer,
     UploadRefused,
 )
+from agent.sync.client.responses import Fields, fields_of
 from agent.sync.client.urls import host_of
-from agent.sync.client.words import words_of
+from agent.sync.client.words import words_of, xml_code
 
+_HASH_CHARS = 80
+"""64 hex digits, and the white space that a server may put around them."""
+_MEDIA_ROWS = 16
 _NOT_DONE = frozenset({"pending", "streaming"})
 _CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -45,27 +59,40 @@ def created(answer: Answer, call: Call) -> Created:
         ApiFailure: any other answer.
     """
     body = expected(answer, call)
-    remote_id = _text(body, "id")
-    if not remote_id:
-        _intercepted(answer, call)
-    return Created(remote_id, _text(body, "device_id"), _text(body, "end_user_id"), _text(body, "status"))
+    return Created(
+        _required(body, "id", bounds.ID_CHARS, answer, call),
+        body.text("device_id", bounds.ID_CHARS),
+        body.text("end_user_id", bounds.ID_CHARS),
+        body.text("status"),
+    )
 
 
 def upload_ticket(answer: Answer, call: Call, content_type: str) -> UploadTicket:
     """Judge the answer to a request for an upload URL: ``headers``, else ``content_type``, else ours.
 
     Raises:
-        Untrusted: a returned header cannot be sent.
+        UnusableAnswer: the URL or a header cannot be sent.
         ApiFailure: any other answer.
     """
     body = expected(answer, call)
-    url = _text(body, "upload_url")
-    if not url:
-        _intercepted(answer, call)
-    given = body.get("headers")
-    headers = _put_headers(given, call) if isinstance(given, Mapping) else {}
-    headers = headers or _put_headers({"Content-Type": _text(body, "content_type") or content_type}, call)
-    return UploadTicket(url, headers, _text(body, "expires_at"), _text(body, "media_id"))
+    url = _required(body, "upload_url", bounds.URL_CHARS, answer, call)
+    given = body.headers("headers")
+    headers = _put_headers(given, answer, call) if given else {}
+    headers = headers or {"Content-Type": _content_type(body) or content_type}
+    return UploadTicket(url, headers, _lifetime(body, answer), body.text("media_id", bounds.ID_CHARS))
+
+
+def _content_type(body: Fields) -> str | None:
+    given = body.text("content_type", bounds.UPLOAD_HEADER_CHARS)
+    return given if given is not None and _sendable(given) else None
+
+
+def _lifetime(body: Fields, answer: Answer) -> float:
+    """Return how long the URL lives from the answer on, by the server's own clock alone."""
+    ends, now = body.moment("expires_at"), said.own_date(answer.headers)
+    if ends is None or now is None or not 0 < ends - now <= bounds.URL_SECONDS:
+        return LIFETIME_SECONDS
+    return ends - now
 
 
 def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Completion:
@@ -81,21 +108,21 @@ def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Compl
         ApiFailure: any other answer.
     """
     if answer.status == HTTPStatus.TOO_EARLY:
-        after = said.retry_after(answer.headers, call.wall)
+        after = said.retry_after(answer.headers, call.wall, bounds.VERIFYING_SECONDS)
         raise StillVerifying(_still_verifying(call), retry_after=after)
     body = expected(answer, call)
-    answered_id, answered_hash = _text(body, "id") or None, _text(body, "content_sha256") or None
+    answered_id, answered_hash = body.text("id", bounds.ID_CHARS), body.text("content_sha256", _HASH_CHARS)
     if answered_id is None and answered_hash is None:
-        _intercepted(answer, call)
+        _required(body, "id", bounds.ID_CHARS, answer, call)
     if answered_id is not None and answered_id != remote_id:
         raise Untrusted(f"{call.host} confirmed another recording than the one asked for; the file is kept.")
     if answered_hash is not None and answered_hash.strip().lower() != sha256.lower():
         raise Untrusted(
             f"{call.host} confirmed other audio than was sent (its hash differs); the file is kept."
         )
-    status = _text(body, "status")
-    if answered_hash is not None and body.get("content_sha256_verified_at"):
-        return Completion(verified=True, status=status)
+    status, media = body.text("status"), _media(body)
+    if answered_hash is not None and body.text("content_sha256_verified_at", bounds.TIME_CHARS):
+        return Completion(verified=True, status=status, media=media)
     if status == "integrity_failure":
         raise Conflict(
             f"{call.host} says that the audio arrived damaged; it will be uploaded again.",
@@ -104,7 +131,18 @@ def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Compl
         )
     if status in _NOT_DONE:
         raise StillVerifying(_still_verifying(call))
-    return Completion(verified=False, status=status)
+    return Completion(verified=False, status=status, media=media)
+
+
+def _media(body: Fields) -> tuple[Media, ...]:
+    return tuple(
+        Media(
+            row.text("id", bounds.ID_CHARS),
+            row.text("status"),
+            row.number("file_size_bytes", bounds.FILE_BYTES),
+        )
+        for row in body.items("media", _MEDIA_ROWS)
+    )
 
 
 def device_token(answer: Answer, call: Call) -> str:
@@ -113,23 +151,41 @@ def device_token(answer: Answer, call: Call) -> str:
     Raises:
         ApiFailure: any other answer.
     """
-    token = _text(expected(answer, call), "device_token")
-    if not token:
-        _intercepted(answer, call)
-    return token
+    return _required(expected(answer, call), "device_token", bounds.TOKEN_CHARS, answer, call)
 
 
-def expected(answer: Answer, call: Call) -> dict[str, Any]:
-    """Return the JSON object of a 2xx answer.
+def expected(answer: Answer, call: Call) -> Fields:
+    """Return the fields of the JSON object of a 2xx answer.
 
     Raises:
         ApiFailure: the answer is anything else.
     """
     succeeded(answer, call)
-    body = json_object(answer)
+    body = _fields(answer)
     if body is None:
         _intercepted(answer, call)
     return body
+
+
+def _fields(answer: Answer) -> Fields | None:
+    return None if answer.truncated else fields_of(answer.body)
+
+
+def _required(body: Fields, name: str, longest: int, answer: Answer, call: Call) -> str:
+    """Return a text that the call cannot do without; where it is missing, something else may have answered."""
+    text = body.text(name, longest)
+    if text is None:
+        if name in body:
+            _unusable(f"its {name} cannot be used", answer, call)
+        _intercepted(answer, call)
+    return text
+
+
+def _unusable(why: str, answer: Answer, call: Call) -> NoReturn:
+    raise UnusableAnswer(
+        f"{call.host} answered the {call.what} with {answer.status}, but {why}; it is tried again later.",
+        status=answer.status,
+    )
 
 
 def succeeded(answer: Answer, call: Call) -> None:
@@ -139,10 +195,10 @@ def succeeded(answer: Answer, call: Call) -> None:
         Offline, Refused, RateLimited, Busy, NotFound, Conflict, Rejected: by api.md section 5.
     """
     status = answer.status
-    if _is_success(status):
+    if is_success(status):
         return
-    body = json_object(answer)
-    if _is_interception(status) or (status in _CREDENTIAL and not body):
+    body = _fields(answer)
+    if is_interception(status) or (status in _CREDENTIAL and not body):
         _intercepted(answer, call)
     words = words_of(answer.body, body, secret=call.secret)
     if status in _CREDENTIAL:
@@ -159,6 +215,7 @@ def succeeded(answer: Answer, call: Call) -> None:
         status=status,
         code=words.code,
         words=words.text,
+        step=call.what,
     )
 
 
@@ -169,14 +226,15 @@ def stored(answer: Answer, call: Call) -> None:
         Offline, UploadRefused, RateLimited, StorageBusy, Rejected: any other answer.
     """
     status = answer.status
-    if _is_success(status) and answer.headers.get("etag"):
+    if is_success(status) and answer.headers.get("etag"):
         return
-    if _is_success(status) or _is_interception(status):
+    redirected = _is_redirect(status) and _is_storages_own(answer)
+    if (is_success(status) or is_interception(status)) and not redirected:
         _intercepted(answer, call)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         _busy(answer, call)
-    words = words_of(answer.body, json_object(answer), secret=call.secret)
-    if _is_busy(status) or words.code in _STORAGE_TRANSIENT:
+    words = words_of(answer.body, _fields(answer), secret=call.secret)
+    if redirected or _is_busy(status) or words.code in _STORAGE_TRANSIENT:
         raise StorageBusy(
             f"Storage is busy or lost the upload with {status}{words}; the file is sent again later.",
             status=status,
@@ -191,14 +249,25 @@ def stored(answer: Answer, call: Call) -> None:
         status=status,
         code=words.code,
         words=words.text,
+        step=call.what,
     )
 
 
-def _is_success(status: int) -> bool:
+def _is_storages_own(answer: Answer) -> bool:
+    """Tell whether a redirect comes from storage itself: S3 says why in XML, a captive portal does not."""
+    return xml_code(answer.body[: bounds.PAGE_CHARS].decode("utf-8", errors="replace")) is not None
+
+
+def _is_redirect(status: int) -> bool:
+    return HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+
+
+def is_success(status: int) -> bool:
+    """Tell a 2xx."""
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def _is_interception(status: int) -> bool:
+def is_interception(status: int) -> bool:
     """Tell whether no API answers so: redirects, a proxy's login, 511 of a captive portal (RFC 6585)."""
     return status < HTTPStatus.BAD_REQUEST or status in _INTERCEPTED
 
@@ -223,8 +292,12 @@ def _busy(answer: Answer, call: Call) -> NoReturn:
     raise Busy(
         f"{call.host} cannot take the {call.what} now ({answer.status}); it is tried again later.",
         status=answer.status,
-        retry_after=said.retry_after(answer.headers, call.wall),
+        retry_after=said.retry_after(answer.headers, call.wall, _longest_wait(answer.status)),
     )
+
+
+def _longest_wait(status: int) -> float:
+    return bounds.VERIFYING_SECONDS if status == HTTPStatus.TOO_EARLY else bounds.PAUSE_SECONDS
 
 
 def _intercepted(answer: Answer, call: Call) -> NoReturn:
@@ -233,7 +306,7 @@ def _intercepted(answer: Answer, call: Call) -> NoReturn:
             f"The proxy before {call.host} asks for a login; check HTTPS_PROXY of the service.",
             kind=OfflineKind.PROXY,
         )
-    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+    if _is_redirect(answer.status):
         got = f"a redirect to {host_of(answer.headers.get('location', ''))}"
     elif answer.body.lstrip()[:1] == b"<":
         got = f"a web page with status {answer.status}"
@@ -250,22 +323,30 @@ def _still_verifying(call: Call) -> str:
     return f"{call.host} is still verifying the upload; it is asked again."
 
 
-def _put_headers(given: Mapping[str, Any], call: Call) -> dict[str, str]:
-    """Return the headers for the PUT as text, without those that belong to the connection."""
+def _put_headers(given: Mapping[str, object], answer: Answer, call: Call) -> dict[str, str]:
+    """Return the headers for the PUT as text, without those that belong to the connection.
+
+    null leaves a header out, and a list of one text is that text.
+    """
     headers: dict[str, str] = {}
     for name, value in given.items():
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if not isinstance(text, str) or not name or not _NAME_CHARS.issuperset(name) or not _sendable(text):
-            raise Untrusted(f"{call.host} asks for an upload header that cannot be sent; the file is kept.")
+        text = _header_text(value)
+        if value is None or value == []:
+            continue
+        if text is None or not name or not _NAME_CHARS.issuperset(name) or not _sendable(text):
+            _unusable("it asks for an upload header that cannot be sent", answer, call)
         if name.lower() not in _REFUSED_HEADERS:
             headers[name] = text
     return headers
 
 
+def _header_text(value: object) -> str | None:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
 def _sendable(value: str) -> bool:
     return value.isascii() and (value.isprintable() or not value) and value == value.strip()
-
-
-def _text(body: Mapping[str, Any], key: str) -> str | None:
-    value = body.get(key)
-    return value if isinstance(value, str) else None

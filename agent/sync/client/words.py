@@ -1,30 +1,27 @@
 """The server's own words, made fit for a log, a sidecar and a person: one line, short, without secrets."""
 
 import re
-from collections.abc import Mapping
 from html import unescape
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from agent import bounds
+from agent.sync.client.responses import Fields
 
 LONGEST_WORDS = 300
 _LONGEST_CODE = 64
-_LONGEST_LOOK = 16_384  # what follows in an error body is never shown
 
 _HIDDEN = "[hidden]"
 _USER_INFO = re.compile(r"//[^/\s@\"'<>]+@")
 _QUERY = re.compile(r"\?[^\s\"'<>?]*=[^\s\"'<>]*")
 _SECRETS = re.compile(
     r"""dtok_[\w-]+
-      | \bey[JI][\w-]{8,}(?:\.[\w-]*){1,2}
+      | \bey[JI][\w-]{8,2048}(?:\.[\w-]*){1,2}
       | \bbearer\s+[^\s"'<>]+
-      | \b(?:x-amz-[\w-]+|signature|credential|awsaccesskeyid|(?:device_|grant_|access_)?token)
+      | \b(?:x-amz-[\w-]{1,40}|signature|credential|awsaccesskeyid|(?:device_|grant_|access_)?token)
         ["']?\s*[=:]\s*["']?[^\s"'<>&,]+""",
     re.VERBOSE | re.IGNORECASE,
 )
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_UNSEEN_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>?")
-_XML_CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]+)\s*</Code>")
-_XML_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _CODE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -43,7 +40,11 @@ class Words(NamedTuple):
 
 
 def clean(text: str, *, secret: str = "", longest: int = LONGEST_WORDS) -> str:
-    """Return ``text`` as one line of at most ``longest`` characters, without secrets and URL queries."""
+    """Return ``text`` as one line of at most ``longest`` characters, without secrets and URL queries.
+
+    What lies beyond ``bounds.TEXT_CHARS`` is cut off first: every pattern sees a short text.
+    """
+    text = text[: bounds.TEXT_CHARS]
     visible = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in text)
     if secret:
         visible = visible.replace(secret, _HIDDEN)
@@ -53,40 +54,68 @@ def clean(text: str, *, secret: str = "", longest: int = LONGEST_WORDS) -> str:
     return visible if len(visible) <= longest else visible[: longest - 1] + "…"
 
 
-def words_of(body: bytes, parsed: Mapping[str, Any] | None, *, secret: str = "") -> Words:
+def words_of(body: bytes, parsed: Fields | None, *, secret: str = "") -> Words:
     """Return the code and message of an error body in any shape of api.md section 5, or of S3's XML."""
-    code: object = None
+    code: str | None = None
     if parsed is not None:
         code, message = _json_words(parsed)
     else:
-        text = body[:_LONGEST_LOOK].decode("utf-8", errors="replace")
-        if found := _XML_CODE.search(text):
-            code = found[1]
-            said = _XML_MESSAGE.search(text)
-            message = unescape(said[1]) if said else ""
-        else:
-            message = _page_words(text)
-    return Words(_clean_code(code, secret), clean(message[:_LONGEST_LOOK], secret=secret))
+        text = body[: bounds.PAGE_CHARS].decode("utf-8", errors="replace")
+        code = xml_code(text)
+        message = (
+            _page_words(text) if code is None else unescape(_between(text, "<Message>", "</Message>") or "")
+        )
+    return Words(_clean_code(code, secret), clean(message, secret=secret))
 
 
-def _json_words(parsed: Mapping[str, Any]) -> tuple[object, str]:
-    error = parsed.get("error")
-    inner = error if isinstance(error, Mapping) else parsed
-    code = inner.get("code") or inner.get("type")
-    message = error if isinstance(error, str) else inner.get("message")
-    text = message if isinstance(message, str) else ""
-    param = inner.get("param")
-    return code, f"{text} [{param}]" if isinstance(param, str) and param else text
+def xml_code(text: str) -> str | None:
+    """Return the code of an error of S3, None for any other text."""
+    code = (_between(text, "<Code>", "</Code>") or "").strip()
+    return code if bounds.is_word(code) and not _CODE.search(code) else None
+
+
+def _json_words(parsed: Fields) -> tuple[str | None, str]:
+    inner = parsed.inner("error") or parsed
+    code = inner.text("code") or inner.text("type")
+    if code is None and (number := inner.number("code", bounds.RATE_LIMIT)) is not None:
+        code = str(number)
+    text = parsed.words("error") or inner.words("message")
+    param = inner.text("param")
+    return code, f"{text} [{param}]" if param else text
 
 
 def _page_words(text: str) -> str:
     if "<" not in text:
         return text
-    title = _TITLE.search(text)
-    return unescape(title[1] if title else _TAG.sub(" ", _UNSEEN_MARKUP.sub(" ", text)))
+    start = text.lower().find("<title")
+    if start >= 0:
+        title = _between(text[start:], ">", "</")
+        if title is not None:
+            return unescape(title)
+    for begin, end in (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->")):
+        text = _without(text, begin, end)
+    return unescape(_TAG.sub(" ", text))
 
 
-def _clean_code(code: object, secret: str) -> str | None:
-    if isinstance(code, bool) or not isinstance(code, str | int):
+def _between(text: str, begin: str, end: str) -> str | None:
+    """Return what stands between the first ``begin`` and the next ``end``; None when one of them is missing."""
+    _, found, rest = text.partition(begin)
+    inner, closed, _ = rest.partition(end)
+    return inner if found and closed else None
+
+
+def _without(text: str, begin: str, end: str) -> str:
+    """Return a text without what stands between each ``begin`` and the next ``end``, in any case."""
+    kept: list[str] = []
+    small, at = text.lower(), 0
+    while (start := small.find(begin, at)) >= 0:
+        kept.append(text[at:start])
+        stop = small.find(end, start)
+        at = len(text) if stop < 0 else stop + len(end)
+    return " ".join([*kept, text[at:]])
+
+
+def _clean_code(code: str | None, secret: str) -> str | None:
+    if code is None:
         return None
-    return _CODE.sub("_", clean(str(code), secret=secret, longest=_LONGEST_CODE)).strip("_") or None
+    return _CODE.sub("_", clean(code, secret=secret, longest=_LONGEST_CODE)).strip("_") or None

@@ -87,7 +87,10 @@ def _ask(api: RecordingsApi, device_id: str) -> Token:
 
 def _surely_nothing_done(error: AgentError) -> bool:
     if isinstance(error, Busy):
-        return error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        return (
+            error.status is not None
+            and HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        )
     return isinstance(error, Offline) and error.kind in _NEVER_SENT
 
 

@@ -14,9 +14,10 @@ from typing import Protocol
 
 import structlog
 
+from agent import bounds
 from agent.recording.clock import Clock, Instant
 from agent.sync.client.failures import Aborted, RateLimited
-from agent.sync.client.headers import LONGEST_PAUSE, RateLimit
+from agent.sync.client.headers import RateLimit
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.budget import Budget
 from agent.sync.pacing.crowding import Crowding
@@ -137,7 +138,7 @@ class Limits:
     def pause_left(self) -> float:
         """Return how many seconds of the pause that the API asked for are left."""
         pauses = self._pause, self._pauses.pause(PAUSE)
-        return max(self._deadlines.remaining(pause, LONGEST_PAUSE) for pause in pauses)
+        return max(self._deadlines.remaining(pause, bounds.PAUSE_SECONDS) for pause in pauses)
 
     def _check_pause(self) -> None:
         left = self.pause_left()
@@ -150,7 +151,7 @@ class Limits:
 
     def _begin_pause(self, asked: float | None) -> None:
         spread = self._backoff.delay(self._refusals + SPREAD_FROM)
-        seconds = min(max(asked or 0.0, 0.0) + spread, LONGEST_PAUSE)
+        seconds = min(max(asked or 0.0, 0.0) + spread, bounds.PAUSE_SECONDS)
         self._refusals += 1
         if seconds <= self.pause_left():
             return
