@@ -18,6 +18,7 @@ from agent.sync.client.failures import (
     Refused,
     Rejected,
     StillVerifying,
+    StorageUnreachable,
     Untrusted,
 )
 from agent.sync.drained import Report
@@ -78,12 +79,15 @@ class Conclusions:
         self.rest: Rest | None = None
         self.by_rule: Waiting | None = None
         """Why the owner's rules let everything wait."""
+        self._without_storage: dict[str, int] = {}
+        """How many times in a row each recording could not reach its storage, by local id."""
         self.verifying: dict[str, int] = {}
         """How many answers of 425 in a row each recording has got, by local id."""
 
     def delivered(self, entry: Entry, report: Report) -> None:
         """Take note of a delivery, or of a file that turned out to be damaged before it."""
         self.verifying.pop(entry.id, None)
+        self._without_storage.pop(entry.id, None)
         if entry.status is Status.PARKED:
             report.parked.append(entry.id)
             return
@@ -229,7 +233,11 @@ class Conclusions:
 
     def _busy(self, entry: Entry, error: AgentError, report: Report) -> None:
         after = error.retry_after if isinstance(error, Busy) else None
-        self._back_off(entry, str(error), self._backoff.delay_after(entry.attempts, after))
+        of_storage = isinstance(error, StorageUnreachable)  # an outage, which uses up no attempts
+        tries = self._without_storage.get(entry.id, 0) if of_storage else entry.attempts
+        if of_storage:
+            self._without_storage[entry.id] = tries + 1
+        self._back_off(entry, str(error), self._backoff.delay_after(tries, after), counts=not of_storage)
         self._busy_in_a_row += 1
         if self._busy_in_a_row >= BUSY_IN_A_ROW:
             self._begin_rest("the API is busy", self._backoff.delay(self._busy_in_a_row), report, error)

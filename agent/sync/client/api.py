@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from agent.sync.client.failures import (
     UploadRefused,
 )
 from agent.sync.client.gate import Gate, OpenGate
+from agent.sync.client.given import ApiSettings, ServerDate, Token
 from agent.sync.client.headers import RateLimit
 from agent.sync.client.line import Line, Timeouts
 from agent.sync.client.responses import fields_of
@@ -55,42 +56,6 @@ REACHABLE = "question whether it can be reached"
 """The call that tells an outage of storage from one of the network."""
 _SEND_BUFFER = 64 * 1024
 _TOKEN_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-
-
-class Token(Protocol):
-    """The device token, kept out of every ``repr``."""
-
-    def reveal(self) -> str:
-        """Return the token itself."""
-
-
-class ApiSettings(Protocol):
-    """What the client needs of the configuration's ``[api]``."""
-
-    @property
-    def base_url(self) -> str:
-        """Where the API lives, such as ``https://api.bota.dev/v1``."""
-
-    @property
-    def content_type(self) -> str:
-        """Sent on the PUT where the API names none."""
-
-    @property
-    def ca_file(self) -> str:
-        """A PEM file that takes the place of the system's CA store; empty for the system's."""
-
-
-class ServerDate(NamedTuple):
-    """A ``Date`` header of the API host, and when it arrived; all in seconds."""
-
-    server: float
-    """Unix time; the header counts whole seconds, so the true time was up to one second later."""
-    wall: float
-    """Our wall clock on arrival."""
-    monotonic: float
-    """Our monotonic clock on arrival."""
-    round_trip: float
-    """How long the call took: the header may be that much older than its arrival."""
 
 
 class RecordingsApi:
