@@ -76,6 +76,8 @@ class Conclusions:
         self._busy_in_a_row = 0
         self._refused_alike: list[tuple[str, int, str]] = []
         """The last recordings that were refused: step, status and local id; all of one step and status."""
+        self._singled_out: set[str] = set()
+        """Those of them whose refusal another delivery has shown to be their own."""
         self.rest: Rest | None = None
         self.by_rule: Waiting | None = None
         """Why the owner's rules let everything wait."""
@@ -93,6 +95,7 @@ class Conclusions:
             return
         self._reached(accepted=True)
         self._busy_in_a_row = 0
+        self._singled_out |= self.suspects
         self._refused_alike.clear()
         report.delivered.append(entry.id)
         before = self._board.snapshot
@@ -143,6 +146,11 @@ class Conclusions:
             self._park(entry, str(error), report)
         else:
             self._busy(entry, error, report)
+
+    @property
+    def suspects(self) -> set[str]:
+        """The recordings refused alike at last, by local id: to be tried behind the others, which show whose fault it is."""
+        return {recording_id for _step, _status, recording_id in self._refused_alike}
 
     # the API as a whole
 
@@ -260,6 +268,9 @@ class Conclusions:
 
     def _rejected(self, entry: Entry, error: Rejected, report: Report) -> None:
         self._park(entry, str(error), report)
+        if entry.id in self._singled_out:
+            self._singled_out.discard(entry.id)
+            return
         refusal = (error.step, error.status)
         others = [each for each in self._refused_alike if each[:2] == refusal and each[2] != entry.id]
         self._refused_alike = [*others, (*refusal, entry.id)][-SYSTEMIC_IN_A_ROW:]
@@ -276,7 +287,7 @@ class Conclusions:
         log.error(
             "the API refuses every recording", action="sync_systemic", step=error.step, reason=str(error)
         )
-        self._begin_rest(f"the API refuses every recording ({error.step})", PROBE_SECONDS, report, error)
+        self._begin_rest(f"the API refuses every recording: {error}", PROBE_SECONDS, report, error)
 
     def _park(self, entry: Entry, reason: str, report: Report) -> None:
         self._outbox.park(entry, reason)

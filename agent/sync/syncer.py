@@ -176,12 +176,23 @@ class Syncer:
 
     def _pass(self, report: Report, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
-        for entry in self._waiting() if everything else self._due():
+        for entry in self._suspects_last(self._waiting() if everything else self._due()):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
                 return
             fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
             if fresh is not None and fresh.status in _WAITING:
                 self._try(fresh, report)
+
+    def _suspects_last(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """Yield those that were refused alike behind all others: a good one shows that it was their own fault."""
+        suspects = self._conclusions.suspects
+        put_off: list[Entry] = []
+        for entry in entries:
+            if entry.id in suspects:
+                put_off.append(entry)
+            else:
+                yield entry
+        yield from put_off
 
     def _pass_verifying(self, report: Report, *, everything: bool) -> None:
         """Ask about what is being verified."""

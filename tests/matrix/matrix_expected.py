@@ -13,11 +13,13 @@ WORDS = {
     "ok": "1 'accept any 2xx'; 3 '2xx with an ETag is success'; 4 'done'; 6 'never fails because of its answer's body'",
     "offline": "5 offline: 'stops the drain, tries again with backoff, uses up no recording's attempts'; "
     "5 'a 200 that is not the expected JSON object is a network failure'; 3 '2xx without one is a proxy or portal'",
+    "apart": "5 offline: 'A storage host that cannot be reached while the API can concerns that recording: "
+    "it backs off, the next goes on'",
     "busy": "5 busy: '408, 425, 429, 5xx: backs off'; 3 '400 RequestTimeout, 500, 503 SlowDown: transient'",
     "pause": "5 '429 pauses ALL calls until Retry-After, else X-RateLimit-Reset, else backoff; always with jitter'",
     "key": "5 credential: '401, 403 from the API with a JSON error body: stops API work, probes every 15 min'",
     "park": "5 rejected: 'other 4xx: this recording only, parked with the reason, file kept, again once a day'; "
-    "5 systemic: 'three creates in a row answered with the same 4xx: nothing is parked, delivery stops'; "
+    "5 systemic: 'three recordings in a row answered with the same 4xx at the same step: nothing is parked'; "
     "4 '404: parked', '400 otherwise: parked with the server's words'",
     "fresh": "3 '403 = expired URL or wrong headers: fresh URL, at most 3 in a row'",
     "again": "4 '409: fresh URL, PUT and complete again, at most 3 times, then parked'",
@@ -68,19 +70,19 @@ answer               create   url      put      complete    heartbeat refresh
 429-silent           pause    pause    pause    pause       pause     pause
 500-but-done         busy     busy     busy     stuck/busy  busy      lost
 503-retry-after      busy     busy     busy     busy        busy      kept
-dropped-before       offline  offline  offline  offline     offline   kept
-dropped-after        offline  offline  offline  offline     offline   lost
-answer-cut-0         offline  offline  offline  offline     offline   lost
-answer-cut-1         offline  offline  offline  offline     offline   lost
-answer-cut-half      offline  offline  offline  offline     offline   lost
-answer-cut-last      offline  offline  offline  offline     offline   lost
-request-cut-0        offline  offline  offline  offline     offline   kept
-request-cut-1        offline  offline  offline  offline     offline   kept
-request-cut-half     offline  offline  offline  offline     offline   kept
-request-cut-last     offline  offline  offline  offline     offline   kept
+dropped-before       offline  offline  apart    offline     offline   kept
+dropped-after        offline  offline  apart    offline     offline   lost
+answer-cut-0         offline  offline  apart    offline     offline   lost
+answer-cut-1         offline  offline  apart    offline     offline   lost
+answer-cut-half      offline  offline  apart    offline     offline   lost
+answer-cut-last      offline  offline  apart    offline     offline   lost
+request-cut-0        offline  offline  apart    offline     offline   kept
+request-cut-1        offline  offline  apart    offline     offline   kept
+request-cut-half     offline  offline  apart    offline     offline   kept
+request-cut-last     offline  offline  apart    offline     offline   kept
 slow                 ok       ok       ok       ok          ok        renewed
-stalled              offline  offline  offline  offline     offline   lost
-stalled-half         offline  offline  offline  offline     offline   lost
+stalled              offline  offline  apart    offline     offline   lost
+stalled-half         offline  offline  apart    offline     offline   lost
 html                 offline  offline  offline  offline     ok        kept
 empty                offline  offline  offline  offline     ok        kept
 json-array           offline  offline  offline  offline     ok        kept
@@ -123,6 +125,7 @@ COURSES = {
     # word: the answer came once, the answer came four times
     "ok": (Course("delivered", "delivered", "delivered"), Course("delivered", "delivered", "delivered")),
     "offline": (Course("offline", "delivered", "delivered"), Course("offline", "delivered", "delivered")),
+    "apart": (Course("nothing", "delivered", "delivered"), Course("nothing", "delivered", "delivered")),
     "busy": (Course("busy", "delivered", "delivered"), Course("busy", "delivered", "delivered")),
     "pause": (Course("paused", "delivered", "delivered"), Course("paused", "delivered", "delivered")),
     "key": (Course("refused", "delivered", "delivered"), Course("refused", "delivered", "delivered")),
@@ -131,12 +134,13 @@ COURSES = {
     "again": (Course("delivered", "delivered", "delivered"), Course("parked", "parked", "delivered")),
     "verify": (Course("verifying", "delivered", "delivered"), Course("verifying", "delivered", "delivered")),
     "doubt": (Course("parked", "parked", "delivered"), Course("parked", "parked", "delivered")),
-    "stuck": (Course("busy", "parked", "parked"), Course("busy", "parked", "parked")),
-    "distrust": (Course("parked", "parked", "parked"), Course("parked", "parked", "parked")),
-    "ghost": (Course("parked", "parked", "parked"), Course("parked", "parked", "parked")),
+    "stuck": (Course("busy", "parked", "parked"), Course("busy", "stored", "stored")),
+    "distrust": (Course("parked", "parked", "parked"), Course("parked", "parked", "stored")),
+    "ghost": (Course("parked", "parked", "parked"), Course("systemic", "created", "created")),
 }
 SYSTEMIC = Course("systemic", "delivered", "delivered")
-"""Four creates in a row that are refused alike: section 5, systemic."""
+"""Four recordings in a row that are refused alike at one step: section 5, systemic. ``stuck``, ``distrust`` and
+``ghost`` end there too when there are four of them, for the step refuses each of them for good."""
 
 RETRY_AFTER = 30.0
 """Seconds the server asks for with each 429 and with ``503-retry-after``."""
@@ -170,8 +174,8 @@ def word_for(words: str, contract: str) -> str:
     return newer if newer and contract == "newer" else older
 
 
-def course_of(word: str, call: str, times: int) -> Course:
+def course_of(word: str, times: int) -> Course:
     """Return what must be seen when a call is answered so often with what the word stands for."""
-    if word == "park" and call == "create" and times > 1:
+    if word == "park" and times > 1:
         return SYSTEMIC
     return COURSES[word][times > 1]

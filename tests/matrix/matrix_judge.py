@@ -69,7 +69,7 @@ def _of_untouched_recordings(outcome: Outcome) -> Iterator[str]:
 def _of_the_course(outcome: Outcome, word: str) -> Iterator[str]:
     cell = outcome.cell
     a_sequence = len(set(cell.answers)) > 1
-    course = course_of(word, cell.call, len(cell.answers))
+    course = course_of(word, 1 if a_sequence else len(cell.answers))
     if a_sequence:
         course = course._replace(first=outcome.first)  # the table speaks of the end of a sequence
     for when, seen, wanted in (
@@ -87,7 +87,7 @@ def _of_the_course(outcome: Outcome, word: str) -> Iterator[str]:
         yield f"the reason does not say what was not trusted: {outcome.reason}"
     if word == "ghost" and "404" not in outcome.reason:
         yield f"the reason is not the server's: {outcome.reason}"
-    if word in {"offline", "key", "verify"} and any(outcome.attempts) and not a_sequence:
+    if word in {"offline", "apart", "key", "verify"} and any(outcome.attempts) and not a_sequence:
         yield f"attempts were used up: {outcome.attempts}"
     if word in {"busy", "stuck"} and not outcome.attempts[0]:
         yield "no attempt was counted"
@@ -135,7 +135,7 @@ def _of_the_requests(outcome: Outcome, word: str) -> Iterator[str]:
     hits = sum(bool(exchange.answer) for exchange in mine)
     urls, puts, completes = (sum(each.call == call for each in mine) for call in ("url", "put", "complete"))
     same = len(set(cell.answers)) == 1
-    if same and word in {"offline", "busy", "pause"} and cell.call == "put" and urls != 1:
+    if same and word in {"offline", "apart", "busy", "pause"} and cell.call == "put" and urls != 1:
         yield f"{urls} upload URLs were asked for, although the first was good"
     if word == "ok" and cell.call != "create" and (urls, puts, completes) != (1, 1, 1):
         yield f"{urls} upload URLs, {puts} PUTs and {completes} completes"
@@ -151,7 +151,7 @@ def _of_the_requests(outcome: Outcome, word: str) -> Iterator[str]:
 
 def _pause_after(answer: str, word: str, outcome: Outcome) -> tuple[float, float]:
     """Return how long there must be no request after a wrong answer: at least, and at most."""
-    systemic = word == "park" and outcome.cell.call == "create" and len(outcome.cell.answers) > 1
+    systemic = word == "park" and len(outcome.cell.answers) > 1
     if answer.startswith("429"):
         return (0.05 if answer == "429-silent" else RETRY_AFTER), RETRY_AFTER + 2 * LONGEST_BACKOFF
     if word == "key" or (answer == "401" and outcome.cell.call != "put"):
