@@ -149,7 +149,7 @@ class Conclusions:
 
     @property
     def suspects(self) -> set[str]:
-        """The recordings refused alike at last, by local id: to be tried behind the others, which show whose fault it is."""
+        """The recordings refused alike at last, by local id: tried last, for the others show whose fault it is."""
         return {recording_id for _step, _status, recording_id in self._refused_alike}
 
     # the API as a whole

@@ -151,7 +151,7 @@ def _of_the_requests(outcome: Outcome, word: str) -> Iterator[str]:
 
 def _pause_after(answer: str, word: str, outcome: Outcome) -> tuple[float, float]:
     """Return how long there must be no request after a wrong answer: at least, and at most."""
-    systemic = word == "park" and len(outcome.cell.answers) > 1
+    systemic = word == "park" and len(outcome.cell.answers) > 1 and len(set(outcome.cell.answers)) == 1
     if answer.startswith("429"):
         return (0.05 if answer == "429-silent" else RETRY_AFTER), RETRY_AFTER + 2 * LONGEST_BACKOFF
     if word == "key" or (answer == "401" and outcome.cell.call != "put"):
