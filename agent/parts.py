@@ -171,6 +171,7 @@ class Parts:
             backoff=Backoff(rng=self.rng),
             rng=self.rng,
             recording_every=self.recording_every or recording.max_seconds,
+            announce=lambda waiting: self.board.report(waiting=waiting),
         )
 
     @property

@@ -3,18 +3,21 @@
 import random
 import sqlite3
 import threading
+from typing import Any
 
 import pytest
-from simulated import SimulatedClock
+from simulated import BEGINNING, SimulatedClock
 
+from agent.bounds import PACING_SECONDS
 from agent.recording.clock import Instant
+from agent.status.board import Waiting
 from agent.sync.client.failures import Aborted, RateLimited
 from agent.sync.client.headers import RateLimit
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.budget import Budget
 from agent.sync.pacing.crowding import Crowding
 from agent.sync.pacing.deadlines import Deadlines
-from agent.sync.pacing.limits import UPLOAD_URL, Limits
+from agent.sync.pacing.limits import LOOK_SECONDS, PACED, UPLOAD_URL, Limits
 from agent.sync.pacing.share import Share
 from agent.sync.pacing.stretch import CROWDED_LONGEST, JITTER, LONGEST, Stretch
 
@@ -37,7 +40,9 @@ class Memory:
         self.kept[name] = until
 
 
-def limits(clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: str = "boot") -> Limits:
+def limits(
+    clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: str = "boot", **more: Any
+) -> Limits:
     """Return the gate of one process."""
     rng = random.Random(1)
     return Limits(
@@ -48,6 +53,7 @@ def limits(clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: st
         backoff=Backoff(rng=rng),
         rng=rng,
         recording_every=600,
+        **more,
     )
 
 
@@ -193,6 +199,72 @@ def test_a_window_that_is_used_up_is_not_asked_again() -> None:
     assert 30 <= gate.admit("heartbeat") <= 45
     clock.sleep(30)
     assert gate.admit("heartbeat") == 0
+
+
+def test_no_answer_holds_calls_back_for_more_than_a_quarter_of_an_hour() -> None:
+    """A window may be an hour long; the wait for its end is not, and it has a name."""
+    clock = SimulatedClock()
+    gate = limits(clock, Memory())
+    gate.answered("create", 201, said(clock, 0, 3600), None)
+    gate.recording_begins()
+    assert gate.admit("create") == gate.admit("heartbeat") == PACING_SECONDS
+    assert 0 < gate.recording_wait() <= PACING_SECONDS
+    clock.sleep(PACING_SECONDS)
+    assert gate.admit("create") == gate.recording_wait() == 0
+
+
+def test_a_person_ends_pacing_and_no_pause() -> None:
+    """What an answer said of the window is forgotten; what a 429 asked for is not."""
+    clock = SimulatedClock()
+    gate = limits(clock, Memory())
+    gate.answered("create", 201, said(clock, 0, 3000), None)
+    gate.end_pacing()
+    assert gate.admit("create") == 0
+    gate.answered("create", 429, None, 60.0)
+    gate.end_pacing()
+    with pytest.raises(RateLimited):
+        gate.admit("create")
+
+
+def test_a_pause_is_an_hour_at_most() -> None:
+    """Whatever a 429 asks for."""
+    gate = limits(SimulatedClock(), Memory())
+    gate.answered("create", 429, None, 86_400.0)
+    assert 3500 < gate.pause_left() <= 3600
+
+
+def test_a_window_that_seemed_long_shrinks_again() -> None:
+    """One answer with an hour does not make every later window an hour."""
+    clock = SimulatedClock()
+    misled, other = (Share(3, random.Random(1), clock.monotonic) for _ in range(2))
+    misled.learn(said(clock, 90, 3600))
+    for left in (80, 60, 40, 20):
+        clock.sleep(10)
+        for share in (misled, other):
+            share.learn(said(clock, left, 60.0 - clock.monotonic() % 60))
+    assert misled.seconds_each == pytest.approx(other.seconds_each, rel=0.2)
+
+
+def test_a_wait_for_pacing_is_announced_and_ends_when_a_person_says_so() -> None:
+    """Its name and its end are told; who waits asks again every few seconds."""
+    clock, told = SimulatedClock(), list[Waiting | None]()
+    gate = limits(clock, Memory(), announce=told.append)
+    gate.wait(600)
+    assert clock.monotonic() == 1000.0 + LOOK_SECONDS
+    first, last = told
+    assert first is not None
+    assert last is None
+    assert first.reason == PACED
+    assert first.until_ms == round((BEGINNING + 600) * 1000)
+
+
+def test_urgent_calls_leave_no_debt_of_hours() -> None:
+    """However many commands were told of at once, the next call waits for two minutes at most."""
+    clock = SimulatedClock()
+    gate = limits(clock, Memory(), per_minute=1)
+    for _ in range(100):
+        gate.admit("heartbeat", urgent=True)
+    assert gate.admit("create") <= 120
 
 
 def test_recordings_leave_the_last_calls_to_heartbeats() -> None:

@@ -46,6 +46,16 @@ class Pi:
         self.clock.sleep(round_trip / 2 + 0.2)
         self.time.learn_from_server(header, arrived, round_trip * 1.5)
 
+    def dates(self, round_trip: float) -> None:
+        """Hear two answers that are far enough apart to confirm each other."""
+        self.date(round_trip)
+        self.clock.sleep(31)
+        self.date(round_trip)
+
+    def lie(self, by: float) -> None:
+        """Hear an answer whose header is wrong."""
+        self.time.learn_from_server(self.truth_ms / 1000 + by, self.clock.monotonic(), 0.05)
+
     def synchronise(self) -> None:
         """NTP sets the clock."""
         self.clock.step((self.truth_ms / 1000) - self.clock.wall())
@@ -79,7 +89,7 @@ def test_the_servers_date_serves_where_ntp_is_blocked(
         pi = Pi(tmp_path, wrong)
         moment, truth = pi.time.instant(pi.clock.monotonic()), pi.truth_ms
         pi.clock.sleep(random.uniform(0, 5))
-        pi.date(round_trip)
+        pi.dates(round_trip)
         if round_trip > 1:
             pi.date(0.1)
 
@@ -113,7 +123,7 @@ def test_a_wrong_clock_of_an_earlier_boot_is_corrected_after_the_next(tmp_path: 
     first = Pi(tmp_path, -BEGINNING, "boot-1")
     known, truth = first.time.instant(first.clock.monotonic()), first.truth_ms
     first.clock.sleep(500)
-    first.date(0.05)
+    first.dates(0.05)
     second = Pi(tmp_path, -3600.0, "boot-2", BEGINNING + 5000)
     unknown = second.time.instant(second.clock.monotonic())
     third = Pi(tmp_path, 0.0, "boot-3", BEGINNING + 9000)
@@ -147,7 +157,7 @@ def test_a_damaged_file_of_boots_is_no_reason_to_stop(tmp_path: Path) -> None:
     (tmp_path / "boots.json").write_bytes(b"\x00\x01")
     pi = Pi(tmp_path, -BEGINNING)
     assert pi.time.state() == UNSYNCHRONIZED
-    pi.date(0.05)
+    pi.dates(0.05)
 
     assert TrueTime(tmp_path, Disk(), pi.clock, pi.boot, lambda: None).state() == SERVER
 
@@ -156,8 +166,72 @@ def test_only_fifty_boots_are_kept(tmp_path: Path) -> None:
     """A machine that boots every day for years keeps a small file, and this boot is always in it."""
     for number in range(60):
         pi = Pi(tmp_path, -BEGINNING, f"boot-{number}")
-        pi.date(0.05)
+        pi.dates(0.05)
     again = TrueTime(tmp_path, Disk(), pi.clock, "boot-59", lambda: None)
 
     assert again.state() == SERVER
     assert len(again._boots) == 50
+
+
+FAR = (-BEGINNING, -BEGINNING - 1869 * 31_556_952.0, 8000 * 31_556_952.0, 51 * 31_557_600.0)
+"""From now to 1970, to the year 101, to the year 10,000, to more than 50 years ahead."""
+
+
+@pytest.mark.parametrize("by", FAR)
+def test_a_date_outside_of_the_programs_life_is_none(tmp_path: Path, by: float) -> None:
+    """However often it is said, it is not believed; the true one still is."""
+    pi = Pi(tmp_path, 3600.0)
+    moment, truth = pi.time.instant(pi.clock.monotonic()), pi.truth_ms
+    for _ in range(5):
+        pi.lie(by)
+        pi.clock.sleep(60)
+    assert pi.time.state() == UNSYNCHRONIZED
+    assert not (tmp_path / "boots.json").exists()
+
+    pi.dates(0.05)
+
+    assert abs(pi.time.corrected(moment).wall_ms - truth) <= WITHIN
+
+
+def test_one_answer_is_no_proof_and_two_at_once_are_not(tmp_path: Path) -> None:
+    """Two that agree must be 30 s apart; one that says something else begins anew."""
+    pi = Pi(tmp_path, -3600.0)
+    pi.date(0.05)
+    pi.clock.sleep(5)
+    pi.date(0.05)
+    assert pi.time.state() == UNSYNCHRONIZED
+    pi.clock.sleep(26)
+    pi.lie(YEARS)
+    pi.clock.sleep(5)
+    pi.date(0.05)
+    assert pi.time.state() == UNSYNCHRONIZED
+    pi.clock.sleep(31)
+    pi.date(0.05)
+    assert pi.time.state() == SERVER
+
+
+def test_an_answer_that_this_clock_confirms_counts_at_once(tmp_path: Path) -> None:
+    """The machine's own clock is a second witness."""
+    pi = Pi(tmp_path, 0.0)
+    pi.date(0.05)
+    assert pi.time.state() == SERVER
+
+
+def test_what_a_server_told_can_be_taken_back(tmp_path: Path) -> None:
+    """A wrong time that two answers agreed on ends with two that agree on another, for what was dated by it too."""
+    pi = Pi(tmp_path, -3600.0)
+    for _ in range(2):
+        pi.lie(YEARS)
+        pi.clock.sleep(31)
+    dated, truth = pi.time.instant(pi.clock.monotonic()), pi.truth_ms
+    assert dated.clock == SERVER
+    assert dated.wall_ms - truth > YEARS * 900
+    pi.date(0.05)
+    assert abs(pi.time.corrected(dated).wall_ms - dated.wall_ms) <= WITHIN
+    pi.clock.sleep(31)
+    pi.date(0.05)
+
+    assert abs(pi.time.corrected(dated).wall_ms - truth) <= WITHIN
+    pi.synchronise()
+    assert abs(pi.time.corrected(dated).wall_ms - truth) <= 2
+    assert pi.time.corrected(dated).clock == NTP

@@ -5,15 +5,15 @@ a boot. It is learnt from the wall clock once NTP has set it, or from the ``Date
 ``boots.json``, so that recordings of an earlier boot can be dated later.
 """
 
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
-from agent.bounds import BootId, ClockSource, OffsetMs, clamped_wall_ms
+from agent.bounds import EARLIEST, LATEST, BootId, ClockSource, OffsetMs, clamped_wall_ms, is_plausible
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, load
 from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, milliseconds
@@ -27,9 +27,17 @@ STEP_MS = 2000
 """A change of NTP's offset larger than this is a step of the clock, and kept."""
 HEADER_MS = 1000
 """A ``Date`` header counts whole seconds: so much later may its answer have been made."""
+APART_MS = 30_000
+"""So far apart two answers must be that confirm each other."""
+TELLING_MS = 3000
+"""Only an answer that came within two seconds can be confirmed by this machine's own clock."""
+SLACK_MS = 2000
+"""How far the clocks of a server's machines may be apart."""
 FINE_MS = 500
 """What is learnt from the server is kept anew when it differs by this much."""
 BOOTS_KEPT = 50
+LONGEST_UPTIME = 10 * 366 * 86_400.0
+"""Seconds."""
 
 
 class Boot(msgspec.Struct, frozen=True):
@@ -37,6 +45,27 @@ class Boot(msgspec.Struct, frozen=True):
 
     offset_ms: OffsetMs
     source: ClockSource
+
+
+class Claim(NamedTuple):
+    """The range of offsets that an answer leaves, and when by the boot clock it arrived; all in milliseconds."""
+
+    at_ms: int
+    least: int
+    most: int
+
+    def near(self, offset_ms: int) -> bool:
+        """Whether it says the same as an offset that is known."""
+        return self.least - SLACK_MS <= offset_ms <= self.most + SLACK_MS
+
+    def agrees(self, other: "Claim") -> bool:
+        """Whether two answers say the same."""
+        return self.least <= other.most + SLACK_MS and other.least <= self.most + SLACK_MS
+
+    def narrowed(self, other: "Claim") -> "Claim":
+        """Return what both leave; what this one leaves where that is nothing."""
+        both = Claim(self.at_ms, max(self.least, other.least), min(self.most, other.most))
+        return both if both.least <= both.most else self
 
 
 BOOTS = msgspec.json.Decoder(dict[BootId, Boot])
@@ -55,14 +84,17 @@ class TrueTime:
         self._machine = machine
         self._lock = threading.Lock()
         self._boots = self._load()
-        self._range: tuple[float, float] = (-math.inf, math.inf)
+        self._learnt_range: Claim | None = None
         """Within which the server's answers put the offset of this boot."""
+        self._doubted: Claim | None = None
+        """The first of the answers that say something else, and that nothing has confirmed yet."""
 
     def _load(self) -> dict[str, Boot]:
         try:
-            return load(self._path, BOOTS)
+            boots = load(self._path, BOOTS)
         except (FileNotFoundError, UnusableFile):
             return {}
+        return {boot_id: boot for boot_id, boot in boots.items() if boot.source == NTP or _may_be(boot)}
 
     def state(self) -> str:
         """Return ``ntp``, ``server`` or ``unsynchronized``, for the time that ``now_ms`` gives."""
@@ -87,11 +119,14 @@ class TrueTime:
         return Instant(clamped_wall_ms(wall_ms), self._boot_id, max(0, boot_ms), state)
 
     def corrected(self, instant: Instant) -> Instant:
-        """Return a moment that was taken under a wrong clock with its true wall time, if that is known by now."""
+        """Return a moment that was taken under a wrong clock with its true wall time, if that is known by now.
+
+        What a server told may have been taken back since, and NTP knows better.
+        """
         self.state()
         with self._lock:
             boot = self._boots.get(instant.boot_id)
-        if instant.clock != UNSYNCHRONIZED or boot is None:
+        if instant.clock == NTP or boot is None:
             return instant
         wall_ms = clamped_wall_ms(boot.offset_ms + instant.boot_ms)
         return Instant(wall_ms, instant.boot_id, instant.boot_ms, boot.source)
@@ -108,25 +143,43 @@ class TrueTime:
     def learn_from_server(self, server: float, monotonic: float, round_trip: float) -> None:
         """Take a ``Date`` header: unix seconds, when it arrived, and how long the call took.
 
-        It leaves a range of offsets: the answer was made within the round trip, and within a second of its header.
-        Ranges narrow each other; one that contradicts begins anew. A wall clock within it is right, and finer.
+        It leaves a range of offsets: the answer was made within the round trip, and within a second of its header. It
+        counts once a second answer, at least ``APART_MS`` later, says the same, or at once where this machine's own
+        clock does; what was learnt so is given up again in the same way. Ranges that agree narrow each other.
         """
-        if self._machine() == NTP:
+        if self._machine() == NTP or not is_plausible(server):
             return
         arrived_ms = self._boot_ms() - milliseconds(self._clock.monotonic() - monotonic)
         least = milliseconds(server) - arrived_ms
-        most = least + HEADER_MS + milliseconds(round_trip)
+        heard = Claim(arrived_ms, least, least + HEADER_MS + milliseconds(round_trip))
         wall_offset = self._wall_ms() - self._boot_ms()
         with self._lock:
             known = self._boots.get(self._boot_id)
-            narrowed = (max(least, self._range[0]), min(most, self._range[1]))
-            self._range = narrowed if narrowed[0] <= narrowed[1] else (least, most)
-            least, most = round(self._range[0]), round(self._range[1])
-        if known is not None and known.source == NTP:
+            if known is not None and known.source == NTP:
+                return
+            learnt = self._learnt(heard, known, wall_offset)
+        if learnt is None:
             return
-        offset = wall_offset if least <= wall_offset <= most else (least + most) // 2
+        middle = (learnt.least + learnt.most) // 2
+        offset = wall_offset if learnt.least <= wall_offset <= learnt.most else middle
         if known is None or abs(known.offset_ms - offset) >= FINE_MS:
             self._keep(known, offset, SERVER)
+
+    def _learnt(self, heard: "Claim", known: Boot | None, wall_offset: int) -> "Claim | None":
+        """Return within which range the offset is after an answer; None while it is one answer against all."""
+        if known is not None and heard.near(known.offset_ms):
+            self._learnt_range = heard if self._learnt_range is None else heard.narrowed(self._learnt_range)
+        elif heard.least <= wall_offset <= heard.most <= heard.least + TELLING_MS:
+            self._learnt_range = heard
+        elif self._doubted is None or not heard.agrees(self._doubted):
+            self._doubted = heard
+            return None
+        elif heard.at_ms - self._doubted.at_ms < APART_MS:
+            return None
+        else:
+            self._learnt_range = heard.narrowed(self._doubted)
+        self._doubted = None
+        return self._learnt_range
 
     def _learn_from_machine(self) -> None:
         offset_ms = self._wall_ms() - self._boot_ms()
@@ -156,3 +209,8 @@ class TrueTime:
 
     def _boot_ms(self) -> int:
         return milliseconds(self._clock.boottime())
+
+
+def _may_be(boot: Boot) -> bool:
+    """Whether a server can have told the offset of a boot: it stood at zero before this program was running."""
+    return EARLIEST - LONGEST_UPTIME <= boot.offset_ms / 1000 <= LATEST

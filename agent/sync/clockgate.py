@@ -2,11 +2,14 @@
 
 from agent.outbox.entry import Entry
 from agent.recording.clock import Clock
-from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
+from agent.recording.truetime import APART_MS, UNSYNCHRONIZED, TrueTime
 from agent.sync.client.api import RecordingsApi
 
 PATIENCE_SECONDS = 180.0
 """How long recordings of unknown time wait for the clock while the API can be reached."""
+
+ASK_SECONDS = APART_MS / 1000 + 1
+"""How long after one question for the time the next can confirm its answer."""
 
 
 class ClockGate:
@@ -17,19 +20,30 @@ class ClockGate:
         self._truetime = truetime
         self._clock = clock
         self._online_since: float | None = None
-        self._asked = False
+        self._asked_at: float | None = None
 
     def ask(self) -> None:
-        """Ask the API host for the time once, when nothing else has told it.
+        """Ask the API host for the time when nothing else has told it, and again until an answer is confirmed.
 
         Raises:
             Offline: it cannot be reached.
         """
-        if self._asked or self._truetime.state() != UNSYNCHRONIZED:
+        if self._truetime.state() != UNSYNCHRONIZED or self.seconds_to_ask() > 0:
             return
         self._api.ask_date()
-        self._asked = True
+        self._asked_at = self._clock.monotonic()
         self.learn()
+
+    def seconds_to_ask(self) -> float:
+        """Return how long until it is worth asking again."""
+        asked = self._asked_at
+        return 0.0 if asked is None else max(0.0, asked + ASK_SECONDS - self._clock.monotonic())
+
+    def seconds_left(self) -> float:
+        """Return for how long at most recordings wait for the clock while the API can be reached."""
+        since = self._online_since
+        passed = 0.0 if since is None else self._clock.monotonic() - since
+        return max(0.0, PATIENCE_SECONDS - passed)
 
     def learn(self) -> None:
         """Take over the time of the newest answer."""
@@ -42,13 +56,10 @@ class ClockGate:
     def offline(self) -> None:
         """The API cannot be reached: waiting for the clock begins anew."""
         self._online_since = None
-        self._asked = False
+        self._asked_at = None
 
     def opens_for(self, entry: Entry) -> bool:
         """Whether the recording may be created now; once created it always may go on."""
         if entry.request is not None or self._truetime.corrected(entry.started).clock != UNSYNCHRONIZED:
             return True
-        return (
-            self._online_since is not None
-            and self._clock.monotonic() - self._online_since >= PATIENCE_SECONDS
-        )
+        return self._online_since is not None and self.seconds_left() <= 0

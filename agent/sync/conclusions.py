@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from agent import bounds
 from agent.errors import AgentError, CredentialError
 from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
@@ -93,6 +94,8 @@ class Conclusions:
         if entry.status is Status.PARKED:
             report.parked.append(entry.id)
             return
+        if self._outbox.store.pause(_asked(entry)) is not None:
+            self._outbox.store.set_pause(_asked(entry), None)
         self._reached(accepted=True)
         self._busy_in_a_row = 0
         self._singled_out |= self.suspects
@@ -218,6 +221,14 @@ class Conclusions:
         """Stop; the pause itself began with the answer (``limits``)."""
         report.stopped_by = error
 
+    def asked_to_wait(self, entry: Entry) -> float:
+        """Return for how many seconds the server asked not to be called for a recording; it survives a restart."""
+        asked = self._outbox.store.pause(_asked(entry))
+        left = self._deadlines.remaining(asked, bounds.PAUSE_SECONDS)
+        if asked is not None and left <= 0:
+            self._outbox.store.set_pause(_asked(entry), None)
+        return left
+
     def pause_left(self) -> float:
         """Return how many seconds of the pause that the API asked for are left; it survives a restart."""
         return self._limits.pause_left()
@@ -237,10 +248,12 @@ class Conclusions:
             self._back_off(entry, str(error), self._backoff.delay(AFTER_VERIFYING), counts=False)
             return
         self.verifying[entry.id] = answers
+        self._heed(entry, error.retry_after)
         self._back_off(entry, str(error), max(delay, error.retry_after or 0.0), counts=False)
 
     def _busy(self, entry: Entry, error: AgentError, report: Report) -> None:
         after = error.retry_after if isinstance(error, Busy) else None
+        self._heed(entry, after)
         of_storage = isinstance(error, StorageUnreachable)  # an outage, which uses up no attempts
         tries = self._without_storage.get(entry.id, 0) if of_storage else entry.attempts
         if of_storage:
@@ -249,6 +262,11 @@ class Conclusions:
         self._busy_in_a_row += 1
         if self._busy_in_a_row >= BUSY_IN_A_ROW:
             self._begin_rest("the API is busy", self._backoff.delay(self._busy_in_a_row), report, error)
+
+    def _heed(self, entry: Entry, after: float | None) -> None:
+        """Remember that the server asked not to be called before some time, which a person's wish does not shorten."""
+        if after:
+            self._outbox.store.set_pause(_asked(entry), self._deadlines.after(after))
 
     def _back_off(self, entry: Entry, reason: str, delay: float, *, counts: bool = True) -> None:
         until = self._deadlines.after(delay)
@@ -309,4 +327,16 @@ class Conclusions:
         elif self.rest is not None:
             left = max(0.0, self.rest.until - self._clock.monotonic())
             waiting = Waiting(self.rest.reason, self._deadlines.after(left).wall_ms)
-        self._board.report(waiting=waiting)
+        self._board.report(waiting=waiting or self._of_the_oldest())
+
+    def _of_the_oldest(self) -> Waiting | None:
+        """Return why the recording that waits longest is not tried now."""
+        oldest = self._outbox.store.oldest_waiting()
+        if oldest is None or self._deadlines.remaining(oldest.next_attempt, bounds.ATTEMPT_SECONDS) <= 0:
+            return None
+        return Waiting(oldest.last_error or "it is tried again later", oldest.next_attempt_ms)
+
+
+def _asked(entry: Entry) -> str:
+    """Return the name under which a server's Retry-After for one recording is kept."""
+    return f"recording {entry.id}"

@@ -13,6 +13,8 @@ class Report:
 
     delivered: list[str] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
+    without_time: list[str] = field(default_factory=list)
+    """Those whose start is not known yet, and that a person's drain waits for."""
     stopped_by: AgentError | None = None
     """What ended the drain before everything was tried."""
 

@@ -17,7 +17,7 @@ from agent.sync.conclusions import Conclusions
 from agent.sync.credential.holds import Holds
 from agent.sync.delivery import Delivery
 from agent.sync.drained import Report
-from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.deadlines import ROUNDING_SECONDS, Deadlines
 from agent.sync.pacing.limits import Limits
 from agent.sync.rules.datausage import DataLimitReached
 from agent.sync.rules.forecast import Pace
@@ -26,6 +26,8 @@ from agent.sync.rules.owner import HeldBack, Rules
 LOOK_SECONDS = 10.0
 """How long the loop sleeps when nothing is due; an event wakes it earlier."""
 
+VERIFYING = "the server is still verifying an upload"
+CLOCK = "the time is not known yet: two answers of the server must agree"
 SHARING = "other devices share the API's limit"
 TOO_SMALL = "the API's rate limit is too small for the fleet"
 
@@ -115,29 +117,56 @@ class Syncer:
     def drain(self, *, everything: bool = False) -> Report:
         """Deliver what is due, oldest first.
 
-        ``everything`` ignores backoff, off-peak hours and the battery, and waits for slow verification. Never ignored:
-        a pause the API asked for, a hold, a parking, the daily data limit.
+        ``everything`` ignores backoff, off-peak hours, the battery and pacing, and waits for slow verification and for
+        the time. Never ignored: a Retry-After, a hold, a parking, the daily data limit.
         """
+        report = Report()
+        if everything:
+            self._limits.end_pacing()
         with self._draining:
-            report = Report()
-            self._conclusions.by_rule = None
-            self._pace.begins()
-            self._take_up_token(everything=everything)
-            if not self._rests(report):
-                self._ask_time(report)
+            self._drain(report, everything=everything)
+        while everything and self._goes_on(report) and self._await_some(report):
+            with self._draining:
+                self._drain_again(report)
+        return report
+
+    def _drain(self, report: Report, *, everything: bool) -> None:
+        """Try all that may be tried now; who calls holds the lock."""
+        self._conclusions.by_rule = None
+        self._pace.begins()
+        self._take_up_token(everything=everything)
+        if not self._rests(report):
+            self._ask_time(report)
+            self._pass(report, everything=everything)
+            if self._goes_on(report) and self._holds.settle(self._stop.is_set):
                 self._pass(report, everything=everything)
-                while everything and self._goes_on(report) and self._await_verification():
-                    self._pass_verifying(report, everything=True)
-                if self._goes_on(report) and self._holds.settle(self._stop.is_set):
-                    self._pass(report, everything=everything)
-                if isinstance(report.stopped_by, DataLimitReached):
-                    self._goes_on_without_data(report, everything=everything)
-                if everything and self._goes_on(report):
-                    self._try_token(report)
-            self._outbox.store.forget_tickets()
-            self._board.report(transfer=None)
-            self._conclusions.show_waiting()
-            return report
+            if isinstance(report.stopped_by, DataLimitReached):
+                self._goes_on_without_data(report, everything=everything)
+            if everything and self._goes_on(report):
+                self._try_token(report)
+        self._finish()
+
+    def _drain_again(self, report: Report) -> None:
+        """Try what an earlier pass had to wait for: the server's verification, the time."""
+        self._ask_time(report)
+        self._pass_verifying(report, everything=True)
+        ids, report.without_time = report.without_time, []
+        for entry in map(self._outbox.store.get, ids):
+            if entry is not None and entry.status in _WAITING:
+                if not self._goes_on(report):
+                    break
+                if self._gate.opens_for(entry):
+                    self._try(entry, report)
+                else:
+                    report.without_time.append(entry.id)
+        if self._goes_on(report) and self._holds.settle(self._stop.is_set):
+            self._pass(report, everything=True)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._outbox.store.forget_tickets()
+        self._board.report(transfer=None)
+        self._conclusions.show_waiting()
 
     def _take_up_token(self, *, everything: bool) -> None:
         """End the rest of a token that is another now, and hold what is not its owner's."""
@@ -180,7 +209,11 @@ class Syncer:
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
                 return
             fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
-            if fresh is not None and fresh.status in _WAITING:
+            if fresh is None or fresh.status not in _WAITING:
+                continue
+            if everything and not self._gate.opens_for(fresh):
+                report.without_time.append(fresh.id)
+            elif not (everything and self._conclusions.asked_to_wait(fresh) > 0):
                 self._try(fresh, report)
 
     def _suspects_last(self, entries: Iterator[Entry]) -> Iterator[Entry]:
@@ -283,22 +316,34 @@ class Syncer:
         except AgentError as error:
             self._gate.offline()
             self._conclusions.failed(oldest.id, error, report)
+            return
+        if not self._gate.opens_for(oldest):
+            until = self._deadlines.after(self._gate.seconds_left()).wall_ms
+            self._conclusions.by_rule = Waiting(CLOCK, until)
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
         self._board.report(transfer=Transfer(entry.id, sent, entry.size_bytes))
         for listener in list(self._listeners):
             listener(entry.id, sent, entry.size_bytes)
 
-    def _await_verification(self) -> bool:
-        """Wait until a recording that is being verified may be asked about; False when none is left."""
+    def _await_some(self, report: Report) -> bool:
+        """Wait until something that an earlier pass left may be tried again; False when nothing of it is left.
+
+        Nothing is locked meanwhile: what is recorded now is delivered beside it.
+        """
         waits = [
-            self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS)
+            (self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS), VERIFYING)
             for entry in map(self._outbox.store.get, list(self._verifying))
             if entry is not None and entry.status is Status.STORED
         ]
-        if waits:
-            self._clock.wait(self._stop, min(waits))
-        return bool(waits)
+        if report.without_time:
+            waits.append((min(self._gate.seconds_to_ask(), self._gate.seconds_left()), CLOCK))
+        if not waits:
+            return False
+        seconds, reason = min(waits)
+        self._board.report(waiting=Waiting(reason, self._deadlines.after(seconds).wall_ms))
+        self._clock.wait(self._stop, max(seconds, ROUNDING_SECONDS))
+        return True
 
     def _seconds_to_next(self) -> float:
         pause, rest = self._conclusions.pause_left(), self._conclusions.rest

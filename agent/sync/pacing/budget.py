@@ -21,9 +21,9 @@ class Budget:
         return missing * MINUTE / self._size if missing > _ALMOST_NOTHING else 0.0
 
     def take(self) -> None:
-        """Count a call; one that could not wait (after a command) may leave the bucket in debt."""
+        """Count a call; one that could not wait (after a command) may leave the bucket in debt, of a minute at most."""
         self._refill()
-        self._tokens -= 1.0
+        self._tokens = max(self._tokens - 1.0, -self._size)
 
     def _refill(self) -> None:
         now = self._monotonic()

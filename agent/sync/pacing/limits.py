@@ -10,12 +10,14 @@ Pace    Recordings begin no faster than a fair share of what the project's limit
 import random
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from agent import bounds
 from agent.recording.clock import Clock, Instant
+from agent.status.board import Waiting
 from agent.sync.client.failures import Aborted, RateLimited
 from agent.sync.client.headers import RateLimit
 from agent.sync.pacing.backoff import Backoff
@@ -43,6 +45,12 @@ SPREAD_FROM = 3
 """The step of the backoff by which devices spread out after a pause: up to 8 s, more if they meet again."""
 
 
+PACED = "calls are spread by what the API's limit has left"
+"""The name of a wait for pacing."""
+SAID_SECONDS = 2.0
+LOOK_SECONDS = 5.0
+
+
 class Pauses(Protocol):
     """Where pauses are kept; the index of the outbox. Raises sqlite3.Error."""
 
@@ -56,7 +64,8 @@ class Pauses(Protocol):
 class Limits:
     """Thread-safe. ``admit`` and ``answered`` are the gate; ``recording_wait`` is asked before a recording begins.
 
-    ``recording_every`` is how many seconds apart recordings are made.
+    ``recording_every`` is how many seconds apart recordings are made. ``announce`` is told of a wait that somebody may
+    wonder about, and of its end.
     """
 
     def __init__(
@@ -69,7 +78,9 @@ class Limits:
         backoff: Backoff,
         rng: random.Random,
         recording_every: float,
+        announce: Callable[[Waiting | None], object] = lambda _waiting: None,
     ) -> None:
+        self._announce = announce
         self._pauses = pauses
         self._clock = clock
         self._deadlines = deadlines
@@ -192,11 +203,22 @@ class Limits:
             self._share.begun()
             self._url_share.begun()
 
+    def end_pacing(self) -> None:
+        """Forget what answers said is left of a limit, because a person wants it now; a pause stays."""
+        with self._lock:
+            self._share.forget()
+            self._url_share.forget()
+
     def wait(self, seconds: float) -> None:
-        """Let time pass.
+        """Let time pass, a few seconds at most: who waits asks again, for a person may have ended the wait.
 
         Raises:
             Aborted: the agent stops.
         """
-        if self._clock.wait(self.stopped, seconds):
+        if seconds > SAID_SECONDS:
+            self._announce(Waiting(PACED, self._deadlines.after(seconds).wall_ms))
+        stopped = self._clock.wait(self.stopped, min(seconds, LOOK_SECONDS))
+        if seconds > SAID_SECONDS:
+            self._announce(None)
+        if stopped:
             raise Aborted("The call was cut short because the agent is stopping.")

@@ -23,6 +23,7 @@ import math
 import random
 from collections.abc import Callable
 
+from agent import bounds
 from agent.sync.client.headers import RateLimit
 
 WINDOW = 60.0
@@ -65,7 +66,7 @@ class Share:
         self.share = 1.0
         self._earned = math.inf
         self._needed = 0.0
-        self._earned_at = monotonic()
+        self._earned_at = self._begun_at = monotonic()
 
     @property
     def crowded(self) -> bool:
@@ -91,8 +92,13 @@ class Share:
         before, self._seen = self._seen, said
         if before is not None:
             self._even_out(said.monotonic - before.monotonic)
-        self._window = max(self._window, said.reset_in)
         now = said.monotonic
+        if (
+            now + said.reset_in < self._resets_at - self._window / 4
+        ):  # the window was never as long as it seemed
+            self._window, before = WINDOW, None
+            self._own = 0
+        self._window = max(self._window, said.reset_in)
         if now + said.reset_in > self._resets_at + self._window / 4:
             self._own = 0
             before = None
@@ -103,13 +109,17 @@ class Share:
             self._multiply(REFUSED_FACTOR)
 
     def room(self, reserve: float) -> float:
-        """Return the seconds to wait because no more than ``reserve`` of the limit is left; 0 while there is more."""
+        """Return the seconds to wait because no more than ``reserve`` of the limit is left; 0 while there is more.
+
+        No answer holds calls back for longer than ``bounds.PACING_SECONDS``.
+        """
         seen, now = self._seen, self._monotonic()
         if seen is None or seen.limit is None or seen.remaining is None or now >= self._resets_at:
             return 0.0
-        if seen.remaining > reserve * seen.limit:
+        most = seen.monotonic + bounds.PACING_SECONDS - now
+        if seen.remaining > reserve * seen.limit or most <= 0:
             return 0.0
-        return self._resets_at - now + self._rng.uniform(0.0, AFTER_RESET)
+        return min(self._resets_at - now + self._rng.uniform(0.0, AFTER_RESET), most)
 
     def _steer(self, limit: int, remaining: int, reset_in: float, since: float | None) -> None:
         used = min(1.0, 1 - remaining / limit)
@@ -140,20 +150,26 @@ class Share:
     def begun(self) -> None:
         """A piece of work begins; the next one has to wait for its turn."""
         self._earned, self._earned_at = 0.0, self._monotonic()
+        self._begun_at = self._earned_at
         self._needed = self._cost * self._rng.uniform(*JITTER)
 
     def wait(self) -> float:
-        """Return the seconds until the next piece of work may begin, 0 for now."""
+        """Return the seconds until the next piece of work may begin, 0 for now; at most ``bounds.PACING_SECONDS``."""
         self._earn()
-        missing = self._needed - self._earned
-        if missing <= _ALMOST_NOTHING or not self.crowded:
+        missing, now = self._needed - self._earned, self._monotonic()
+        most = self._begun_at + bounds.PACING_SECONDS - now
+        if missing <= _ALMOST_NOTHING or not self.crowded or most <= 0:
             return 0.0
-        now = self._monotonic()
         to_reset = max(0.0, self._resets_at - now)
         rate = self._rate(now)
         if missing <= rate * to_reset:
-            return missing / rate
-        return to_reset + (missing - rate * to_reset) / self._rate(now + to_reset)
+            return min(missing / rate, most)
+        return min(to_reset + (missing - rate * to_reset) / self._rate(now + to_reset), most)
+
+    def forget(self) -> None:
+        """Hold nothing back until an answer speaks of the limit again."""
+        self._seen, self.share = None, 1.0
+        self._resets_at, self._own = -math.inf, 0
 
     def _earn(self) -> None:
         """Add what was earned since the last look, by what was known then."""
