@@ -54,10 +54,6 @@ class Claim(NamedTuple):
     least: int
     most: int
 
-    def near(self, offset_ms: int) -> bool:
-        """Whether it says the same as an offset that is known."""
-        return self.least - SLACK_MS <= offset_ms <= self.most + SLACK_MS
-
     def agrees(self, other: "Claim") -> bool:
         """Whether two answers say the same."""
         return self.least <= other.most + SLACK_MS and other.least <= self.most + SLACK_MS
@@ -167,8 +163,12 @@ class TrueTime:
 
     def _learnt(self, heard: "Claim", known: Boot | None, wall_offset: int) -> "Claim | None":
         """Return within which range the offset is after an answer; None while it is one answer against all."""
-        if known is not None and heard.near(known.offset_ms):
-            self._learnt_range = heard if self._learnt_range is None else heard.narrowed(self._learnt_range)
+        if known is not None and self._learnt_range is None:
+            self._learnt_range = Claim(
+                heard.at_ms, known.offset_ms, known.offset_ms
+            )  # learnt before a restart
+        if known is not None and self._learnt_range is not None and heard.agrees(self._learnt_range):
+            self._learnt_range = heard.narrowed(self._learnt_range)
         elif heard.least <= wall_offset <= heard.most <= heard.least + TELLING_MS:
             self._learnt_range = heard
         elif self._doubted is None or not heard.agrees(self._doubted):
