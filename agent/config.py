@@ -160,6 +160,8 @@ class HeartbeatConfig(Section, frozen=True):
     enabled: bool = True
     interval_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 60
     remote_commands: bool = True
+    device_name: Annotated[str, Meta(max_length=64), Checked(values.printable)] = ""
+    """Overwrites the name that the API's portal shows; empty: not sent."""
 
 
 class LedConfig(Section, frozen=True):

@@ -129,6 +129,11 @@ def metadata(value: Mapping[str, Any]) -> str | None:
     return None if size <= METADATA_BYTES else f"takes {size} bytes and must be at most {METADATA_BYTES}"
 
 
+def printable(value: str) -> str | None:
+    """Return None for a text without control characters."""
+    return None if not value or value.isprintable() else "has a character that cannot be seen"
+
+
 def cron(value: str) -> str | None:
     """Return None for five fields of crontab(5) that are met on some day."""
     try:

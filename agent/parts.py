@@ -275,12 +275,14 @@ class Parts:
         vitals = Vitals(
             self.board,
             self.outbox.store.counts,
-            device_name=hostname(),
+            self.outbox.store.undelivered_bytes,
+            device_name=settings.device_name,
             battery=battery,
             room=lambda: room(self.state.path),
             network=Network(),
             low_battery_percent=self.config.sync.low_battery_threshold_percent,
             min_free_mb=self.config.storage.min_free_mb,
+            max_mb=self.config.storage.max_mb,
         )
         return Heartbeat(
             lambda body, urgent: self.api.heartbeat(body, urgent=urgent),

@@ -165,13 +165,11 @@ def test_the_body_has_what_is_known(bench: Bench) -> None:
     assert body["firmware_version"].startswith("recorder-agent/")
     assert body["device_state"] == "idle"
     assert body["pending_recordings"] == 0
-    assert 0 < body["storage_used_mb"] < body["storage_total_mb"]
+    assert 0 == body["storage_used_mb"] < body["storage_total_mb"]
     assert set(body) <= {
         "storage_used_mb",
         "storage_total_mb",
-        "signal_strength_dbm",
         "firmware_version",
-        "device_name",
         "device_state",
         "pending_recordings",
         "flags",
@@ -186,10 +184,6 @@ class Modem(Network):
         """Both."""
         return ["wifi", "4g"]
 
-    def signal_dbm(self) -> int | None:
-        """Strong."""
-        return -44
-
 
 def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     """Every field and every flag, names cut to their lengths, counted in the API's units."""
@@ -198,19 +192,20 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     vitals = Vitals(
         board,
         lambda: {"pending": 3},
-        device_name="n" * 100,
+        lambda: 2_500_000,
+        device_name="n" * 64,
         battery=lambda: Battery(15, charging=False),
-        room=lambda: Room(free=1_000_000, total=3_500_000),
+        room=lambda: Room(free=199_000_000, total=350_000_000),
         network=Modem(),
         low_battery_percent=20,
         min_free_mb=200,
+        max_mb=0,
     )
     body = vitals.body()
     assert body == {
         "battery_percent": 15,
         "storage_used_mb": 2,
-        "storage_total_mb": 3,
-        "signal_strength_dbm": -44,
+        "storage_total_mb": 2,
         "firmware_version": "recorder-agent/0.1.0",
         "device_name": "n" * 64,
         "device_state": "recording",
@@ -220,6 +215,41 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     }
     bench.parts.api.heartbeat(body)
     assert bench.bodies == [body]
+
+
+@pytest.mark.parametrize(
+    ("free", "max_mb", "total"),
+    [(1200, 0, 1050), (1200, 500, 500), (1200, 5000, 1050), (100, 0, 50), (100, 500, 50)],
+)
+def test_the_storage_is_the_recorders_own_share(bench: Bench, free: int, max_mb: int, total: int) -> None:
+    """What must stay, and how much that may become by the owner's limit and by what is free."""
+    vitals = Vitals(
+        bench.parts.board,
+        lambda: {"pending": 0},
+        lambda: 50_900_000,
+        device_name="",
+        battery=lambda: None,
+        room=lambda: Room(free=free * 1_000_000, total=32_000_000_000),
+        network=Network(Path("/nowhere"), Path("/nowhere")),
+        low_battery_percent=20,
+        min_free_mb=200,
+        max_mb=max_mb,
+    )
+    body = vitals.body()
+    assert (body["storage_used_mb"], body["storage_total_mb"]) == (50, total)
+    assert "device_name" not in body
+
+
+def test_the_owners_name_for_the_device_is_sent(bench: Bench, tmp_path: Path) -> None:
+    """It overwrites the portal's, so only one that the owner has set is."""
+    config = msgspec.structs.replace(bench.config, heartbeat=HeartbeatConfig(device_name="kitchen"))
+    state = StateDirectory(tmp_path / "named", tmp_path / "named")
+    state.create()
+    parts = Parts(config, state, {}, clock=bench.clock, machine=lambda: "ntp")
+    parts.heartbeat(bench.recorder).beat()
+    parts.close()
+    bench.heartbeat.beat()
+    assert [body.get("device_name") for body in bench.bodies] == ["kitchen", None]
 
 
 def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
@@ -234,12 +264,14 @@ def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
     vitals = Vitals(
         bench.parts.board,
         broken,
+        broken,
         device_name="",
         battery=lambda: Battery(80, charging=True),
         room=gone,
         network=Network(Path("/nowhere"), Path("/nowhere")),
         low_battery_percent=20,
         min_free_mb=200,
+        max_mb=0,
     )
     assert vitals.body() == {
         "battery_percent": 80,

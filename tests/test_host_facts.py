@@ -118,7 +118,7 @@ def test_a_cable_alone_is_no_kind_the_api_knows(tmp_path: Path) -> None:
     network = machine(tmp_path, DEFAULT.format(name="eth0", metric=0), kinds={"eth0": ""})
     assert network.connection_types() == []
     nothing = Network(tmp_path / "none", tmp_path / "none")
-    assert (nothing.connection_types(), nothing.signal_dbm(), nothing.default_routes()) == ([], None, [])
+    assert (nothing.connection_types(), nothing.default_routes()) == ([], [])
 
 
 def test_a_route_that_is_down_or_refuses_leads_nowhere(tmp_path: Path) -> None:
@@ -137,16 +137,6 @@ def test_an_ipv6_default_route_counts(tmp_path: Path) -> None:
     network = machine(tmp_path, routes_6=routes_6, kinds={"wlan0": "wifi"})
     assert network.default_routes() == [Route("wlan0", gateway, 1024)]
     assert network.connection_types() == ["wifi"]
-
-
-@pytest.mark.parametrize(
-    ("level", "dbm"),
-    [("-56.", -56), ("-100.", -100), ("200.", -56), ("0.", None), ("-256.", None), ("x", None)],
-)
-def test_the_signal_is_in_dbm(tmp_path: Path, level: str, dbm: int | None) -> None:
-    """A byte that lost its sign gets it back, and what is no signal at all is unknown."""
-    network = machine(tmp_path, wireless=WIRELESS.format(level=level))
-    assert network.signal_dbm() == dbm
 
 
 # hearing of it

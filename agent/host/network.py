@@ -39,12 +39,6 @@ class Network:
         kinds = [self._kind(route.interface) for route in self.default_routes()]
         return list(dict.fromkeys(kind for kind in kinds if kind is not None))
 
-    def signal_dbm(self) -> int | None:
-        """Return the WiFi signal of the preferred interface that has one, in dBm; None: no WiFi, or not told."""
-        signals = self._signals()
-        preferred = [route.interface for route in self.default_routes()]
-        return next((signals[name] for name in [*preferred, *signals] if name in signals), None)
-
     def _kind(self, interface: str) -> str | None:
         folder = self._interfaces / interface
         if (folder / "wireless").exists() or (folder / "phy80211").exists() or interface in self._signals():

@@ -279,6 +279,11 @@ class Store:
             known = totals(self._connection)
         return {name: known[name].recordings for name in ("pending", "parked", "held")}
 
+    def undelivered_bytes(self) -> int:
+        """Return how many bytes of audio the API has not confirmed."""
+        with self._healing():
+            return sum(totals(self._connection)[kind].size_bytes for kind in ("pending", "parked", "held"))
+
     def pending_bytes(self) -> int:
         """Return how many bytes of audio wait for delivery."""
         with self._healing():

@@ -107,8 +107,8 @@ def live(wrong: Wrong, server: SandboxServer) -> tuple[float, list[float], list[
             wrong.set_wrong_by(jump)
             bursts.append(cpu_over(daemon, 4) - usual)
         server.start()
-        wait_for(lambda: daemon.status()["last_delivery_at"] is not None, 60)
-        wait_for(lambda: daemon.status()["pending"] <= 1, 60)
+        wait_for(lambda: daemon.status()["last_delivery_at"] is not None, 150)
+        wait_for(lambda: daemon.status()["pending"] <= 1, 150)
         assert daemon.stop() == 0
     wrong.rightly()
     wrong.machine.run("sync")

@@ -38,6 +38,7 @@ class Vitals:
         self,
         board: Board,
         counts: Callable[[], Mapping[str, int]],
+        undelivered_bytes: Callable[[], int],
         *,
         device_name: str,
         battery: Callable[[], Battery | None],
@@ -45,7 +46,11 @@ class Vitals:
         network: Network,
         low_battery_percent: int,
         min_free_mb: int,
+        max_mb: int,
     ) -> None:
+        """``device_name`` is sent only when it is not empty; ``max_mb`` is the owner's limit, 0 for none."""
+        self._undelivered_bytes = undelivered_bytes
+        self._max_mb = max_mb
         self._board = board
         self._counts = counts
         self._device_name = device_name
@@ -62,9 +67,7 @@ class Vitals:
         kinds = self._network.connection_types()
         fields: dict[str, Any] = {
             "battery_percent": battery.percent if battery else None,
-            "storage_used_mb": (room.total - room.free) // MEGABYTE if room else None,
-            "storage_total_mb": room.total // MEGABYTE if room else None,
-            "signal_strength_dbm": self._network.signal_dbm(),
+            **self._storage(room),
             "firmware_version": f"recorder-agent/{__version__}"[:FIRMWARE_LENGTH],
             "device_name": self._device_name[:NAME_LENGTH] or None,
             "device_state": device_state(snapshot, {"pending": pending or 0}).value,
@@ -73,6 +76,27 @@ class Vitals:
             "connection_type": kinds or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+    def _storage(self, room: Room | None) -> dict[str, int | None]:
+        """Return the recorder's own share: what must stay, and how much that may become.
+
+        What is delivered makes way whenever there is need, so it is no part of what is used.
+        """
+        used = self._undelivered_mb()
+        if room is None or used is None:
+            return {}
+        total = used + max(0, room.free_mb - self._min_free_mb)
+        return {
+            "storage_used_mb": used,
+            "storage_total_mb": min(total, self._max_mb) if self._max_mb else total,
+        }
+
+    def _undelivered_mb(self) -> int | None:
+        try:
+            return self._undelivered_bytes() // MEGABYTE
+        except sqlite3.Error as error:
+            log.debug("the queue cannot be measured", action="heartbeat_partial", error=error)
+            return None
 
     def _flags(
         self, snapshot: Snapshot, battery: Battery | None, room: Room | None, kinds: list[str]
