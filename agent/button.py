@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from agent.errors import AgentError
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 BOUNCE_SECONDS = 0.03
 """An edge counts when the contact has kept still for so long after it."""

@@ -19,14 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import structlog
-
 from agent import __version__, log
 from agent.button import Button
 from agent.config import LoadedConfig, changed_keys, load
 from agent.desk import OWNERS_OWN, Desk
 from agent.errors import AgentError, ConfigError
 from agent.housekeeping import Housekeeping
+from agent.log import get_logger
 from agent.online import Online
 from agent.parts import Parts
 from agent.publisher import Publisher
@@ -39,7 +38,7 @@ from agent.status.systemd import Notifier
 from agent.status.table import condition
 from agent.status.words import sentence
 
-logger = structlog.get_logger()
+logger = get_logger(__name__)
 
 WATCH_SECONDS, STARTING_SECONDS = 1.0, 0.25
 """How often it looks after its parts; how long it says no more than that it is starting."""

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-import structlog
 
 from agent.config import Config
 from agent.configvalues import metadata as metadata_complaint
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
+from agent.log import get_logger
 from agent.online import Online
 from agent.parts import Parts
 from agent.recording.recorder import Recorder
@@ -21,7 +21,7 @@ from agent.status.control import Handler, Message, Peer
 from agent.status.led import Light
 from agent.sync.drained import answer_of
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LONGEST_NAME = 255
 OWNERS_OWN = frozenset({"delete", "release", "retry", "refresh"})

@@ -4,15 +4,14 @@ import sqlite3
 import threading
 from datetime import UTC, datetime
 
-import structlog
-
+from agent.log import get_logger
 from agent.parts import Parts
 from agent.recording.clock import Instant
 from agent.recording.ledger import Cause, Gap, read_gaps
 from agent.recording.triggers import Schedule
 from agent.recording.truetime import UNSYNCHRONIZED
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LOOK_SECONDS = 5.0
 """How often it looks whether something is to be done."""

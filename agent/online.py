@@ -5,10 +5,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import structlog
-
 from agent.host.netlink import NetworkWatch
 from agent.host.network import Network
+from agent.log import get_logger
 from agent.parts import Parts
 from agent.recording.recorder import Recorder
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 DISK_RETRY_SECONDS = 10.0
 """How long a part rests when the disk or the index failed under it."""

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import structlog
 
 from agent.errors import AgentError
 from agent.host.battery import Battery, battery
 from agent.host.storage import Room, room
 from agent.index.store import Store
+from agent.log import get_logger
 from agent.parts import Parts
 from agent.recording.clock import milliseconds, rfc3339
 from agent.report import status_of
@@ -31,7 +31,7 @@ from agent.status.outlet import Outlet
 from agent.status.table import condition
 from agent.status.words import sentence
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 STATUS_FILE = "status.json"
 STATUS_MODE = 0o640

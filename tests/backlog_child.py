@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-import structlog
 from waiting_room import agent
+
+from agent import log
 
 STEPS = 100
 
@@ -19,7 +20,7 @@ def peak_kib() -> int:
 
 def main(folder: Path, base_url: str) -> None:
     """Drain until ``STEPS`` recordings are delivered."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    log.silence()
     with agent(folder, base_url) as (parts, _clock):
         syncer, store = parts.syncer, parts.outbox.store
         times: list[float] = []

@@ -1,10 +1,12 @@
 """What all tests share."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from hypothesis import settings
+
+from agent import log
 
 settings.register_profile(
     "fresh",
@@ -17,6 +19,9 @@ settings.register_profile(
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Let no test find the log configured by the one before it."""
-    structlog.reset_defaults()
+    root, room = logging.getLogger(), logging.getLogger(log.ROOM)
+    before = (list(root.handlers), root.level, room.level)
     yield
-    structlog.reset_defaults()
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level, room.level = before

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from api_bench import NOW, SHA, SIGNATURE, TOKEN, Secret, Settings, call, client_of, ticket_for
+from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
@@ -361,10 +361,10 @@ def test_plain_http_never_goes_through_a_proxy(server: SocketApi, monkeypatch: p
 def test_logs_show_neither_token_nor_query(
     server: SocketApi, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the chattiest levels of httpx, httpcore and structlog there is no token and no signature."""
+    """At the chattiest levels of httpx, httpcore and of ours there is no token and no signature."""
     caplog.set_level(logging.DEBUG)
     server.script(as_json({}), STORED)
-    with structlog.testing.capture_logs() as events, client_of(server) as api:
+    with capture_logs() as events, client_of(server) as api:
         api.heartbeat({})
         call(api, "put", server, io.BytesIO(b"abc"))
     assert [event["action"] for event in events] == ["api_answer", "storage_answer"]

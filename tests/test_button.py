@@ -10,7 +10,7 @@ from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
+from logcapture import capture_logs
 
 from agent.button import BOUNCE_SECONDS, LONG_SECONDS, Button, Presses
 from agent.errors import AgentError

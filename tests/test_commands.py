@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 from studio import Studio
 
 from agent.config import RecordingConfig
@@ -49,7 +48,7 @@ class Bench:
         self.uploads: list[str] = []
         self.effects: list[tuple[float, str]] = []
         self.unix_time: Callable[[], float | None] = self.clock.wall
-        self.log: list[EventDict] = []
+        self.log: list[dict[str, Any]] = []
         self._commands: Commands | None = None
 
     @property
@@ -107,7 +106,7 @@ class Bench:
             self.studio.record(script)
         self.log = captured
 
-    def said(self, action: str) -> list[EventDict]:
+    def said(self, action: str) -> list[dict[str, Any]]:
         """Return the records of an action."""
         return [record for record in self.log if record["action"] == action]
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from acceptance import Machine, machine, server, wait_for
+from logcapture import capture_logs
 from simulated import Script, ScriptedSource, SimulatedClock
 from speech import speech, write_wav
-from structlog.testing import capture_logs
 
 from agent.config import ApiConfig, Config, HeartbeatConfig, RecordingConfig, StorageConfig
 from agent.host.battery import Battery

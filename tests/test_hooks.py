@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from acceptance import wait_for
+from logcapture import capture_logs
 from simulated import SimulatedClock
-from structlog.testing import capture_logs
 from test_metrics import running
 from waiting_room import LoopClock
 

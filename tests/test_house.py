@@ -142,7 +142,7 @@ def test_readme_names_every_command_and_no_other() -> None:
 
 def test_the_ear_stays_small() -> None:
     """Importing the ear's package imports nothing that a small process could do without."""
-    heavy = ("structlog", "msgspec", "httpx", "click", "sqlite3")
+    heavy = ("logging", "msgspec", "httpx", "click", "sqlite3")
     script = f"import sys, agent.audio.ear; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT

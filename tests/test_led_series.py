@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory, MockPWMPin
+from logcapture import capture_logs
 from simulated import SimulatedClock
-from structlog.testing import capture_logs
 
 from agent.config import LedConfig
 from agent.status import lamp as lamps

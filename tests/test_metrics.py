@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from acceptance import Machine, wait_for
+from logcapture import capture_logs
 from prometheus_client.parser import text_string_to_metric_families
 from speech import speech, write_wav
-from structlog.testing import capture_logs
 from test_daemon import STATUS, assert_shape
 from waiting_room import LoopClock, fill
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from hearing import (
     SPEECH,
     Make,
@@ -27,6 +26,7 @@ from hearing import (
     state,
     whole,
 )
+from logcapture import capture_logs
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.audio.earprocess import ear_command, ear_environment
@@ -80,11 +80,11 @@ def test_blocks_carry_the_time_of_their_capture(make: Make) -> None:
 
 LISTENER = """
 import os, sys
-import structlog
 from pathlib import Path
+from agent import log
 from agent.audio.microphone import Microphone
 from agent.host.soundcards import SoundCards
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+log.configure("info", "text")
 microphone = Microphone("default", 48000, 1, "mix", runtime_directory=Path(sys.argv[1]), cards=SoundCards())
 microphone.require(5)
 os.write(1, b"%d\\n" % microphone.ear_pid)
@@ -150,7 +150,7 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
     """Lost within 2 s, said and warned of once, tried again quietly, listening within 10 s of its return."""
     microphone = make()
     microphone.require(5)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         virtual_microphone.kill()
         seconds, reason = lose(microphone, 3)
         assert seconds < 2

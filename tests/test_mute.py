@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from acceptance import Machine, machine, server, wait_for
+from logcapture import capture_logs
 from simulated import Script, ScriptedSource
 from speech import speech, write_wav
-from structlog.testing import capture_logs
 from studio import Studio
 
 from agent.config import RecordingConfig

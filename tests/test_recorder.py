@@ -3,8 +3,8 @@
 from itertools import pairwise
 from pathlib import Path
 
+from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
-from structlog.testing import capture_logs
 from studio import Studio
 
 from agent.config import RecordingConfig

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
-from structlog.testing import capture_logs
 from studio import Studio
 
 from agent.audio.source import SourceLost, SourceState

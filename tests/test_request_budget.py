@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_json
-from structlog.testing import capture_logs
 from waiting_room import agent, deliveries, fill, live
 
 from agent.config import SyncConfig

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import structlog
-
 from agent.audio import earprotocol as protocol
 from agent.audio.alsaconfig import Channel
 from agent.audio.devices import NO_PORTAUDIO, Target, resolve_input
@@ -16,13 +14,14 @@ from agent.audio.earprocess import EarProcess, EarSettings, Message, Nonsense
 from agent.audio.source import Block, SourceLost, SourceState
 from agent.errors import MicrophoneError
 from agent.host.soundcards import SoundCards
+from agent.log import get_logger
 
 GRACE_SECONDS = 0.5
 """However late a frame is, the ear is waited for so long on an empty pipe before it is called wedged."""
 STEADY_SECONDS = 5.0
 """A device that listened for so long has recovered: the next loss is a new one, with a new backoff."""
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an error

@@ -1,6 +1,5 @@
 """How answers look: JSON for programs, tables and one moving line for people."""
 
-import logging
 import re
 import sys
 import threading
@@ -10,9 +9,8 @@ from typing import Any
 
 import click
 import msgspec
-import structlog
 
-from agent import text
+from agent import log, text
 
 REFRESH_SECONDS = 0.2
 METER_FLOOR_DBFS = -60.0
@@ -45,7 +43,7 @@ def _valid(value: Any) -> Any:
 
 def log_nothing() -> None:
     """Let a command's answer and its one sentence say all there is to say."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log.silence()
 
 
 def size(count: int | None) -> str:

@@ -3,10 +3,12 @@
 import importlib
 import io
 import os
+import select
 import signal
 import sqlite3
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -78,6 +80,11 @@ def root(ctx: click.Context, config_path: Path | None) -> None:
 
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
+    for descriptor in range(3):  # where the caller closed one, a file of ours would take its place
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed by the caller
             stream.reconfigure(errors="backslashreplace")  # no locale makes an answer fail
@@ -89,7 +96,7 @@ def outcome(arguments: list[str] | None = None) -> int:
     try:
         result = root.main(args=arguments, prog_name="recorder-agent", standalone_mode=False)
     except click.ClickException as error:
-        from agent.log import redact  # noqa: PLC0415 - structlog, for an error only
+        from agent.log import redact  # noqa: PLC0415 - for an error only
 
         shown = io.StringIO()
         error.show(shown)
@@ -117,7 +124,18 @@ def outcome(arguments: list[str] | None = None) -> int:
 
 
 def _failed(sentence: str, code: int = 1) -> int:
-    from agent.cli.output import echo  # noqa: PLC0415 - for an error only
+    from agent import log  # noqa: PLC0415 - for an error only
+    from agent.cli.output import echo  # noqa: PLC0415 - likewise
 
-    echo(f"recorder-agent: {sentence}", err=True)
+    log.flush()
+    if _is_read(sys.stderr):
+        echo(f"recorder-agent: {sentence}", err=True)
     return code
+
+
+def _is_read(stream: TextIO | None) -> bool:
+    """Tell whether a stream takes text within a second: nobody need wait for a reader who has stopped."""
+    try:
+        return stream is not None and bool(select.select([], [stream], [], 1.0)[1])
+    except (OSError, ValueError):  # no file at all, as in tests
+        return True

@@ -13,5 +13,6 @@ def run(session: Session) -> int:
     from agent.daemon import Daemon  # noqa: PLC0415 - the parts of the daemon are loaded by the daemon only
 
     settings = session.loaded.config.log
-    log.configure(settings.level, settings.format)
+    log.configure(settings.level, settings.format, queued=True)
+    log.report_strays()
     return Daemon(session.loaded, session.enter(), session.config_path).run()

@@ -4,11 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
-import structlog
-
 from agent.host.disk import Disk
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "ballast"
 BYTES = 1_000_000

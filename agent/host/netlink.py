@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import structlog
-
 from agent.host.network import Network
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """How often the default routes are looked at without netlink."""

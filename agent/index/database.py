@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
 from agent.index.totals import totals_are_right
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 BUSY_SECONDS = 10.0
 """How long one process waits for another's transaction."""

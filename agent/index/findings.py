@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 @dataclass

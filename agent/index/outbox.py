@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from agent.host.disk import Disk
 from agent.index.owners import OneOwner, Owners
 from agent.index.store import Store
+from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.recording.clock import Instant
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_attempt_ms": None}

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import structlog
-
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.host.disk import Disk
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.repair import Repair
+from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 CHUNK = 200
 """How many recordings are compared, and adopted in one transaction, at a time."""

@@ -8,19 +8,18 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 
-import structlog
-
 from agent.config import StorageConfig
 from agent.host.ballast import Ballast
 from agent.host.storage import MEGABYTE, room, shortage
 from agent.index.outbox import Outbox
+from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause
 from agent.recording.truetime import UNSYNCHRONIZED
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 HOUR_MS = 3_600_000
 AT_ONCE = 25

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import structlog
-
+from agent.log import get_logger
 from agent.recording.clock import Instant
 from agent.recording.ledger import Cause, Gap, Ledger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 SAID_MS = 1000

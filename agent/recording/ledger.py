@@ -6,14 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from agent.bounds import DurationMs, LocalId
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, decode, read_bytes
+from agent.log import get_logger
 from agent.recording.clock import Instant
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "gaps.jsonl"
 MOST_BYTES = 64 << 20

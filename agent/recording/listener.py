@@ -2,14 +2,13 @@
 
 from typing import NamedTuple
 
-import structlog
-
 from agent.audio.level import LevelMeter
 from agent.audio.source import Block, Source, SourceState
+from agent.log import get_logger
 from agent.recording.timeline import Timeline
 from agent.status.board import Board
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 SILENT_SECONDS = 60.0
 """Digital silence of this length is said: a microphone that is switched off, or a broken cable."""

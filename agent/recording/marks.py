@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from agent.bounds import DurationMs, Text
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, load
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "marks.json"
 MOST_PER_RECORDING = 100

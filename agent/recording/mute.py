@@ -3,11 +3,10 @@
 import threading
 from pathlib import Path
 
-import structlog
-
 from agent.host.disk import Disk
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "muted"
 

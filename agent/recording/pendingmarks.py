@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-import structlog
-
+from agent.log import get_logger
 from agent.recording.clock import Instant
 from agent.recording.marks import MOST_PER_RECORDING, Mark, Marks
 from agent.recording.requests import NOTHING_TO_MARK, MarkRequest
 from agent.recording.segment import OpenSegment
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class PendingMarks:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import structlog
-
 from agent.audio.source import EndOfSource, Source, SourceLost
 from agent.config import RecordingConfig
 from agent.errors import AgentError
+from agent.log import get_logger
 from agent.recording.inbox import Inbox
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard, Listener
@@ -17,7 +16,7 @@ from agent.recording.storagewatch import StorageWatch
 from agent.recording.triggers import Trigger, Wish, manual_wish
 from agent.status.board import Board, RecordingNow, State
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 READ_SECONDS = 0.25
 """How long one wait for sound may take; requests and wishes are looked at in between."""

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import structlog
-
 from agent.audio.opus import OpusEncoder, OpusSettings
 from agent.host.disk import Disk
+from agent.log import get_logger
 from agent.recording.clock import Clock, Instant, milliseconds
 from agent.recording.coverage import Coverage
 from agent.recording.identity import new_id
@@ -18,7 +17,7 @@ from agent.recording.marks import Marks
 from agent.recording.pendingmarks import PendingMarks
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 def no_listener(_: str) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from agent.bounds import EARLIEST, LATEST, BootId, ClockSource, OffsetMs, clamped_wall_ms, is_plausible
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, load
+from agent.log import get_logger
 from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, milliseconds
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 __all__ = ["NTP", "SERVER", "UNSYNCHRONIZED", "Boot", "TrueTime"]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 from agent.errors import AgentError
+from agent.log import get_logger
 from agent.statedir import bind, connect
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LONGEST_LINE = 1 << 20
 SEND_SECONDS = 5

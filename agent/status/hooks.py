@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
+from agent.log import get_logger
 from agent.status.table import TABLE, Condition
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LASTING_SECONDS = 60.0
 COMMAND_SECONDS = 30.0

@@ -3,9 +3,8 @@
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from agent.errors import AgentError
+from agent.log import get_logger
 from agent.status.lamp import DARK, Lamp
 from agent.status.patterns import (
     AMBER,
@@ -28,7 +27,7 @@ from agent.status.patterns import (
 )
 from agent.status.table import Condition
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 """How soon a change of the condition is seen, at the latest."""

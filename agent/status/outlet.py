@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class Outlet:

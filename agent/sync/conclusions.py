@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import structlog
-
 from agent import bounds
 from agent.errors import AgentError, CredentialError
 from agent.index.outbox import Outbox
+from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState, Waiting
@@ -29,7 +28,7 @@ from agent.sync.pacing.limits import PAUSE, Limits
 from agent.sync.rules.datausage import DataLimitReached
 from agent.sync.rules.owner import DATA_LIMIT
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 PROBE_SECONDS = 900.0
 """How often a refused credential, or a server that refuses everything, is tried again."""

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-
 from agent.config import Config, render_name
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
+from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
 from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
@@ -30,7 +29,7 @@ from agent.sync.client.failures import (
 from agent.sync.metadata import metadata_of
 from agent.sync.rules.datausage import DataUsage
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FRESH_TICKETS = 3
 """How many upload URLs in a row storage may refuse before this recording backs off."""

@@ -3,12 +3,12 @@
 from typing import Any
 
 import msgspec
-import structlog
 
 from agent import __version__
+from agent.log import get_logger
 from agent.outbox.entry import MARKS, Entry
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 METADATA_BYTES = 4096
 """What the metadata of a recording may take, encoded."""

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from ground import fresh_seed, say, workshop
-from structlog.testing import capture_logs
+from logcapture import capture_logs
 
 from agent.host.disk import Disk
 from agent.index.store import Store

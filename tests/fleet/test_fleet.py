@@ -5,9 +5,9 @@ import statistics
 from dataclasses import dataclass
 
 import pytest
-import structlog
 from simulation import Device, FixedWindow, Server, SlidingWindow, Time, Window
 
+from agent import log
 from agent.sync.pacing.stretch import LONGEST
 
 HOUR = 3600.0
@@ -57,7 +57,7 @@ def live(
     says: bool = True,
 ) -> Fleet:
     """Let a fleet come back from an outage, until all have drained or the hours are over."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    log.silence()
     time = Time()
     server = Server(time, kind, says=says)
     rng = random.Random(seed)

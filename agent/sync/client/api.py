@@ -11,10 +11,10 @@ from http import HTTPStatus
 from typing import Any, BinaryIO
 
 import msgspec
-import structlog
 
 from agent import __version__
 from agent.errors import ConfigError
+from agent.log import get_logger
 from agent.sync.client import headers, verdicts
 from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket
 from agent.sync.client.failures import (
@@ -49,7 +49,7 @@ __all__ = [
     "UploadTicket",
 ]
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 USER_AGENT = f"recorder-agent/{__version__}"
 REACHABLE = "question whether it can be reached"

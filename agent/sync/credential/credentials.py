@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from agent.errors import CredentialError
 from agent.host.disk import Disk
+from agent.log import get_logger
 from agent.outbox.entry import Entry
 from agent.sync.credential.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
 from agent.sync.credential.tokenfile import HOW, Token
@@ -29,7 +29,7 @@ from agent.sync.credential.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Ch
 
 __all__ = ["CREDENTIAL", "STATE", "TOKEN_FILE", "Choice", "Credentials", "Token"]
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 REFRESHED_NAME = "device-token.refreshed"
 

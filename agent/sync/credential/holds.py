@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from agent.index.outbox import Outbox
+from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
 from agent.sync.credential.credentials import Credentials
 from agent.sync.credential.lineage import OtherOwner
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 PAGE = 100
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-import structlog
 
 from agent.errors import AgentError
 from agent.host.disk import Disk
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LINEAGES_NAME = "lineages.json"
 LOCK_NAME = "device-token.lock"

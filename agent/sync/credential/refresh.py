@@ -8,14 +8,13 @@ lives is asked of the API at once, and said plainly.
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-
 from agent.errors import AgentError, CredentialError, StillWaiting
+from agent.log import get_logger
 from agent.sync.client.api import RecordingsApi
 from agent.sync.client.failures import Aborted, Busy, Offline, OfflineKind, Refused
 from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 _NEVER_SENT = frozenset({OfflineKind.DNS, OfflineKind.CONNECT, OfflineKind.TLS, OfflineKind.CLOCK})
 _BIND = "bind the device anew and give its token to `recorder-agent token set --same-owner`"

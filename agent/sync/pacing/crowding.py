@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import structlog
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 JUDGED_SECONDS = 3600.0
 """For so long a backlog must not have shrunk, although others left us what they could."""

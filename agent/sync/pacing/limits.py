@@ -13,9 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
-
 from agent import bounds
+from agent.log import get_logger
 from agent.recording.clock import Clock, Instant
 from agent.status.board import Waiting
 from agent.sync.client.failures import Aborted, RateLimited
@@ -26,7 +25,7 @@ from agent.sync.pacing.crowding import Crowding
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.share import Share
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 CALLS_PER_RECORDING = 3
 """Create, upload URL, complete."""

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-import structlog
 
 from agent.host.disk import Disk
+from agent.log import get_logger
 from agent.recording.clock import Instant
 from agent.recording.requests import ManualRequest
 from agent.status.board import Board, Snapshot, State
 from agent.sync.client.words import clean
 from agent.sync.remote.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "commands.json"
 REMEMBERED_MS = 86_400_000

@@ -13,16 +13,15 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-import structlog
-
 from agent.errors import AgentError, CredentialError
+from agent.log import get_logger
 from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState
 from agent.sync.client.failures import Aborted, Busy, Offline, RateLimited, Rejected
 from agent.sync.conclusions import Rest
 from agent.sync.remote.commands import Commands
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 LOOK_SECONDS = 5.0
 """How often it looks whether the token has changed or a rest was ended by others."""

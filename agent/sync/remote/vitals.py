@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping
 from enum import IntFlag
 from typing import Any
 
-import structlog
-
 from agent import __version__
 from agent.host.battery import Battery
 from agent.host.network import MOBILE, WIFI, Network
 from agent.host.storage import MEGABYTE, Room
+from agent.log import get_logger
 from agent.status.board import Board, Snapshot, State
 from agent.status.table import device_state
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FIRMWARE_LENGTH = 32
 NAME_LENGTH = 64

@@ -12,14 +12,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-import structlog
 
 from agent.bounds import Count
 from agent.errors import StillWaiting
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, load
+from agent.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 FILE = "data-usage.json"
 MEGABYTE = 1_000_000
