@@ -11,7 +11,8 @@ from typing import Any
 from agent import statedir
 from agent.config import LoadedConfig, load
 from agent.errors import AgentError
-from agent.statedir import StateDirectory
+from agent.statedir import Process, StateDirectory
+from agent.statelock import LockHeld
 from agent.status.control import NoDaemon, ask
 
 PATIENCE_SECONDS = 10.0
@@ -38,15 +39,21 @@ class Session:
         """The settings; ConfigError when they are wrong."""
         return load(self.config_path, os.environ)
 
+    def use(self, loaded: LoadedConfig) -> None:
+        """Take other settings than those of the file."""
+        self.loaded = loaded
+
     @cached_property
     def state(self) -> StateDirectory:
         """Where the state is; nothing is created."""
         return statedir.resolve(self.loaded, os.environ)
 
-    def enter(self) -> StateDirectory:
+    def enter(self, *, create: bool = True) -> StateDirectory:
         """Return the state directory to work in, as its owner, its folders made; AgentError without the right."""
         statedir.become_owner(self.state, os.environ)
-        self.state.create()
+        if create:
+            self.state.create()
+            self.state = self.state.create_runtime()
         return self.state
 
     def look(self) -> StateDirectory:
@@ -54,45 +61,50 @@ class Session:
         statedir.become_owner(self.state, os.environ)
         return self.state
 
-    def daemon_status(self) -> dict[str, Any] | None:
-        """Return what the daemon says of itself, as ``status --json`` does; None where none runs.
+    def ask_status(self, process: Process) -> dict[str, Any] | None:
+        """Return what a process says of itself, as ``status --json`` does; None where it does not run.
 
         Raises:
             Hangs: it does not answer.
             AgentError: one may not ask it.
         """
         try:
-            return dict(ask(self.state.socket, {"command": "status"}, patience=ANSWER_SECONDS))
+            return dict(ask(self.socket(process), {"command": "status"}, patience=ANSWER_SECONDS))
         except NoDaemon:
             return None
         except TimeoutError:
             raise Hangs(
-                "a recorder runs and does not answer; `sudo systemctl restart recorder-agent`, and see its log"
+                f"a {process.value} runs and does not answer; "
+                "`sudo systemctl restart recorder-agent.target`, and see its log"
             ) from None
 
-    def daemon_answers(self) -> bool:
-        """Return whether a daemon works on the state; AgentError while another command does, for too long."""
+    def socket(self, process: Process) -> Path:
+        """Return the socket of a process."""
+        return self.state.socket if process is Process.RECORDER else self.state.delivery_socket
+
+    def serves(self, process: Process) -> bool:
+        """Return whether a process works on the state; AgentError while a command does, for too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             with contextlib.suppress(NoDaemon):
-                return bool(ask(self.state.socket, {"command": "status"}))
-            if not self.state.is_locked():
+                return bool(ask(self.socket(process), {"command": "status"}))
+            if not self.state.is_locked(process):
                 return False
             if time.monotonic() >= deadline:
                 raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
             time.sleep(POLL_SECONDS)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the state's lock, once a command that was faster has ended; AgentError when that takes too long."""
-        lock = self.state.lock()
+    def lock(self, process: Process) -> Iterator[None]:
+        """Hold a process's lock, once a command that was faster has ended; AgentError when that takes too long."""
+        lock = self.state.command_lock(process)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 lock.acquire()
                 break
-            except AgentError as error:
-                if error.__cause__ is not None or time.monotonic() >= deadline:  # a cause: the system refuses
+            except LockHeld:
+                if time.monotonic() >= deadline:
                     raise
         try:
             yield

@@ -1,26 +1,19 @@
-"""What ``status --json`` and ``queue --json`` say: board, index, credential and disk put together."""
+"""What ``status --json`` and ``queue --json`` say: board, queue, credential and disk put together."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 from agent import __version__
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.config import Config
-from agent.errors import CredentialError
 from agent.host.clocksync import clock_state
-from agent.host.disk import Disk
 from agent.host.storage import room, shortage
-from agent.index.owners import HELD
-from agent.index.store import Store
-from agent.outbox.entry import Entry, Status
+from agent.outbox.entry import HELD, Entry, Status
 from agent.outbox.files import AUDIO, Files, names
 from agent.recording.clock import rfc3339, rfc3339_or_none
 from agent.recording.segment import PART, SegmentStart
-from agent.statedir import StateDirectory
-from agent.status.board import CredentialState, Snapshot, State
-from agent.sync.credential.credentials import Credentials
-from agent.sync.rules.forecast import drain_seconds
+from agent.status.board import Snapshot
+from agent.status.documents import Queue
 
 Json = dict[str, Any]
 
@@ -29,14 +22,11 @@ def status_of(
     snapshot: Snapshot,
     level_dbfs: float | None,
     config: Config,
-    state: StateDirectory,
-    store: Store | None,
-    credentials: Credentials,
+    folder: Path,
+    queue: Queue,
+    fingerprint: str | None,
 ) -> Json:
-    """Return the contract of ``status --json``; what is unknown is None."""
-    counts = store.counts() if store else {"pending": 0, "parked": 0, "held": 0}
-    oldest = store.oldest_waiting() if store else None
-    delivered = snapshot.last_delivery_ms or (store.last_delivery_ms() if store else None)
+    """Return the contract of ``status --json``; ``folder`` is the state directory, what is unknown is None."""
     synchronized = clock_state()
     recording, waiting = snapshot.recording, snapshot.waiting
     return {
@@ -48,11 +38,11 @@ def status_of(
             "started_at": rfc3339(recording.started_ms),
             "duration_ms": recording.duration_ms,
         },
-        **counts,
-        "held_reason": HELD if counts["held"] else None,
-        "oldest_pending_at": rfc3339_or_none(oldest.started.wall_ms if oldest else None),
-        "drain_seconds": _drain_seconds(snapshot, config, store, counts["pending"]),
-        "last_delivery_at": rfc3339_or_none(delivered),
+        **queue.counts,
+        "held_reason": HELD if queue.held else None,
+        "oldest_pending_at": rfc3339_or_none(queue.oldest_pending_ms),
+        "drain_seconds": queue.drain_seconds,
+        "last_delivery_at": rfc3339_or_none(snapshot.last_delivery_ms or queue.last_delivery_ms),
         "online": snapshot.online,
         "waiting": None
         if waiting is None
@@ -73,50 +63,39 @@ def status_of(
             "state": snapshot.microphone_state,
             "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
         },
-        "storage": _storage(config, state),
+        "storage": _storage(config, folder),
         "clock": {
             "synchronized": None if synchronized is None else synchronized == "ntp",
             "source": synchronized,
         },
-        "credential": credential_of(snapshot.credential, credentials),
-        "fault": snapshot.fault,
+        "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
+        "delivery": snapshot.delivery.value,
+        "fault": snapshot.fault or snapshot.settings,
         "version": __version__,
     }
 
 
-def _drain_seconds(snapshot: Snapshot, config: Config, store: Store | None, pending: int) -> float | None:
-    every = config.recording.segment_seconds if snapshot.recording is not None else None
-    waiting_bytes = store.pending_bytes() if store else 0
-    seconds = drain_seconds(pending, waiting_bytes, snapshot.seconds_each, every, config.sync)
-    return None if seconds is None else round(seconds, 1)
+OF_THE_DELIVERER = (
+    *("pending", "parked", "held", "held_reason", "oldest_pending_at", "drain_seconds", "last_delivery_at"),
+    *("online", "waiting", "transfer", "credential"),
+)
+"""The fields of ``status --json`` in which the deliverer's own answer counts."""
 
 
-def stopped_status(
-    config: Config, state: StateDirectory, store: Store | None, credentials: Credentials
-) -> Json:
-    """Return the status while no daemon runs."""
-    return status_of(Snapshot(state=State.STOPPED), None, config, state, store, credentials)
+def merged(recorder: Json | None, deliverer: Json) -> Json:
+    """Return one answer of two processes; without a recorder's the deliverer's says what it sees of it."""
+    if recorder is None:
+        return deliverer
+    own = {key: deliverer[key] for key in (*OF_THE_DELIVERER, "delivery") if key in deliverer}
+    return recorder | own
 
 
-def _storage(config: Config, state: StateDirectory) -> Json:
+def _storage(config: Config, folder: Path) -> Json:
     try:
-        free = room(state.path).free_mb
+        free = room(folder).free_mb
     except OSError:
         return {"free_mb": None, "full": None}
-    return {"free_mb": free, "full": shortage(state.path, config.storage.min_free_mb) is not None}
-
-
-def credential_of(known: CredentialState, credentials: Credentials) -> Json:
-    """Return what is known about the token: never the token, only its fingerprint."""
-    try:
-        choice = credentials.find()
-    except CredentialError:
-        choice = None
-    fingerprint = choice.token.fingerprint if choice is not None else credentials.hidden()
-    if fingerprint is None:
-        return {"state": CredentialState.MISSING.value, "fingerprint": None}
-    state = CredentialState.UNKNOWN if known is CredentialState.MISSING else known
-    return {"state": state.value, "fingerprint": fingerprint}
+    return {"free_mb": free, "full": shortage(folder, config.storage.min_free_mb) is not None}
 
 
 def row_of(entry: Entry, files: Files) -> Json:
@@ -183,13 +162,3 @@ def open_rows(folder: Path) -> list[Json]:
             }
         )
     return rows
-
-
-def open_for_reading(state: StateDirectory) -> Store | None:
-    """Return the index for reading; None when there is none yet."""
-    if not state.database.exists():
-        return None
-    try:
-        return Store(state.database, Disk(), read_only=True)
-    except sqlite3.Error:
-        return None

@@ -1,4 +1,4 @@
-"""The state directory: where it is, who owns it, and that one daemon at a time works on it.
+"""The state directory: where it is, who owns it, and which processes work on it.
 
 Order: ``storage.directory``, else ``$STATE_DIRECTORY``, else ``/var/lib/recorder-agent`` when the settings
 are the system's, else ``$XDG_STATE_HOME/recorder-agent``. Root becomes the owner of the directory before it
@@ -7,24 +7,39 @@ writes there, so that no file of root's appears among the daemon's.
 
 import contextlib
 import errno
-import fcntl
+import hashlib
 import os
 import pwd
+import shutil
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
 from agent.config import SYSTEM_FILE, LoadedConfig
 from agent.errors import AgentError
 from agent.host.disk import Disk
+from agent.statelock import StateLock, holder_of, is_held, no_right
 
 SYSTEM_STATE = Path("/var/lib/recorder-agent")
 SYSTEM_RUNTIME = Path("/run/recorder-agent")
-_LOCK_TRIES = 10
-_LOCK_PAUSE_SECONDS = 0.02
+SYSTEM_DELIVERY_RUNTIME = Path("/run/recorder-agent-delivery")
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folders in it are made 0700, and used only when they are ours
+
+
+class Process(StrEnum):
+    """The two that work on a state directory."""
+
+    RECORDER = "recorder"
+    DELIVERER = "deliverer"
+
+
+LOCKS = {Process.RECORDER: "daemon.lock", Process.DELIVERER: "delivery.lock"}
+"""The recorder's bears the name that versions of one process used: they and the recorder exclude each other."""
+CONTROL_SOCKET, DELIVERY_SOCKET = "control.sock", "delivery.sock"
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class StateDirectory:
 
     path: Path
     runtime: Path
-    """For the control socket and the ear's ALSA configuration."""
+    """This process's folder in memory: for its socket, its status file and the generated ALSA configuration."""
 
     @property
     def recording(self) -> Path:
@@ -62,13 +77,23 @@ class StateDirectory:
 
     @property
     def lock_file(self) -> Path:
-        """Locked while a daemon works here."""
-        return self.path / "daemon.lock"
+        """Locked while a recorder works here."""
+        return self.lock_of(Process.RECORDER)
 
     @property
     def socket(self) -> Path:
-        """The control socket."""
-        return self.runtime / "control.sock"
+        """The recorder's socket, where it runs."""
+        return self.runtime_of(Process.RECORDER) / CONTROL_SOCKET
+
+    @property
+    def delivery_socket(self) -> Path:
+        """The deliverer's socket, where it runs."""
+        return self.runtime_of(Process.DELIVERER) / DELIVERY_SOCKET
+
+    @property
+    def token(self) -> Path:
+        """The device token and what belongs to it; the recorder never looks into it."""
+        return self.path / "token"
 
     def create(self, disk: Disk | None = None) -> None:
         """Make what is missing, mode 0700, and durable; AgentError when that is not allowed."""
@@ -86,25 +111,64 @@ class StateDirectory:
                         folder.chmod(0o700)
             disk.sync_folder(self.path, "state.sync_folder")
 
-    def lock(self) -> "StateLock":
-        """Return the lock, not yet taken."""
-        return StateLock(self.lock_file)
+    def create_runtime(self) -> "StateDirectory":
+        """Make this process's runtime folder, mode 0700, and return the directory with the one that is used.
 
-    def is_locked(self) -> bool:
-        """Return whether a daemon works here now; AgentError without the right to look."""
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise _no_right(self.path, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        A folder of somebody else in a place that everybody may write to is left alone, and another name taken.
+
+        Raises:
+            AgentError: there is no place for it.
+        """
+        with _explained(self.runtime):
+            with contextlib.suppress(FileExistsError):
+                self.runtime.mkdir(mode=0o700)
+            if _is_ours(self.runtime) or self.runtime.parent != MEMORY:
+                return self
+            return replace(self, runtime=Path(tempfile.mkdtemp(prefix="recorder-agent-", dir=MEMORY)))
+
+    def remove_runtime(self) -> None:
+        """Remove a runtime folder that was made by hand, once nobody uses it any more."""
+        if self.runtime.name.startswith("recorder-agent-") and self.runtime != SYSTEM_DELIVERY_RUNTIME:
+            with contextlib.suppress(OSError, AgentError):
+                if not any(self.is_locked(process) for process in Process):
+                    shutil.rmtree(self.runtime)
+
+    def lock(self, process: Process = Process.RECORDER, *, supervised: bool = False) -> StateLock:
+        """Return the lock of a process that serves here, not yet taken; it names this runtime folder."""
+        return StateLock(self.lock_of(process), runtime=self.runtime, supervised=supervised)
+
+    def command_lock(self, process: Process) -> StateLock:
+        """Return the lock for a command that does a process's work, not yet taken."""
+        return StateLock(self.lock_of(process))
+
+    def is_locked(self, process: Process = Process.RECORDER) -> bool:
+        """Return whether a process, or a command in its place, works here now; AgentError without the right to look."""
+        return is_held(self.lock_of(process))
+
+    def lock_of(self, process: Process) -> Path:
+        """Locked while the process works here; it names the folder of its socket."""
+        return self.path / LOCKS[process]
+
+    def runtime_of(self, process: Process) -> Path:
+        """Return the folder in which a running process keeps its socket and its status file."""
+        holder = holder_of(self.lock_of(process))
+        if holder is not None and holder.runtime.startswith("/"):
+            return Path(holder.runtime)
+        return self.runtime if process is Process.RECORDER else _delivery_runtime(self.runtime)
+
+    def is_service(self, process: Process) -> bool:
+        """Whether the holder of a lock is a process that goes on, and not a command that does its work for once."""
+        holder = holder_of(self.lock_of(process))
+        return holder is not None and bool(holder.runtime)
+
+    def has_holder(self, process: Process) -> bool:
+        """Whether a lock file says who holds it; a version of one process says nothing."""
+        return holder_of(self.lock_of(process)) is not None
+
+    def was_orderly(self, process: Process) -> bool:
+        """Whether the process that ran here last ended because it was told to."""
+        holder = holder_of(self.lock_of(process))
+        return holder is not None and holder.orderly
 
 
 def resolve(
@@ -123,7 +187,34 @@ def resolve(
         return StateDirectory(path, Path(given))
     if (is_system or path == system_state) and system_runtime.is_dir():
         return StateDirectory(path, system_runtime)
-    return StateDirectory(path, path)
+    return StateDirectory(path, runtime_by_hand(path, environ))
+
+
+def runtime_by_hand(path: Path, environ: Mapping[str, str], memory: Path = MEMORY) -> Path:
+    """Return the folder in memory for sockets and status files, where systemd gives none; nothing is created.
+
+    ``$XDG_RUNTIME_DIR`` when it is this user's, else a folder under ``/dev/shm``, named by user and state directory.
+    """
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:12]
+    given = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    if given.is_absolute() and _is_ours(given):
+        return given / f"recorder-agent-{name}"
+    if memory.is_dir():
+        return memory / f"recorder-agent-{os.geteuid()}-{name}"
+    return path
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _delivery_runtime(runtime: Path) -> Path:
+    """Return where the deliverer's folder is when nothing else tells: beside the recorder's under systemd."""
+    return SYSTEM_DELIVERY_RUNTIME if runtime == SYSTEM_RUNTIME else runtime
 
 
 def _state_path(loaded: LoadedConfig, environ: Mapping[str, str], system: Path | None) -> Path:
@@ -139,51 +230,6 @@ def _state_path(loaded: LoadedConfig, environ: Mapping[str, str], system: Path |
     return Path(xdg) / "recorder-agent"
 
 
-class StateLock:
-    """The lock of one daemon (flock); the kernel gives it back when the process ends, however it ends."""
-
-    def __init__(self, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._path = path
-        self._sleep = sleep
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock; AgentError when another process has it."""
-        with _explained(self._path.parent):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._take(descriptor)
-        except OSError as error:
-            os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                raise AgentError(
-                    f"another recorder-agent already works on {self._path.parent}: "
-                    "stop it first, or name another storage.directory"
-                ) from None
-            raise _no_right(self._path.parent, error) from error
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Give the lock back; harmless when it is not held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _take(self, descriptor: int) -> None:
-        for _ in range(_LOCK_TRIES - 1):  # ``is_locked`` of another process holds it for a moment
-            with contextlib.suppress(BlockingIOError):
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sleep(_LOCK_PAUSE_SECONDS)
-        return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
 def become_owner(state: StateDirectory, environ: dict[str, str] | os._Environ[str]) -> None:
     """As root, become the owner of an existing state directory for good; anybody else needs the right to it.
 
@@ -195,11 +241,11 @@ def become_owner(state: StateDirectory, environ: dict[str, str] | os._Environ[st
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _no_right(state.path, error) from error
+        raise no_right(state.path, error) from error
     if os.geteuid() == 0 and owner.st_uid != 0:
         _become(owner.st_uid, owner.st_gid, environ)
     if not os.access(state.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        raise _no_right(state.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise no_right(state.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _become(uid: int, gid: int, environ: dict[str, str] | os._Environ[str]) -> None:
@@ -217,18 +263,19 @@ def _become(uid: int, gid: int, environ: dict[str, str] | os._Environ[str]) -> N
 
 def bind(listener: socket.socket, path: Path) -> None:
     """Bind a Unix socket to a path of any length (sun_path has room for 107 bytes)."""
-    with _short(path) as name:
+    with short_path(path) as name:
         listener.bind(name)
 
 
 def connect(client: socket.socket, path: Path) -> None:
     """Connect a Unix socket to a path of any length."""
-    with _short(path) as name:
+    with short_path(path) as name:
         client.connect(name)
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_path(path: Path) -> Iterator[str]:
+    """Give a name of a socket that fits into an address, however long its path is."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -241,10 +288,4 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _no_right(path, error) from error
-
-
-def _no_right(path: Path, error: OSError) -> AgentError:
-    if isinstance(error, PermissionError):
-        return AgentError(f"no right to use the state directory {path}: run this as its owner, or with sudo")
-    return AgentError(f"the state directory {path} cannot be used: {error.strerror}")
+        raise no_right(path, error) from error

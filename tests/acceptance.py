@@ -21,8 +21,11 @@ import pytest
 import tomli_w
 
 import agent
+from agent.report import merged
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
+from agent.statedir import Process, StateDirectory
+from agent.statelock import holder_of
 from agent.status.control import NoDaemon, ask
 
 PROGRAM = Path(sys.executable).with_name("recorder-agent")
@@ -140,7 +143,17 @@ class Machine:
                 yield daemon
             finally:
                 process.kill()
+                end_deliverer(self.state)
         assert "Traceback" not in daemon.log()
+
+
+def end_deliverer(state: Path) -> None:
+    """Kill the deliverer that a killed ``run`` has left behind."""
+    folder = StateDirectory(state, state)
+    holder = holder_of(folder.lock_of(Process.DELIVERER))
+    if holder is not None and folder.is_locked(Process.DELIVERER):
+        os.kill(holder.pid, signal.SIGKILL)
+        wait_for(lambda: not folder.is_locked(Process.DELIVERER))
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,10 @@ class Daemon:
 
     def status(self) -> Json:
         """Return its status, asked for without a process of its own."""
-        return dict(ask(self.state / "control.sock", {"command": "status"}))
+        state = StateDirectory(self.state, self.state)
+        return merged(
+            *(dict(ask(path, {"command": "status"})) for path in (state.socket, state.delivery_socket))
+        )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; fails after the 10 s that systemd gives."""
@@ -212,12 +228,15 @@ def _environment(folder: Path) -> dict[str, str]:
     """Return an environment of nothing but this folder; numpy is hidden, which a customer does not have."""
     hidden = folder / "hidden"
     hidden.mkdir(parents=True, exist_ok=True)
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
     (hidden / "numpy.py").write_text("raise ImportError('not installed here')\n")
     return {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "HOME": str(folder / "home"),
         "XDG_STATE_HOME": str(folder / "home" / "state"),
+        "XDG_RUNTIME_DIR": str(runtime),
         "PYTHONPATH": os.pathsep.join(map(str, (hidden, Path(agent.__file__).parents[1]))),
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from joined import adopt_at_once
 from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
 from agent.config import OpusConfig, RecordingConfig
@@ -11,6 +12,8 @@ from agent.host.disk import Disk
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.outbox.entry import Entry
+from agent.recorder.memory import Memory
+from agent.recorder.sink import OutboxFolder
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Gap, Ledger, read_gaps
 from agent.recording.mute import Mute
@@ -42,6 +45,8 @@ class Studio:
         self.truetime = TrueTime(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
         self.board = Board(self.clock.monotonic)
         self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
+        self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
+        self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
         self.coverage = Coverage(Ledger(self.folder, self.disk), self.truetime.apart_ms)
         self.disk_failures = 0
 
@@ -52,7 +57,7 @@ class Studio:
         began = self.clock.monotonic()
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
         workshop = Workshop(
-            self.outbox,
+            self.sink,
             OpusConfig(complexity=0),
             disk=self.disk,
             clock=self.clock,

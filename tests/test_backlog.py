@@ -15,9 +15,9 @@ from socket_api import SocketApi
 from waiting_room import agent, deliveries, fill, live
 
 from agent.config import OffPeakHours, SyncConfig
+from agent.deliverer.wiring import DelivererWiring
 from agent.index.store import Store
 from agent.outbox.entry import Status
-from agent.parts import Parts
 from agent.recording.clock import Instant
 from agent.sync.rules.forecast import Pace, drain_seconds
 
@@ -26,7 +26,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
+def parts(tmp_path: Path) -> Iterator[DelivererWiring]:
     with agent(tmp_path, NOWHERE) as (built, _clock):
         yield built
 
@@ -45,13 +45,12 @@ HOT: dict[str, Callable[[Store], object]] = {
     "get": lambda store: store.get("x"),
     "held": lambda store: next(iter(store.held()), None),
     "last delivery": lambda store: store.last_delivery_ms(),
-    "newest unasked": lambda store: store.newest_continuous(5),
     "pause": lambda store: store.pause("api"),
 }
 
 
 @pytest.mark.parametrize("name", HOT)
-def test_hot_queries_use_an_index(parts: Parts, name: str) -> None:
+def test_hot_queries_use_an_index(parts: DelivererWiring, name: str) -> None:
     """No query that is made again and again walks through recordings or sorts them."""
     store = parts.outbox.store
     asked: list[str] = []
@@ -68,7 +67,7 @@ def test_hot_queries_use_an_index(parts: Parts, name: str) -> None:
             assert "TEMP B-TREE" not in step, plan
 
 
-def test_totals_follow_every_change(parts: Parts) -> None:
+def test_totals_follow_every_change(parts: DelivererWiring) -> None:
     """What SQLite keeps count of is what counting would find, through every change of a recording."""
     outbox, store = parts.outbox, parts.outbox.store
     fill(parts, 30)
@@ -118,7 +117,7 @@ def test_ten_thousand_cost_no_more_than_two_hundred(tmp_path: Path) -> None:
     assert many["status_seconds"] < 3 * few["status_seconds"], (few, many)
 
 
-def test_what_is_not_due_is_not_read(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_due_is_not_read(parts: DelivererWiring, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recordings that back off, or wait for the clock, cost a drain nothing however many they are."""
     store = parts.outbox.store
     fill(parts, 400)
@@ -142,7 +141,7 @@ def test_what_is_not_due_is_not_read(parts: Parts, monkeypatch: pytest.MonkeyPat
     assert len(read) <= 20
 
 
-def test_a_backoff_ends_by_the_boot_clock_and_after_a_reboot_by_the_wall(parts: Parts) -> None:
+def test_a_backoff_ends_by_the_boot_clock_and_after_a_reboot_by_the_wall(parts: DelivererWiring) -> None:
     """What has waited long enough is due again, in its place; a wait set under a clock far ahead is over."""
     store, clock = parts.outbox.store, parts.clock
     fill(parts, 4)
@@ -163,7 +162,7 @@ def test_a_backoff_ends_by_the_boot_clock_and_after_a_reboot_by_the_wall(parts: 
     assert [entry.seq for entry in due()] == [1, 2, 3, 4]
 
 
-def test_parked_ones_are_revived_a_few_at_a_time(parts: Parts) -> None:
+def test_parked_ones_are_revived_a_few_at_a_time(parts: DelivererWiring) -> None:
     """A thousand that are due for their daily try are not all taken up at once; damaged ones never are."""
     fill(parts, 60)
     for entry in list(parts.outbox.store.all()):
@@ -225,7 +224,7 @@ def test_how_long_it_will_take(
     assert seconds == (None if expected is None else pytest.approx(expected))
 
 
-def test_the_pace_is_that_of_the_newest(parts: Parts) -> None:
+def test_the_pace_is_that_of_the_newest(parts: DelivererWiring) -> None:
     """A slower line shows after a few deliveries; the rest between two drains does not count."""
     clock = parts.clock
     pace = Pace(clock.monotonic)
@@ -239,7 +238,7 @@ def test_the_pace_is_that_of_the_newest(parts: Parts) -> None:
     assert pace.delivered() == pytest.approx(30, abs=0.5)
 
 
-def test_the_trace_sees_a_scan(parts: Parts) -> None:
+def test_the_trace_sees_a_scan(parts: DelivererWiring) -> None:
     """The check of the plans would notice a query without an index."""
     store = parts.outbox.store
     plan = store._connection.execute(

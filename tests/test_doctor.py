@@ -22,14 +22,15 @@ from speech import speech, write_wav
 from waiting_room import fill
 
 from agent.context import Session
+from agent.deliverer.wiring import DelivererWiring
 from agent.doctor import local, sound
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health, Result, examine
 from agent.doctor.machine import Machine
-from agent.parts import Parts
-from agent.recording.ledger import Cause
+from agent.recording.ledger import Cause, Gap
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
+from agent.statedir import CONTROL_SOCKET, DELIVERY_SOCKET
 from agent.status.control import ControlServer
 
 TOKEN = "dtok_sandbox"
@@ -38,6 +39,7 @@ BAD = {Health.WARNING, Health.CRITICAL}
 STATUS: dict[str, Any] = {
     "state": "recording",
     "fault": None,
+    "delivery": "running",
     "recording": None,
     "microphone": {"id": "a", "name": "Blue Yeti", "state": "listening", "level_dbfs": -30.0},
     "credential": {"state": "accepted", "fingerprint": "0123abcd"},
@@ -59,8 +61,9 @@ class Patient:
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
         self.state.mkdir(mode=0o700)
-        for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
+        for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
             self.patch.delenv(name, raising=False)
+        self.patch.setenv("RUNTIME_DIRECTORY", str(self.state))
         self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
         self.patch.setattr("agent.audio.opened.OPEN_SECONDS", 2.0)
         self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
@@ -91,10 +94,11 @@ class Patient:
         path.write_text(text)
 
     def daemon(self, **changes: Any) -> None:
-        """Let a daemon answer with this status."""
+        """Let both processes answer with this status."""
         answer = STATUS | changes
-        server = ControlServer(self.state / "control.sock", {"status": lambda *_: answer})
-        self.stack.callback(server.close)
+        for name in (CONTROL_SOCKET, DELIVERY_SOCKET):
+            server = ControlServer(self.state / name, {"status": lambda *_: answer})
+            self.stack.callback(server.close)
 
     def serve_tls(self, certificate: trustme.LeafCert) -> None:
         """Let the API be a server with this certificate."""
@@ -211,17 +215,17 @@ def index_damaged(patient: Patient) -> None:
     database.write_bytes(content)
 
 
-def with_parts(patient: Patient, act: Callable[[Parts], object]) -> None:
+def with_parts(patient: Patient, act: Callable[[DelivererWiring], object]) -> None:
     """Do something with the outbox while nobody else does."""
     session = patient.session()
-    with closing(Parts(session.loaded.config, session.enter())) as parts:
+    with closing(DelivererWiring(session.loaded.config, session.enter())) as parts:
         act(parts)
 
 
 def recording_parked(patient: Patient) -> None:
     """One that the API has refused."""
 
-    def park(parts: Parts) -> None:
+    def park(parts: DelivererWiring) -> None:
         fill(parts, 1)
         for entry in list(parts.outbox.store.all()):
             parts.outbox.park(entry, "422: no")
@@ -543,7 +547,7 @@ def test_a_person_reads_a_line_for_each(patient: Patient) -> None:
 
 def test_nothing_is_left_behind(patient: Patient) -> None:
     """An examination changes nothing in the state directory."""
-    with_parts(patient, lambda parts: parts.coverage.note(Cause.CUT, parts.now(), 1, None))
+    with_parts(patient, lambda parts: parts.ledger.add(Gap(Cause.CUT, parts.now(), None, 1)))
     before = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}
     patient.examined()
     after = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}

@@ -17,6 +17,7 @@ from agent.host.disk import Disk
 from agent.recording.mute import Mute
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
+from agent.statedir import StateDirectory
 from agent.status.control import ask
 
 RATE = 16_000
@@ -77,7 +78,7 @@ def test_a_recording_by_hand_is_left_alone(hearing: Machine) -> None:
     """What a person has started is not ended for a test."""
     trial, session = quick(hearing)
     with hearing.daemon() as daemon:
-        answer = ask(hearing.state / "control.sock", {"command": "start"})
+        answer = ask(StateDirectory(hearing.state, hearing.state).socket, {"command": "start"})
         wait_for(lambda: any(row["status"] == "recording" for row in hearing.queue()))
         finding = trial.record(session)
         assert finding.state is Health.WARNING

@@ -12,17 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 from acceptance import Machine, machine, server, wait_for
+from joined import join
 from logcapture import capture_logs
 from simulated import Script, ScriptedSource, SimulatedClock
 from speech import speech, write_wav
 
 from agent.config import ApiConfig, Config, HeartbeatConfig, RecordingConfig, StorageConfig
+from agent.deliverer.threads import SyncThreads
+from agent.deliverer.wiring import DelivererWiring
 from agent.host.battery import Battery
 from agent.host.network import Network
 from agent.host.storage import Room
-from agent.online import Online
 from agent.outbox.entry import Status
-from agent.parts import Parts
+from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import trigger_for
 from agent.sandbox.faults import Call, Fault
@@ -55,10 +57,12 @@ class Bench:
             heartbeat=HeartbeatConfig(interval_seconds=interval),
             storage=StorageConfig(min_free_mb=0),
         )
-        self.parts = Parts(self.config, state, {}, clock=clock, machine=lambda: "ntp")
+        self.parts = DelivererWiring(self.config, state, {}, clock=clock, machine=lambda: "ntp")
+        self.hears = RecorderWiring(self.config, state, clock=clock, machine=lambda: "ntp")
+        join(self.hears, self.parts)
         self.parts.rng = random.Random(7)
         source = ScriptedSource(clock, self.script)
-        self.recorder = self.parts.recorder(
+        self.recorder = self.hears.recorder(
             source, trigger_for(self.config.recording, clock.wall), unattended=True
         )
         self.heartbeat = self.parts.heartbeat(self.recorder)
@@ -245,7 +249,7 @@ def test_the_owners_name_for_the_device_is_sent(bench: Bench, tmp_path: Path) ->
     config = msgspec.structs.replace(bench.config, heartbeat=HeartbeatConfig(device_name="kitchen"))
     state = StateDirectory(tmp_path / "named", tmp_path / "named")
     state.create()
-    parts = Parts(config, state, {}, clock=bench.clock, machine=lambda: "ntp")
+    parts = DelivererWiring(config, state, {}, clock=bench.clock, machine=lambda: "ntp")
     parts.heartbeat(bench.recorder).beat()
     parts.close()
     bench.heartbeat.beat()
@@ -362,7 +366,7 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     rest = bench.parts.conclusions.rest
     assert rest is not None
     bench.server.start()
-    online = Online(bench.parts, bench.recorder, threading.Event(), bench.stopping)
+    online = SyncThreads(bench.parts, bench.recorder, threading.Event(), bench.stopping)
     online._heartbeat = bench.heartbeat
 
     online._try_at_once()
@@ -510,11 +514,11 @@ def test_a_daemon_obeys(machine: Machine, server: SandboxServer, tmp_path: Path)
 
 def test_no_heartbeat_when_it_is_switched_off(bench: Bench) -> None:
     """heartbeat.enabled = false starts no thread for it."""
-    online = Online(bench.parts, bench.recorder, threading.Event(), bench.stopping)
+    online = SyncThreads(bench.parts, bench.recorder, threading.Event(), bench.stopping)
     assert set(online.threads) == {"sync", "network", "heartbeat"}
     online.stop()
     off = msgspec.structs.replace(bench.config, heartbeat=HeartbeatConfig(enabled=False))
-    parts = Parts(off, bench.parts.state, {}, clock=bench.clock)
-    online = Online(parts, bench.recorder, threading.Event(), bench.stopping)
+    parts = DelivererWiring(off, bench.parts.state, {}, clock=bench.clock)
+    online = SyncThreads(parts, bench.recorder, threading.Event(), bench.stopping)
     assert set(online.threads) == {"sync", "network"}
     online.stop()

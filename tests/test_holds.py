@@ -25,6 +25,7 @@ def test_each_recording_remembers_its_binding(machine: Machine, server: SandboxS
     assert start is not None
     assert start.lineage == lineage
     assert json.loads(audio.with_suffix(".json").read_text())["lineage"] == lineage
+    machine.ok("repair")
     with sqlite3.connect(machine.state / "outbox.db") as index:
         assert index.execute("SELECT lineage FROM recordings").fetchall() == [(lineage,)]
     assert calls(server) == []
@@ -96,7 +97,7 @@ def test_a_person_releases_and_that_stays_so(machine: Machine, server: SandboxSe
     machine.give_token(NEW)
     machine.ok("sync")
     assert machine.ok("queue", "release", kept).out == f"release {kept}\n"
-    (machine.state / "outbox.db").unlink()
+    (machine.state / "outbox.db").unlink(missing_ok=True)
     machine.ok("repair")
     assert statuses(machine) == {kept: "ready", other: "held"}
 
@@ -188,7 +189,7 @@ def test_the_daemon_divides_a_recording_between_two_owners(machine: Machine, ser
 def test_a_file_found_alone_keeps_its_owner(machine: Machine, server: SandboxServer) -> None:
     """Index and sidecar are lost, the token is another: the tags say whose it is."""
     row = recorded(machine)
-    (machine.state / "outbox.db").unlink()
+    (machine.state / "outbox.db").unlink(missing_ok=True)
     Path(row["path"]).with_suffix(".json").unlink()
     bind(server, NEW, BERT)
     machine.give_token(NEW)

@@ -14,8 +14,11 @@ from test_metrics import running
 from waiting_room import LoopClock
 
 from agent.config import Config, HooksConfig, StorageConfig
-from agent.parts import Parts
-from agent.publisher import Publisher
+from agent.deliverer.publisher import Publisher
+from agent.deliverer.wiring import DelivererWiring
+from agent.recorder.publisher import Publisher as RecorderPublisher
+from agent.recorder.wiring import RecorderWiring
+from agent.statedir import Process
 from agent.status.board import State
 from agent.status.hooks import COMMAND_SECONDS, TROUBLE, FaultHook, OwnersCommand
 from agent.status.table import Condition
@@ -207,12 +210,17 @@ def test_from_the_board_to_the_command(tmp_path: Path, command: Callable[[str], 
             storage=StorageConfig(directory=str(parts.state.path)), hooks=HooksConfig(on_fault=str(path))
         )
         parts.config = config
-        parts.board.report(state=State.NO_MICROPHONE, microphone_name="Blue Yeti")
-        run_slowly(parts, clock, 80, (tmp_path / "out").exists)
+        hears = RecorderWiring(config, parts.state, clock=clock, machine=lambda: "ntp")
+        hears.board.report(state=State.NO_MICROPHONE, microphone_name="Blue Yeti")
+        shown = RecorderPublisher(hears)
+        for second in range(0, 80, 5):
+            clock.after(second, shown.turn)
+        with parts.state.lock(Process.RECORDER):
+            run_slowly(parts, clock, 80, (tmp_path / "out").exists)
     assert (tmp_path / "out").read_text() == "begin|no_microphone|no microphone, waiting for Blue Yeti|\n"
 
 
-def run_slowly(parts: Parts, clock: LoopClock, seconds: float, seen: Callable[[], bool]) -> None:
+def run_slowly(parts: DelivererWiring, clock: LoopClock, seconds: float, seen: Callable[[], bool]) -> None:
     """Publish on the simulated clock until it is over; at its end the real command gets its real time."""
     clock.end = clock.monotonic() + seconds
     clock.after(seconds - 4, lambda: wait_for(seen))

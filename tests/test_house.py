@@ -20,19 +20,20 @@ FILES = sorted(AGENT.rglob("*.py"))
 # Where a package stands; it may import only what has a smaller number, or itself.
 FLOORS = {
     "errors": 0, "bounds": 0, "text": 0, "configvalues": 1, "configfile": 2, "config": 3, "log": 1,
-    "host": 4,
+    "host": 4, "statelock": 4,
     "statedir": 5,
     "audio": 5,
     "status": 6,
-    "recording": 7,
-    "outbox": 8,
+    "recording": 7, "supervised": 7, "button": 7,
+    "outbox": 8, "context": 8,
+    "report": 9,
+    "recorder": 10,
     "index": 9,
     "sync": 10,
-    "parts": 11, "report": 11,
-    "context": 11,
-    "housekeeping": 12, "online": 12, "doctor": 12, "publisher": 12,
-    "button": 12, "desk": 13,
-    "daemon": 14,
+    "deliverer": 11,
+    "tokenplace": 12,
+    "facade": 13,
+    "doctor": 14,
     "sandbox": 5,
     "cli": 15,
 }  # fmt: skip
@@ -148,6 +149,51 @@ def test_the_ear_stays_small() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "[]"
+
+
+def closure_of(path: Path) -> set[str]:
+    """Return every module, of ours and of others, that a file and all it imports of ours import, also late."""
+    seen: set[str] = set()
+    todo = [path]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for module in found:
+                file = AGENT.parent / Path(*module.split("."))
+                candidates = (file.with_suffix(".py"), file / "__init__.py")
+                if module not in seen and module.startswith("agent"):
+                    todo += [candidate for candidate in candidates if candidate.exists()]
+                seen.add(module)
+    return seen
+
+
+NOT_IN_THE_RECORDER = {
+    "httpx",
+    "sqlite3",
+    "sqlite_utils",
+    "ssl",
+    "agent.sync",
+    "agent.index",
+    "agent.deliverer",
+}
+NOT_IN_THE_DELIVERER = {"pyaudio", "agent.audio.microphone", "agent.audio.capture", "agent.recorder"}
+
+
+@pytest.mark.parametrize(
+    ("process", "forbidden"),
+    [("recorder", NOT_IN_THE_RECORDER), ("deliverer", NOT_IN_THE_DELIVERER)],
+)
+def test_neither_process_imports_what_is_the_others(process: str, forbidden: set[str]) -> None:
+    """Neither at once nor late: who hears has no network and no SQLite, who talks has no microphone."""
+    modules = closure_of(AGENT / process / "process.py")
+    assert f"agent.{process}.wiring" in modules
+    assert {
+        name for name in forbidden if any(f"{module}.".startswith(f"{name}.") for module in modules)
+    } == set()
 
 
 def test_types_are_looked_into_at_import() -> None:

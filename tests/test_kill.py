@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from acceptance import PROGRAM, Machine, wait_for
+from acceptance import PROGRAM, Machine, end_deliverer, wait_for
 from opusfile import complaints
 from speech import speech, write_wav
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,8 +34,10 @@ RATE = 16_000
 ANSWER_SECONDS = 0.15
 """No answer of the API takes longer; it leaves time for a kill between the work and the news of it."""
 WITHOUT_REPAIR = """
-from agent.index.reconcile import Reconciler
-Reconciler.run = lambda self: self.findings
+from agent.index.repair import Repair
+from agent.recorder.supervisor import Supervisor
+Repair.open_file = lambda self, path: None
+Supervisor.turn = lambda self: None
 from agent.cli import main
 main()
 """
@@ -207,6 +209,7 @@ def live(machine: Machine, server: SandboxServer, life: Life, rng: Random) -> No
     time.sleep(rng.uniform(life.shortest, life.longest))
     process.kill()
     process.wait()
+    end_deliverer(machine.state)
 
 
 def beginning(machine: Machine, server: SandboxServer, kind: str) -> Callable[[], bool]:
@@ -248,7 +251,7 @@ def test_the_kills_hit_open_files(universes: dict[str, Future[Witness]]) -> None
 
 
 def test_the_witness_sees_a_loss(universes: dict[str, Future[Witness]]) -> None:
-    """Control: without reconciliation what the kills left behind is never delivered, and the witness says so."""
+    """Control: without the repair of open files what kills left behind is never delivered, and the witness says so."""
     assert any("captured and is lost" in sentence for sentence in universes["broken"].result().judge())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from waiting_room import LoopClock, fill
 
 import agent.status.outlet
 from agent.config import Config, MetricsConfig, StorageConfig
+from agent.deliverer.publisher import Publisher
+from agent.deliverer.wiring import DelivererWiring
 from agent.host.battery import Battery
 from agent.host.storage import Room
-from agent.parts import Parts
-from agent.publisher import Publisher
-from agent.statedir import StateDirectory
+from agent.recorder.publisher import Publisher as RecorderPublisher
+from agent.recorder.wiring import RecorderWiring
+from agent.statedir import Process, StateDirectory
 from agent.status.board import CredentialState, RecordingNow, State, Transfer
 from agent.status.metrics import COUNTERS, Figures, exposition
 from agent.status.table import Condition
@@ -50,8 +53,10 @@ RECORDING: dict[str, Any] = {
 
 
 @contextmanager
-def running(folder: Path, *, metrics: str = "", runtime: bool = True) -> Iterator[tuple[Parts, LoopClock]]:
-    """Give the parts of a recorder with a runtime directory, and their clock."""
+def running(
+    folder: Path, *, metrics: str = "", runtime: bool = True
+) -> Iterator[tuple[DelivererWiring, LoopClock]]:
+    """Give the parts of a deliverer with a runtime directory, and their clock."""
     state = StateDirectory(folder / "state", folder / ("run" if runtime else "state"))
     state.create()
     state.runtime.mkdir(mode=0o750, exist_ok=True)
@@ -59,15 +64,29 @@ def running(folder: Path, *, metrics: str = "", runtime: bool = True) -> Iterato
         storage=StorageConfig(directory=str(state.path), min_free_mb=0), metrics=MetricsConfig(file=metrics)
     )
     clock = LoopClock()
-    parts = Parts(config, state, {}, clock=clock, machine=lambda: "ntp")
+    parts = DelivererWiring(config, state, {}, clock=clock, machine=lambda: "ntp")
     try:
         yield parts, clock
     finally:
         parts.close()
 
 
+@contextmanager
+def hearing(folder: Path) -> Iterator[tuple[RecorderWiring, LoopClock]]:
+    """Give the parts of a recorder with a runtime directory, and their clock."""
+    state = StateDirectory(folder / "state", folder / "run")
+    state.create()
+    state.runtime.mkdir(mode=0o750, exist_ok=True)
+    clock = LoopClock()
+    config = Config(storage=StorageConfig(directory=str(state.path), min_free_mb=0))
+    yield RecorderWiring(config, state, clock=clock, machine=lambda: "ntp"), clock
+
+
 def publish(
-    parts: Parts, clock: LoopClock, seconds: float, publisher: Publisher | None = None
+    parts: DelivererWiring | RecorderWiring,
+    clock: LoopClock,
+    seconds: float,
+    publisher: Publisher | RecorderPublisher | None = None,
 ) -> list[tuple[float, str, dict[str, Any]]]:
     """Publish for some time; return when each file was written, its name, and what a document said."""
     written = []
@@ -83,7 +102,12 @@ def publish(
     clock.end = began + seconds
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.status.outlet.replace", noted)
-        (publisher or Publisher(parts, battery=lambda: None)).run(clock.stopping)
+        if publisher is None and isinstance(parts, RecorderWiring):
+            publisher = RecorderPublisher(parts)
+        elif publisher is None and isinstance(parts, DelivererWiring):
+            publisher = Publisher(parts, battery=lambda: None)
+        assert publisher is not None
+        publisher.run(clock.stopping)
     return written
 
 
@@ -179,12 +203,19 @@ def test_every_family_has_help_and_the_type_its_name_promises() -> None:
 
 
 def test_status_json_is_the_document_of_status(tmp_path: Path) -> None:
-    """It keeps the contract of ``status --json``, and says when it was written."""
-    with running(tmp_path) as (parts, clock):
-        fill(parts, 2)
+    """It keeps the contract of ``status --json``, says when it was written, and holds what the deliverer says."""
+    with (
+        running(tmp_path) as (delivers, _),
+        hearing(tmp_path) as (parts, its_clock),
+        delivers.state.lock(Process.DELIVERER),
+    ):
+        fill(delivers, 2)
+        Publisher(delivers).turn()
         parts.board.report(state=State.RECORDING, recording=RecordingNow("a", 0, 1000))
-        (_, name, document), *_ = publish(parts, clock, 1)
-    assert name == "status.json"
+        documents = {name: document for _, name, document in publish(parts, its_clock, 1)}
+    document = documents["status.json"]
+    assert set(documents) == {"status.json", "recorder-status.json"}
+    assert document["delivery"] == "running"
     assert_shape(document, {**STATUS, "written_at": str})
     assert (document["state"], document["pending"]) == ("recording", 2)
     assert document["written_at"].startswith("2026-01-01T00:00:0")
@@ -192,19 +223,35 @@ def test_status_json_is_the_document_of_status(tmp_path: Path) -> None:
 
 def test_it_is_written_every_ten_seconds_and_at_a_change(tmp_path: Path) -> None:
     """Levels, lengths and bytes that move cost no writes; a change of what is shown is written within 2 s."""
-    with running(tmp_path) as (parts, clock):
+    with hearing(tmp_path) as (parts, clock):
         board = parts.board
         for tenth in range(600):
             now = RecordingNow("a", 0, tenth * 100, tenth)
             clock.after(tenth / 10, partial(board.report, recording=now))
+        clock.after(47, lambda: board.report(state=State.NO_MICROPHONE))
+        clock.after(53, lambda: board.report(state=State.STORAGE_FULL))
+        written = publish(parts, clock, 60)
+    times = [round(at) for at, name, _ in written if name == "status.json"]
+    assert len(times) == 8, times
+    changes = {0, 47, 48, 53, 54}
+    assert all(later - earlier in {9, 10} or later in changes for earlier, later in pairwise(times[1:])), (
+        times
+    )
+    states = [document["state"] for _, name, document in written if name == "status.json"]
+    assert states[-2:] == ["no_microphone", "storage_full"]
+
+
+def test_delivery_json_is_written_at_a_change(tmp_path: Path) -> None:
+    """An upload that begins is told at once, how far it is with the next that is due."""
+    with running(tmp_path) as (parts, clock):
+        board = parts.board
         clock.after(20.5, lambda: board.report(transfer=Transfer("b", 1, 2)))
         clock.after(21.5, lambda: board.report(transfer=Transfer("b", 2, 2)))
-        clock.after(47, lambda: board.report(state=State.NO_MICROPHONE))
-        clock.after(53, lambda: board.report(credential=CredentialState.REFUSED))
-        written = publish(parts, clock, 60)
+        clock.after(33, lambda: board.report(credential=CredentialState.REFUSED))
+        written = publish(parts, clock, 40)
     times = [round(at) for at, _, _ in written]
-    assert times == [0, 2, 12, 22, 32, 42, 48, 54], times  # 2: the first recording has appeared
-    assert written[-2][2]["state"] == "no_microphone"
+    assert times in ([0, 10, 20, 21, 31, 33], [0, 10, 20, 21, 31, 34]), times
+    assert written[3][2]["transfer"]["sent_bytes"] == 1
 
 
 def test_the_files_go_when_the_recorder_stops(tmp_path: Path) -> None:
@@ -218,7 +265,7 @@ def test_the_files_go_when_the_recorder_stops(tmp_path: Path) -> None:
 
 
 def test_the_group_may_read_status_json_and_everybody_the_metrics(tmp_path: Path) -> None:
-    """Modes hold whatever the umask; status.json gets the group of its folder."""
+    """Modes hold whatever the umask; delivery.json gets the group of its folder."""
     modes: dict[str, tuple[int, int]] = {}
     metrics = tmp_path / "out.prom"
     before = os.umask(0o077)
@@ -227,7 +274,7 @@ def test_the_group_may_read_status_json_and_everybody_the_metrics(tmp_path: Path
             os.chown(parts.state.runtime, -1, GROUP)
 
             def look() -> None:
-                for path in (parts.state.runtime / "status.json", metrics):
+                for path in (parts.state.runtime / "delivery.json", metrics):
                     status = path.stat()
                     modes[path.name] = (stat.S_IMODE(status.st_mode), status.st_gid)
 
@@ -235,15 +282,8 @@ def test_the_group_may_read_status_json_and_everybody_the_metrics(tmp_path: Path
             publish(parts, clock, 3)
     finally:
         os.umask(before)
-    assert modes["status.json"] == (0o640, GROUP)
+    assert modes["delivery.json"] == (0o640, GROUP)
     assert modes["out.prom"][0] == 0o644
-
-
-def test_a_card_is_not_written_every_ten_seconds(tmp_path: Path) -> None:
-    """Without a runtime directory there is no status.json."""
-    with running(tmp_path, runtime=False) as (parts, clock):
-        assert publish(parts, clock, 30) == []
-        assert not (parts.state.path / "status.json").exists()
 
 
 def test_a_directory_that_is_missing_is_one_warning(tmp_path: Path) -> None:
@@ -259,7 +299,7 @@ def test_a_directory_that_is_missing_is_one_warning(tmp_path: Path) -> None:
         ("info", "publish_restored"),
     ]
     assert [round(at) for at, name, _ in written if name == "out.prom"] == [120]
-    assert sum(name == "status.json" for _, name, _ in written) == 13
+    assert sum(name == "delivery.json" for _, name, _ in written) == 13
 
 
 def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
@@ -269,9 +309,10 @@ def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
         clock.after(5, parts.outbox.store.close)
         written = publish(parts, clock, 60, publisher)
         parts.outbox.store._open()  # so that the parts can be closed
-    newest = [document for _, name, document in written if name == "status.json"][-1]
-    assert (newest["state"], newest["pending"], newest["parked"]) == ("idle", None, None)
-    assert "publish_failed" in {line["action"] for line in logs}
+    newest = [document for _, name, document in written if name == "delivery.json"][-1]
+    assert "the index failed" in newest["failing"]
+    assert len([name for _, name, _ in written if name == "delivery.json"]) >= 6
+    assert not [line for line in logs if line["log_level"] == "error"]
 
 
 def test_a_client_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,11 +321,11 @@ def test_a_client_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
     def fails(_figures: Figures) -> bytes:
         raise TypeError("unexpected keyword")
 
-    monkeypatch.setattr("agent.publisher.exposition", lambda: fails)
+    monkeypatch.setattr("agent.deliverer.publisher.exposition", lambda: fails)
     with running(tmp_path, metrics=str(tmp_path / "out.prom")) as (parts, clock), capture_logs() as logs:
         written = publish(parts, clock, 65)
     assert next(line["log_level"] for line in logs if line["action"] == "publish_failed") == "warning"
-    assert {name for _, name, _ in written} == {"status.json"}
+    assert {name for _, name, _ in written} == {"delivery.json"}
 
 
 def test_without_the_extra_one_warning_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,17 +335,17 @@ def test_without_the_extra_one_warning_names_it(tmp_path: Path, monkeypatch: pyt
         written = publish(parts, clock, 65)
     (told,) = [line for line in logs if line["action"] == "metrics_failed"]
     assert "recorder-agent[metrics]" in told["reason"]
-    assert {name for _, name, _ in written} == {"status.json"}
+    assert {name for _, name, _ in written} == {"delivery.json"}
 
 
 def test_the_client_is_not_imported_where_no_file_is_asked_for(tmp_path: Path) -> None:
     """Nobody pays for figures that nobody wants."""
     script = (
         "import sys, threading\nfrom pathlib import Path\nfrom agent.config import Config, StorageConfig\n"
-        "from agent.parts import Parts\nfrom agent.publisher import Publisher\n"
+        "from agent.deliverer.wiring import DelivererWiring\nfrom agent.deliverer.publisher import Publisher\n"
         "from agent.statedir import StateDirectory\n"
         f"state = StateDirectory(Path({str(tmp_path / 's')!r}), Path({str(tmp_path)!r})); state.create()\n"
-        "parts = Parts(Config(storage=StorageConfig(directory=str(state.path))), state, {})\n"
+        "parts = DelivererWiring(Config(storage=StorageConfig(directory=str(state.path))), state, {})\n"
         "stopping = threading.Event(); threading.Timer(0.2, stopping.set).start()\n"
         "Publisher(parts).run(stopping)\nprint('prometheus_client' in sys.modules)"
     )

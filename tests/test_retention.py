@@ -11,10 +11,13 @@ from agent.config import StorageConfig
 from agent.host.ballast import Ballast
 from agent.host.disk import Disk
 from agent.host.storage import Room, room
-from agent.index import retention as module
+from agent.index import retention
+from agent.index.arrivals import arrivals_of
 from agent.index.outbox import Outbox
 from agent.index.retention import Retention
 from agent.outbox.entry import Entry, changed
+from agent.recorder import space
+from agent.recorder.space import DiskSpace
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
 from agent.recording.ledger import Cause, Ledger, read_gaps
@@ -38,13 +41,10 @@ class Card:
         self.outbox = Outbox(folder, self.disk, self.now)
         self.ballast = Ballast(folder, self.disk)
         self.coverage = Coverage(Ledger(folder, self.disk), lambda _a, _b: None)
-        self.retention = Retention(
-            self.outbox,
-            StorageConfig(**settings),  # type: ignore[arg-type] # a test's own words
-            self.ballast,
-            self.coverage,
-            self.now,
-        )
+        storage = StorageConfig(**settings)  # type: ignore[arg-type] # a test's own words
+        self.retention = Retention(self.outbox, storage, self.now)
+        self.space = DiskSpace(self.outbox.files, self.disk, storage, self.ballast, self.coverage)
+        self.arrivals = arrivals_of(self.outbox, self.disk)
 
     def now(self) -> Instant:
         """Return this moment, as well as it is known."""
@@ -61,7 +61,7 @@ class Card:
 
     def add(self, state: str) -> Entry:
         """Add a recording in a state of its delivery."""
-        number = self.outbox.next_sequence()
+        number = self.outbox.files.last_sequence() + 1
         start = SegmentStart(
             id=f"00000000-0000-7000-8000-{number:012d}",
             seq=number,
@@ -73,7 +73,8 @@ class Card:
             channels=1,
         )
         part = self.folder / "recording" / f"{start.stem}.opus{PART}"
-        part.write_bytes(b"")
+        with part.open("wb") as file:
+            file.truncate(SIZE)  # sparse
         entry = self.outbox.accept(FinishedSegment(start, part, 160_000, SIZE, "0" * 64))
         if state in {"verified", "unverified"}:
             entry = self.outbox.complete(entry, verified=state == "verified")
@@ -81,11 +82,13 @@ class Card:
             entry = self.outbox.note(entry, "held", held_ms=1)
         elif state == "parked":
             entry = self.outbox.park(entry, "refused")
+        self.arrivals.look()
         return entry
 
     @property
     def left(self) -> list[int]:
         """The sequence numbers that are still there, in the index and on the disk."""
+        self.arrivals.look()
         rows = {entry.seq for entry in self.outbox.store.all()}
         files = {
             int(path.name.split("-")[1])
@@ -110,7 +113,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make_one(**settings: object) -> Card:
         card = Card(tmp_path, **{"min_free_mb": 10, **settings})
-        monkeypatch.setattr(module, "room", card.room)
+        for module in (retention, space):
+            monkeypatch.setattr(module, "room", card.room)
         return card
 
     return make_one
@@ -175,12 +179,13 @@ def test_verified_go_first_then_unverified_each_oldest_first(make: Make) -> None
     for state in ("unverified", "ready", "verified", "unverified", "verified", "held"):
         card.add(state)
     card.retention.sweep()
+    card.space.care_for_reserve()
     assert (card.folder / "ballast").exists()
 
     order = []
     for free in range(6, 1, -1):
         card.free = (10 + free) * SIZE - 1
-        problem = card.retention.problem(False)
+        problem = card.space.problem(False)
         order.append(card.left)
 
     assert order[:4] == [[1, 2, 4, 5, 6], [1, 2, 4, 6], [2, 4, 6], [2, 6]]
@@ -195,10 +200,10 @@ def test_a_full_card_counts_as_free_again_only_with_a_margin(make: Make) -> None
     """At just min_free_mb recording that has stopped stays stopped; a megabyte more lets it go on."""
     card = make()
     card.free = 10 * SIZE
-    assert card.retention.problem(False) is None
-    assert card.retention.problem(True) is not None
+    assert card.space.problem(False) is None
+    assert card.space.problem(True) is not None
     card.free = 11 * SIZE
-    assert card.retention.problem(True) is None
+    assert card.space.problem(True) is None
 
 
 def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
@@ -209,7 +214,7 @@ def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
     order = []
     for free in range(5, 0, -1):
         card.free = (10 + free) * SIZE
-        assert card.retention.problem(False) is None
+        assert card.space.problem(False) is None
         order.append(card.left)
 
     assert order == [[1, 2, 3, 4, 5], [1, 3, 4, 5], [1, 4, 5], [1, 5], [5]]
@@ -225,7 +230,7 @@ def test_max_mb_bounds_what_recordings_take(make: Make) -> None:
     assert card.left == [5, 6, 7, 8, 9, 10]
     for _ in range(3):
         card.add("ready")
-    problem = card.retention.problem(False)
+    problem = card.space.problem(False)
     assert card.left == [6, 7, 8, 9, 10, 11, 12, 13]
     assert problem is not None
     assert "storage.max_mb allows 6" in problem
@@ -237,8 +242,8 @@ def test_the_recorder_waits_for_a_few_files_only(make: Make) -> None:
     for _ in range(60):
         card.add("verified")
     card.free = 20 * SIZE
-    assert card.retention.problem(False) is None
-    assert len(card.left) == 60 - module.AT_ONCE
+    assert card.space.problem(False) is None
+    assert len(card.left) == 60 - space.AT_ONCE
     card.retention.sweep()
     assert len(card.left) == 10
 
@@ -251,7 +256,7 @@ def test_an_index_that_fails_does_not_stop_recording(make: Make, monkeypatch: py
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(card.outbox.store, "total_bytes", broken)
-    assert card.retention.problem(False) is None
+    assert card.space.problem(False) is None
 
 
 def _copy(entry: Entry, number: int) -> Entry:

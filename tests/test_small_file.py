@@ -16,10 +16,10 @@ from agent.host.small_file import SMALL_BYTES, UnusableFile, decode, is_regular,
 from agent.outbox import sidecar
 from agent.outbox.entry import ENTRY, Entry
 from agent.recording.clock import Instant
+from agent.recording.knowntime import BOOTS
 from agent.recording.ledger import FILE, GAP, Cause, Gap, read_gaps
 from agent.recording.marks import KEPT
 from agent.recording.segment import START, SegmentStart
-from agent.recording.truetime import BOOTS
 
 MOMENT = Instant(1_700_000_000_000, "boot", 5000, "ntp")
 ENTRY_OF_OURS = Entry(

@@ -13,7 +13,8 @@ import pytest
 from agent import statedir
 from agent.config import Config, LoadedConfig, StorageConfig
 from agent.errors import AgentError
-from agent.statedir import StateDirectory, StateLock
+from agent.statedir import StateDirectory
+from agent.statelock import StateLock
 
 SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -53,7 +54,7 @@ def test_the_place_is_chosen_in_order(settings: LoadedConfig, environ: dict[str,
 
 
 def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -> None:
-    """By systemd's variable, else /run/recorder-agent for the system's state if it exists, else the state."""
+    """By systemd's variable, else /run/recorder-agent for the system's state if it exists, else in memory."""
     run, system = tmp_path / "run", tmp_path / "lib"
 
     def runtime(settings: LoadedConfig, environ: dict[str, str]) -> Path:
@@ -62,12 +63,19 @@ def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -
         return found.runtime
 
     assert runtime(loaded("", SYSTEM_FILE), {"RUNTIME_DIRECTORY": "/r:/q"}) == Path("/r")
-    assert runtime(loaded("", SYSTEM_FILE), {}) == system
+    by_hand = runtime(loaded("", SYSTEM_FILE), {})
+    assert by_hand.parent == statedir.MEMORY
     run.mkdir()
     assert runtime(loaded("", SYSTEM_FILE), {}) == run
     assert runtime(loaded("/mnt/usb", SYSTEM_FILE), {}) == run
     assert runtime(loaded(), {"STATE_DIRECTORY": str(system)}) == run
-    assert runtime(loaded("/mnt/usb"), {}) == Path("/mnt/usb")
+    assert runtime(loaded("/mnt/usb"), {}) != by_hand
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    mine.mkdir(mode=0o700)
+    others.mkdir()
+    others.chmod(0o777)
+    assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(mine)}).parent == mine
+    assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(others)}).parent == statedir.MEMORY
 
 
 def test_the_folders_are_for_the_owner_only(tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_somebody_who_only_looks_does_not_keep_the_daemon_out(state: StateDirect
 def test_the_lock_ends_with_its_process(state: StateDirectory) -> None:
     """Killed hard, and the next one can start."""
     program = (
-        "import sys, time; from pathlib import Path; from agent.statedir import StateLock\n"
+        "import sys, time; from pathlib import Path; from agent.statelock import StateLock\n"
         "StateLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(state.lock_file)]

@@ -14,6 +14,7 @@ from acceptance import Machine, machine, server, wait_for
 from speech import speech, write_wav
 
 from agent.errors import AgentError
+from agent.statedir import StateDirectory
 from agent.status.control import ControlServer, Peer, ask
 
 NOBODY, STRANGERS = 65534, 65533
@@ -125,7 +126,7 @@ def test_a_request_that_is_wrong_is_refused_at_the_desk(
     """The recorder never sees it, and goes on."""
     with speaking.daemon() as daemon:
         with pytest.raises(AgentError) as refused:
-            ask(speaking.state / "control.sock", {"command": command, **wrong})
+            ask(StateDirectory(speaking.state, speaking.state).socket, {"command": command, **wrong})
         assert refused.value.exit_code == 2
         assert daemon.status()["state"] == "idle"
         assert daemon.stop() == 0

@@ -12,9 +12,9 @@ from simulated import BEGINNING, SimulatedClock
 from socket_api import Reply, SocketApi, as_json
 
 from agent.config import ApiConfig, Config, LoadedConfig, StorageConfig, SyncConfig
+from agent.deliverer.wiring import DelivererWiring
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
-from agent.parts import Parts
 from agent.recording.clock import Instant
 from agent.statedir import resolve
 
@@ -40,7 +40,9 @@ class LoopClock(SimulatedClock):
 
 
 @contextmanager
-def agent(folder: Path, base_url: str, sync: SyncConfig | None = None) -> Iterator[tuple[Parts, LoopClock]]:
+def agent(
+    folder: Path, base_url: str, sync: SyncConfig | None = None
+) -> Iterator[tuple[DelivererWiring, LoopClock]]:
     """Give the parts of one process, and their clock; the folder outlives it."""
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / "token"
@@ -54,21 +56,21 @@ def agent(folder: Path, base_url: str, sync: SyncConfig | None = None) -> Iterat
     clock = LoopClock()
     state = resolve(LoadedConfig(config, None), {})
     state.create()
-    parts = Parts(config, state, {}, clock=clock, machine=lambda: "ntp")
+    parts = DelivererWiring(config, state, {}, clock=clock, machine=lambda: "ntp")
     try:
         yield parts, clock
     finally:
         parts.close()
 
 
-def live(parts: Parts, clock: LoopClock, seconds: float) -> None:
+def live(parts: DelivererWiring, clock: LoopClock, seconds: float) -> None:
     """Let the loop run for some time."""
     clock.stopping.clear()
     clock.end = clock.monotonic() + seconds
     parts.syncer.run(clock.stopping)
 
 
-def fill(parts: Parts, count: int, audio: bytes = AUDIO, *, first: int = 1) -> None:
+def fill(parts: DelivererWiring, count: int, audio: bytes = AUDIO, *, first: int = 1) -> None:
     """Put recordings into the outbox: files, sidecars and rows."""
     digest = hashlib.sha256(audio).hexdigest()
     lineage = parts.credentials.current()

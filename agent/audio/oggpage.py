@@ -17,7 +17,7 @@ MAX_LACING: Final = 255
 """Lacing values in a page, and bytes that one lacing value stands for."""
 
 HEADER: Final = Struct("<4sBBqIIIB")  # magic, version, flags, granule, serial, sequence, CRC, lacing values
-_MAGIC: Final = b"OggS"
+MAGIC: Final = b"OggS"
 _CRC: Final = slice(22, 26)
 _BITS_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -75,7 +75,7 @@ def lacing_of(size: int) -> bytes:
 
 def build_page(flags: int, granule: int, serial: int, sequence: int, lacing: bytes, body: bytes) -> bytes:
     """Return the bytes of a page, checksum included."""
-    page = bytearray(HEADER.pack(_MAGIC, 0, flags, granule, serial, sequence, 0, len(lacing)))
+    page = bytearray(HEADER.pack(MAGIC, 0, flags, granule, serial, sequence, 0, len(lacing)))
     page += lacing
     page += body
     page[_CRC] = checksum(page)
@@ -104,7 +104,7 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
     """
     offset = file.tell()
     previous = None
-    while (page := _read_page(file, offset)) is not None and _follows(page, previous):
+    while (page := read_page(file, offset)) is not None and _follows(page, previous):
         yield page
         if page.is_last:
             return
@@ -112,13 +112,13 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
         offset += page.size
 
 
-def _read_page(file: BinaryIO, offset: int) -> Page | None:
-    """Return the page that begins where the file stands, or None when there is no whole and sound one."""
+def read_page(file: BinaryIO, offset: int) -> Page | None:
+    """Return the page that begins where the file stands, at ``offset``; None when there is no whole and sound one."""
     header = file.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
     magic, version, flags, granule, serial, sequence, _crc, count = HEADER.unpack(header)
-    if magic != _MAGIC or version != 0:
+    if magic != MAGIC or version != 0:
         return None
     lacing = file.read(count)
     size = sum(lacing)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_headers
-from agent.audio.oggpage import HEADER, LAST, NO_GRANULE, Page, build_page, read_pages
+from agent.audio.oggpage import HEADER, LAST, MAGIC, NO_GRANULE, Page, build_page, read_page, read_pages
 from agent.errors import AgentError
 from agent.host.disk import Disk
+
+_CHUNK = 1 << 16
 
 
 class Unrepairable(AgentError):  # noqa: N818 - a verdict on a file, not a malfunction
@@ -72,6 +74,25 @@ def carry_out(plan: RepairPlan, path: Path, disk: Disk) -> None:
         disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
         disk.truncate(file, plan.truncate_to, "repair.truncate")
         disk.sync(file, "repair.sync")
+
+
+def holds_sound(path: Path) -> bool:
+    """Whether a file has a whole page of sound anywhere, whatever its beginning looks like; in constant memory."""
+    with path.open("rb") as file:
+        begin, tail = 0, b""
+        while chunk := file.read(_CHUNK):
+            data = tail + chunk
+            at = data.find(MAGIC)
+            while at >= 0:
+                file.seek(begin + at)
+                page = read_page(file, begin + at)
+                if page is not None and page.granule > 0:
+                    return True
+                at = data.find(MAGIC, at + 1)
+            tail = data[1 - len(MAGIC) :]
+            begin += len(data) - len(tail)
+            file.seek(begin + len(tail))
+    return False
 
 
 def _end_stream(page: Page) -> tuple[bytes, int]:

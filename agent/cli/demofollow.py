@@ -1,5 +1,6 @@
 """The demo's eye on one recording: level while it is recorded, then queue and delivery."""
 
+import contextlib
 import re
 import threading
 import time
@@ -11,9 +12,10 @@ from agent.cli.demoscreen import Screen
 from agent.cli.output import duration, meter, size
 from agent.errors import AgentError
 from agent.host.disk import Disk
+from agent.index.reading import Recordings, open_for_reading
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import Files
-from agent.report import open_for_reading, row_of
+from agent.report import merged, row_of
 from agent.statedir import StateDirectory
 from agent.status.control import ask
 
@@ -122,10 +124,13 @@ class Follower:
 
     def _daemon_status(self) -> dict[str, Any]:
         try:
-            return dict(ask(self._state.socket, {"command": "status"}))
+            now = dict(ask(self._state.socket, {"command": "status"}))
         except (AgentError, OSError):
             self._recorder.check(END_SECONDS)
             raise
+        with contextlib.suppress(AgentError, OSError):
+            now = merged(now, dict(ask(self._state.delivery_socket, {"command": "status"})))
+        return now
 
     def _show_daemon(self, *, recorded: bool) -> None:
         now = self._daemon_status()
@@ -148,7 +153,8 @@ class Follower:
         """Show how far the recording is; AgentError when it will get no further by itself."""
         if self._store is None:
             self._store = open_for_reading(self._state)
-        entry = next(self._store.all(), None) if self._store is not None else None
+        found = Recordings(self._store, Files(self._state.path, Disk())).all()
+        entry = found[0] if found else None
         if entry is None or entry.status is self._shown:
             return entry
         self._shown = entry.status

@@ -9,10 +9,9 @@ from agent.cli.output import duration, echo, print_json
 from agent.context import Session
 from agent.host.boot import boot_id
 from agent.host.clocksync import clock_state
-from agent.host.disk import Disk
 from agent.recording.clock import SystemClock, rfc3339
+from agent.recording.knowntime import KnownTime
 from agent.recording.ledger import Gap, read_gaps
-from agent.recording.truetime import TrueTime
 
 
 @click.command()
@@ -21,7 +20,8 @@ from agent.recording.truetime import TrueTime
 def gaps(session: Session, as_json: bool) -> None:
     """List what should have been recorded and was not: cause, from when, how long."""
     state = session.look()
-    time = TrueTime(state.path, Disk(), SystemClock(), boot_id(), clock_state)
+    time = KnownTime(SystemClock(), boot_id(), clock_state)
+    time.read_boots(state.path)
     rows = [_row(gap, time) for gap in read_gaps(state.path)]
     if as_json:
         print_json(rows)
@@ -35,7 +35,7 @@ def gaps(session: Session, as_json: bool) -> None:
         echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
 
 
-def _row(gap: Gap, time: TrueTime) -> dict[str, Any]:
+def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:
     milliseconds = gap.milliseconds
     if milliseconds is None and gap.end is not None:
         milliseconds = time.apart_ms(gap.start, gap.end)

@@ -13,7 +13,8 @@ from agent.audio.opened import opened
 from agent.audio.source import EndOfSource
 from agent.cli.output import echo, meter, print_json
 from agent.context import Session
-from agent.parts import Parts
+from agent.recorder.wiring import RecorderWiring
+from agent.statedir import Process
 from agent.status.control import ask
 
 INTERVAL_SECONDS = 0.1
@@ -33,7 +34,7 @@ def level(session: Session, seconds: float | None, as_json: bool) -> None:
     session.enter()
     terminal = sys.stdout.isatty() and not as_json
     began = shown = time.monotonic()
-    levels = _of_daemon(session) if session.daemon_answers() else _of_source(session)
+    levels = _of_daemon(session) if session.serves(Process.RECORDER) else _of_source(session)
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(levels):
         for now_dbfs in levels:
             now = time.monotonic()
@@ -53,16 +54,12 @@ def level(session: Session, seconds: float | None, as_json: bool) -> None:
 
 def _of_daemon(session: Session) -> Levels:
     while True:
-        answer = ask(session.state.socket, {"command": "status"})
-        yield answer["microphone"]["level_dbfs"]
+        yield ask(session.state.socket, {"command": "level"})["level_dbfs"]
         time.sleep(INTERVAL_SECONDS)
 
 
 def _of_source(session: Session) -> Levels:
-    with (
-        contextlib.closing(Parts(session.loaded.config, session.state)) as parts,
-        opened(parts.source()) as source,
-    ):
+    with opened(RecorderWiring(session.loaded.config, session.state).source()) as source:
         meter_ = LevelMeter(source.sample_rate, source.channels)
         while True:
             try:

@@ -1,7 +1,6 @@
 """``recorder-agent queue``: what has been recorded, what waits, and what a person can do about it."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ from tabulate import tabulate
 from agent import log
 from agent.cli.output import duration, echo, print_json, size
 from agent.context import Session
-from agent.host.disk import Disk
+from agent.facade import deliverer_here
 from agent.host.target_folder import TargetFolder
-from agent.index.actions import ACTIONS, export, find
-from agent.index.store import Store
-from agent.outbox.files import Files
-from agent.parts import Parts
-from agent.report import open_for_reading, open_rows, row_of
+from agent.index.actions import ACTIONS, export
+from agent.index.reading import reading
+from agent.report import open_rows, row_of
+from agent.statedir import Process
 from agent.status.control import ask
 from agent.text import valid
 
@@ -68,8 +66,8 @@ def list_command(session: Session, as_json: bool) -> None:
 @click.pass_obj
 def show(session: Session, recording_id: str, as_json: bool) -> None:
     """Show everything about one recording."""
-    with _index(session) as (store, files):
-        row = row_of(find(store, recording_id), files)
+    with reading(session.look()) as recordings:
+        row = row_of(recordings.find(recording_id), recordings.files)
     if as_json:
         print_json(row)
     else:
@@ -100,8 +98,8 @@ def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 @click.pass_obj
 def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None:
     """Copy recordings and their sidecars into DIR; without IDs all that is not delivered."""
-    with TargetFolder(folder) as target, _index(session) as (store, files):
-        copies = export(store, files.audio, target, ids) if store is not None else []
+    with TargetFolder(folder) as target, reading(session.look()) as recordings:
+        copies = export(recordings, target, ids)
     for path in copies:
         echo(path)
     if not copies:
@@ -126,10 +124,10 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
     """Do what is wished, by the daemon when one runs."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
-    if session.daemon_answers():
-        done = ask(state.socket, {"command": wish, "ids": ids})
+    if session.serves(Process.DELIVERER):
+        done = ask(state.delivery_socket, {"command": wish, "ids": ids})
     else:
-        with session.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
+        with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
             parts.reconcile()
             done = ACTIONS[wish](parts.outbox, ids)
     for recording_id in done:
@@ -138,20 +136,9 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
         echo(f"nothing to {wish}")
 
 
-@contextlib.contextmanager
-def _index(session: Session) -> Iterator[tuple[Store | None, Files]]:
-    state = session.look()
-    store = open_for_reading(state)
-    try:
-        yield store, Files(state.path, Disk())
-    finally:
-        if store is not None:
-            store.close()
-
-
 def _rows(session: Session) -> list[dict[str, Any]]:
-    with _index(session) as (store, files):
-        rows = [row_of(entry, files) for entry in store.all()] if store is not None else []
+    with reading(session.look()) as recordings:
+        rows = [row_of(entry, recordings.files) for entry in recordings.all()]
         known = {row["id"] for row in rows}
-        rows += [row for row in open_rows(files.recording) if row["id"] not in known]
+        rows += [row for row in open_rows(recordings.files.recording) if row["id"] not in known]
     return sorted(rows, key=lambda row: row["seq"])

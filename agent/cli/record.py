@@ -17,15 +17,18 @@ from agent.audio.wavfile import WavFile
 from agent.cli.output import duration, echo, meter, moving_line, percent, print_json, size
 from agent.context import Session
 from agent.errors import AgentError
-from agent.parts import Parts
+from agent.recorder.memory import AskedNumbers, Numbers
+from agent.recorder.wiring import RecorderWiring
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, MUTED, ManualRequest
 from agent.recording.triggers import OnRequest
 from agent.report import row_of
-from agent.statedir import StateDirectory
+from agent.statedir import Process, StateDirectory
+from agent.statelock import LockHeld
 from agent.status.control import ask
 from agent.text import valid
+from agent.tokenplace import credentials_of
 
 FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
@@ -58,7 +61,7 @@ def record(
     """Record once and queue the recording; beside a running daemon, the daemon records."""
     log.configure("error", session.loaded.config.log.format)
     request = ManualRequest(name=name, seconds=seconds)
-    if wav is None and session.daemon_answers():
+    if wav is None and session.serves(Process.RECORDER):
         rows = _ask_daemon(session.state, request)
     else:
         rows = _record_here(session, session.enter(), request, wav)
@@ -74,37 +77,58 @@ def record(
 def _record_here(
     session: Session, state: StateDirectory, request: ManualRequest, wav: Path | None
 ) -> list[Any]:
-    parts = Parts(session.loaded.config, state)
-    with contextlib.closing(parts), _as_owner(state, parts, needed=wav is None):
-        if wav is None and Mute(state.path, parts.disk).is_on:
+    _note_binding(session, state)
+    with _as_recorder(session, state, needed=wav is None) as wiring:
+        if wav is None and Mute(state.path, wiring.disk).is_on:
             raise AgentError(MUTED)
         source = (
-            WavFile(wav, block_ms=FILE_BLOCK_MS, start=parts.clock.monotonic()) if wav else parts.source()
+            WavFile(wav, block_ms=FILE_BLOCK_MS, start=wiring.clock.monotonic()) if wav else wiring.source()
         )
         with opened(source):
-            recorder = parts.recorder(source, OnRequest(), unattended=False)
+            recorder = wiring.recorder(source, OnRequest(), unattended=False)
             recorder.start(request)
-            with _stopped_by_signals(recorder), moving_line(_progress(parts, request, source)):
+            with _stopped_by_signals(recorder), moving_line(_progress(wiring, request, source)):
                 recorder.run()
-        entries = [parts.outbox.store.get(recording_id) for recording_id in request.finished_ids]
-        if not any(entries):
+        entries = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
+        if not entries:
             raise AgentError(request.error or "nothing was recorded: the source gave no samples")
-        return [row_of(entry, parts.outbox.files) for entry in entries if entry is not None]
+        return [row_of(entry, wiring.files) for entry in entries]
+
+
+def _note_binding(session: Session, state: StateDirectory) -> None:
+    """Note whose device this is now, in the place of a deliverer that does not run."""
+    lock = state.command_lock(Process.DELIVERER)
+    with contextlib.suppress(AgentError), lock:
+        credentials_of(session).notice()
 
 
 @contextlib.contextmanager
-def _as_owner(state: StateDirectory, parts: Parts, *, needed: bool) -> Iterator[None]:
-    """Hold the state directory's lock and reconcile first; beside a daemon a file is recorded without it."""
-    with contextlib.ExitStack() as stack:
-        if needed or not state.is_locked():
-            try:
-                stack.enter_context(state.lock())
-            except AgentError:
-                if needed or not state.is_locked():
-                    raise
-            else:
-                parts.reconcile()
-        yield
+def _as_recorder(session: Session, state: StateDirectory, *, needed: bool) -> Iterator[RecorderWiring]:
+    """Give what records: under the recorder's lock, or, for a file beside a recorder, with numbers that it gives."""
+    lock = state.command_lock(Process.RECORDER)
+    try:
+        lock.acquire()
+    except LockHeld:
+        if needed:
+            raise
+    else:
+        try:
+            yield RecorderWiring(session.loaded.config, state)
+        finally:
+            lock.release()
+        return
+    with _number_giver(session, state) as numbers:
+        yield RecorderWiring(session.loaded.config, state, numbers=numbers)
+
+
+@contextlib.contextmanager
+def _number_giver(session: Session, state: StateDirectory) -> Iterator[Numbers]:
+    """Give what asks the recorder for numbers; a command that holds its lock is waited for."""
+    if session.serves(Process.RECORDER):
+        yield AskedNumbers(lambda: ask(state.socket, {"command": "number"}))
+        return
+    with session.lock(Process.RECORDER):
+        yield RecorderWiring(session.loaded.config, state).memory
 
 
 @contextlib.contextmanager
@@ -123,18 +147,20 @@ def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _progress(parts: Parts, request: ManualRequest, source: Source) -> Any:
+def _progress(wiring: RecorderWiring, request: ManualRequest, source: Source) -> Any:
     total_ms = None if request.seconds is None else round(request.seconds * 1000)
     samples = getattr(source, "total_samples", None)
     if samples is not None:
         total_ms = samples * 1000 // source.sample_rate
 
     def text() -> str:
-        now = parts.board.snapshot.recording
+        now = wiring.board.snapshot.recording
         if now is None:
             return "waiting for sound"
         done = percent(now.duration_ms, total_ms)
-        return f"{done}{duration(now.duration_ms)}  {size(now.size_bytes)}  {meter(parts.board.level_dbfs())}"
+        return (
+            f"{done}{duration(now.duration_ms)}  {size(now.size_bytes)}  {meter(wiring.board.level_dbfs())}"
+        )
 
     return text
 

@@ -7,10 +7,11 @@ import click
 from agent import log
 from agent.cli.output import echo, print_json
 from agent.context import Session
-from agent.errors import AgentError
+from agent.facade import deliverer_here
 from agent.index.database import diagnose
 from agent.index.schema import migrations
-from agent.parts import Parts
+from agent.statedir import Process
+from agent.status.control import ask
 
 
 @click.command()
@@ -18,16 +19,13 @@ from agent.parts import Parts
 @click.option("--json", "as_json", is_flag=True, help="Print {findings, changed}.")
 @click.pass_obj
 def repair(session: Session, dry_run: bool, as_json: bool) -> None:
-    """Compare all files with the index, and mend what does not agree; the daemon does it at every start."""
+    """Compare all files with the index, and mend what does not agree; the deliverer does it at every start."""
     log.configure("error", session.loaded.config.log.format)
-    state = session.enter()
-    if state.is_locked():
-        raise AgentError("the daemon is running and repairs by itself; stop it to repair by hand")
-    with state.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
-        problem = diagnose(state.database, migrations) if dry_run else None
-        sentences = (
-            [f"{state.database.name}: {problem}"] if problem else parts.reconcile(dry_run=dry_run).sentences
-        )
+    sentences = (
+        _ask_deliverer(session, dry_run=dry_run)
+        if _is_served(session)
+        else _repair_here(session, dry_run=dry_run)
+    )
     if as_json:
         print_json({"findings": sentences, "changed": bool(sentences) and not dry_run})
         return
@@ -37,3 +35,22 @@ def repair(session: Session, dry_run: bool, as_json: bool) -> None:
         echo("files and index agree")
     elif dry_run:
         echo(f"{len(sentences)} findings; nothing was changed")
+
+
+def _is_served(session: Session) -> bool:
+    session.enter()
+    return session.serves(Process.DELIVERER)
+
+
+def _ask_deliverer(session: Session, *, dry_run: bool) -> list[str]:
+    answer = ask(session.state.delivery_socket, {"command": "repair", "dry_run": dry_run})
+    return [str(sentence) for sentence in answer["sentences"]]
+
+
+def _repair_here(session: Session, *, dry_run: bool) -> list[str]:
+    state = session.state
+    with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as wiring:
+        problem = diagnose(state.database, migrations) if dry_run else None
+        return (
+            [f"{state.database.name}: {problem}"] if problem else wiring.reconcile(dry_run=dry_run).sentences
+        )

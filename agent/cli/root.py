@@ -5,7 +5,6 @@ import io
 import os
 import select
 import signal
-import sqlite3
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -114,13 +113,19 @@ def outcome(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _failed(f"the system refused{where}: {error.strerror or error}; free or repair what it names")
-    except sqlite3.Error as error:
-        return _failed(f"the index of the outbox cannot be used: {error}; see the log of the service")
     except Exception as error:
+        if _is_of_sqlite(error):
+            return _failed(f"the index of the outbox cannot be used: {error}; see the log of the service")
         if DEBUG in os.environ:
             raise
         return _failed(f"unexpected {type(error).__name__}: {error}; set {DEBUG}=1 for a traceback to report")
     return result if isinstance(result, int) else 0
+
+
+def _is_of_sqlite(error: Exception) -> bool:
+    """Whether SQLite has raised it; a command that does not know of SQLite does not load it for this question."""
+    sqlite = sys.modules.get("sqlite3")
+    return sqlite is not None and isinstance(error, sqlite.Error)
 
 
 def _failed(sentence: str, code: int = 1) -> int:

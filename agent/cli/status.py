@@ -1,7 +1,6 @@
 """``recorder-agent status``: what the recorder is doing, and what waits."""
 
 import contextlib
-import os
 import signal
 import sqlite3
 import sys
@@ -11,13 +10,12 @@ from typing import Any
 
 import click
 
+from agent import facade
 from agent.cli.output import duration, echo, meter, percent, print_json, size
 from agent.cli.screen import screen
 from agent.context import Hangs, Session
 from agent.errors import AgentError
-from agent.report import open_for_reading, stopped_status
 from agent.status.words import local_time
-from agent.sync.credential.credentials import Credentials
 
 WATCH_SECONDS = 0.5
 SOUNDING = {"listening", "silent"}
@@ -37,7 +35,7 @@ Json = dict[str, Any]
 def status(session: Session, watch: bool, as_json: bool) -> None:
     """Show state, queue, microphone, storage, clock and device token; exit 0 also when no daemon runs."""
     if not watch:
-        now = _status(session)
+        now = facade.status(session)
         if as_json:
             print_json(now)
         else:
@@ -73,30 +71,16 @@ def _tell_changes(session: Session) -> None:
 
 def _over_and_over(session: Session) -> Iterator[Json]:
     """Yield the status twice a second; a daemon that has gone away is *stopped* until it is back."""
-    now = _status(session)
+    now = facade.status(session)
     while True:
         yield now
         time.sleep(WATCH_SECONDS)
         try:
-            now = _status(session)
+            now = facade.status(session)
         except Hangs:
             now = now | NOTHING | {"state": "fault", "fault": "the recorder does not answer"}
         except (AgentError, OSError, sqlite3.Error):  # just going, or the index is not for everybody
             now = now | NOTHING | {"state": "stopped"}
-
-
-def _status(session: Session) -> Json:
-    answer = session.daemon_status()
-    if answer is not None:
-        return answer
-    state = session.look()
-    store = open_for_reading(state)
-    try:
-        credentials = Credentials(state.path, session.loaded.config.api.token_file, os.environ)
-        return stopped_status(session.loaded.config, state, store, credentials)
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _line(now: Json) -> str:
@@ -109,6 +93,8 @@ def _line(now: Json) -> str:
     if now["pending"]:
         parts.append(f"{now['pending']} waiting" + (f" {_why(now['waiting'])}" if now["waiting"] else ""))
     parts += [f"{now[name]} {name}" for name in ("parked", "held") if now[name]]
+    if now["delivery"] != "running" and now["state"] != "stopped":
+        parts.append(f"delivery {now['delivery']}")
     if now["credential"]["state"] in {"missing", "refused"}:
         parts.append(f"device token {now['credential']['state']}")
     return ", ".join(parts)
@@ -149,6 +135,7 @@ def _text(now: Json) -> list[str]:
         lines.append(("uploading", f"{percent(sent, total)}{size(sent)} of {size(total)}"))
     lines += [
         ("last delivery", now["last_delivery_at"] or "none yet"),
+        ("delivery", now["delivery"]),
         ("API", {True: "reached", False: "not reached", None: "not tried yet"}[now["online"]]),
         ("device token", f"{now['credential']['state']} {now['credential']['fingerprint'] or ''}".strip()),
         ("storage", f"{storage['free_mb']} MB free" + (", full" if storage["full"] else "")),

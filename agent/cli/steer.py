@@ -9,6 +9,7 @@ from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.recording.mute import Mute
 from agent.recording.requests import LONGEST_SECONDS
+from agent.statedir import Process
 from agent.status.control import NoDaemon, ask
 from agent.text import valid
 
@@ -74,7 +75,7 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
         answer = ask(session.state.socket, {"command": "mute", "on": on})
     except NoDaemon:
         state = session.enter()
-        with session.lock():
+        with session.lock(Process.RECORDER):
             switch = Mute(state.path, Disk())
             switch.turn(on=on)
         answer = {"muted": switch.is_on, "durable": switch.is_durable}
@@ -100,8 +101,23 @@ def mark(session: Session, text: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def reload(session: Session, as_json: bool) -> None:
-    """Let the daemon read its settings anew (as SIGHUP does), and say which changes need a restart."""
-    answer = ask(session.state.socket, {"command": "reload"})
-    later = answer["needs_restart"]
+    """Let both processes read their settings anew (as SIGHUP does), and say which changes need a restart."""
+    later: list[str] = []
+    missing = [process for process in Process if not _reload(session, process, later)]
+    if len(missing) == len(Process):
+        raise NoDaemon("no daemon is running; start it with `recorder-agent run` or systemctl")
+    answer = {"needs_restart": later}
+    for process in missing:
+        echo(f"recorder-agent: no {process.value} is running", err=True)
     text = f"reloaded; these need a restart: {', '.join(later)}" if later else "reloaded"
     _say(answer, text, as_json=as_json)
+
+
+def _reload(session: Session, process: Process, later: list[str]) -> bool:
+    """Let one process read its settings, and note what needs a restart; False where it does not run."""
+    try:
+        answer = ask(session.socket(process), {"command": "reload"})
+    except NoDaemon:
+        return False
+    later += [key for key in answer["needs_restart"] if key not in later]
+    return True

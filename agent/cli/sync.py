@@ -10,8 +10,8 @@ import click
 from agent import log
 from agent.cli.output import echo, log_nothing, moving_line, percent, print_json, size
 from agent.context import Session
-from agent.parts import Parts
-from agent.statedir import StateDirectory
+from agent.facade import deliverer_here
+from agent.statedir import Process, StateDirectory
 from agent.status.control import ask
 from agent.sync.drained import answer_of
 
@@ -28,7 +28,9 @@ def sync(session: Session, as_json: bool) -> int:
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
         answer = (
-            _ask_daemon(session.state, newest) if session.daemon_answers() else _sync_here(session, newest)
+            _ask_daemon(session.state, newest)
+            if session.serves(Process.DELIVERER)
+            else _sync_here(session, newest)
         )
     if as_json:
         print_json(answer)
@@ -50,13 +52,13 @@ def _line(newest: dict[str, Any]) -> str:
 
 
 def _ask_daemon(state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]:
-    answer = ask(state.socket, {"command": "sync"}, newest.update)
+    answer = ask(state.delivery_socket, {"command": "sync"}, newest.update)
     return dict(answer)
 
 
 def _sync_here(session: Session, newest: dict[str, Any]) -> dict[str, Any]:
     session.enter()
-    with session.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
+    with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
         parts.reconcile()
         syncer = parts.syncer
 

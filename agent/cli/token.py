@@ -12,9 +12,12 @@ from agent import log, statedir
 from agent.cli.output import echo, print_json
 from agent.context import Session
 from agent.errors import AgentError, CredentialError
+from agent.facade import deliverer_here
+from agent.statedir import Process
 from agent.status.board import CredentialState
 from agent.status.control import NoDaemon, ask
 from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
+from agent.tokenplace import credentials_of
 
 _LONGEST_LINE = 8192
 _PLACES = {
@@ -55,7 +58,7 @@ def set_token(session: Session, same_owner: bool) -> None:
     log.configure("error", session.loaded.config.log.format)
     statedir.become_owner(session.state, os.environ)
     session.state.create()
-    credentials = _credentials(session)
+    credentials = credentials_of(session)
     credentials.notice()
     before = credentials.current()
     lineages = credentials.lineages
@@ -120,6 +123,7 @@ def _what_stays(credentials: Credentials) -> str:
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
     """Tell which token is in use, by its fingerprint: exit 77 when there is none, or the API refuses it."""
+    log.configure("error", session.loaded.config.log.format)
     statedir.become_owner(session.state, os.environ)
     answer = _status(session)
     if as_json:
@@ -135,12 +139,12 @@ def status(session: Session, as_json: bool) -> None:
 
 def _status(session: Session) -> dict[str, Any]:
     """Return the answer; whether the API accepts the token is known to the daemon only, else ``unknown``."""
-    fingerprint, source = _in_use(_credentials(session))
+    fingerprint, source = _in_use(credentials_of(session))
     if fingerprint is None:
         return {"state": CredentialState.MISSING.value, "fingerprint": None, "source": None}
     state = CredentialState.UNKNOWN.value
     with contextlib.suppress(NoDaemon):
-        known = ask(session.state.socket, {"command": "status"})["credential"]
+        known = ask(session.state.delivery_socket, {"command": "status"})["credential"]
         if known["fingerprint"] == fingerprint:
             state = known["state"]
     return {"state": state, "fingerprint": fingerprint, "source": source}
@@ -161,7 +165,11 @@ def refresh(session: Session, as_json: bool) -> None:
     """Exchange the token for a new one now; the old one is dead at once, and its recordings go on."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
-    answer = ask(state.socket, {"command": "refresh"}) if session.daemon_answers() else _refresh_here(session)
+    answer = (
+        ask(state.delivery_socket, {"command": "refresh"})
+        if session.serves(Process.DELIVERER)
+        else _refresh_here(session)
+    )
     if as_json:
         print_json(answer)
     else:
@@ -169,12 +177,7 @@ def refresh(session: Session, as_json: bool) -> None:
 
 
 def _refresh_here(session: Session) -> dict[str, Any]:
-    from agent.parts import Parts  # noqa: PLC0415 - as for ``token set``
-    from agent.sync.credential.refresh import refresh  # noqa: PLC0415
+    from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - as for ``token set``
 
-    with session.state.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
-        return refresh(parts.credentials, parts.api, parts.conclusions.pause_left())
-
-
-def _credentials(session: Session) -> Credentials:
-    return Credentials(session.state.path, session.loaded.config.api.token_file, os.environ)
+    with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as wiring:
+        return refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())

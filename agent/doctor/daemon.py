@@ -2,6 +2,7 @@
 
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, warning
+from agent.facade import recorder_status
 from agent.status.board import State
 
 NOBODY = "no recorder is running now"
@@ -10,13 +11,13 @@ NOBODY = "no recorder is running now"
 def daemon(session: Session) -> Finding:
     """Look whether the daemon answers, where one runs."""
     return (
-        skipped(NOBODY) if session.daemon_status() is None else healthy("a recorder is running, and answers")
+        skipped(NOBODY) if recorder_status(session) is None else healthy("a recorder is running, and answers")
     )
 
 
 def recorder(session: Session) -> Finding:
     """Look at what the daemon is doing."""
-    now = session.daemon_status()
+    now = recorder_status(session)
     if now is None:
         return skipped(NOBODY)
     state = State(now["state"])

@@ -11,9 +11,9 @@ from agent.doctor.examination import Finding, critical, healthy, unknown, warnin
 from agent.errors import AgentError, ConfigError
 from agent.host.storage import room, shortage
 from agent.index.database import diagnose
+from agent.index.reading import open_for_reading
 from agent.index.schema import migrations
 from agent.index.store import Store
-from agent.report import open_for_reading
 
 SQLITE_NEEDED = (3, 35, 0)
 """The first with RETURNING."""

@@ -1,7 +1,6 @@
 """Checks of the way to the API: name, connection and certificate, answer, device token."""
 
 import contextlib
-import os
 import socket
 import ssl
 import time
@@ -10,10 +9,11 @@ from urllib.parse import urlsplit
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
+from agent.statedir import Process
 from agent.sync.client.api import RecordingsApi
 from agent.sync.client.failures import ApiFailure, Busy, Offline, OfflineKind
-from agent.sync.credential.credentials import Credentials
 from agent.sync.credential.tokenfile import Token
+from agent.tokenplace import credentials_of
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = "`recorder-agent token set` with the token of this device"  # noqa: S105 - a hint
@@ -78,7 +78,7 @@ def _client(session: Session) -> RecordingsApi:
 def _token(session: Session) -> Token:
     """Return the token that counts; CredentialError when there is none, or it cannot be used."""
     file = session.loaded.config.api.token_file
-    choice = Credentials(session.state.path, file, os.environ).find()
+    choice = credentials_of(session).find()
     if choice is None:
         raise CredentialError(
             f"api.token_file {file} is not there" if file else "there is no device token yet"
@@ -101,7 +101,7 @@ def token(session: Session) -> Finding:
 
     The daemon must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
     """
-    now = session.daemon_status()
+    now = session.ask_status(Process.DELIVERER)
     if now is None:
         return _try_token(session)
     known = now["credential"]

@@ -1,6 +1,5 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
-import contextlib
 import time
 
 from agent.audio.devices import list_devices
@@ -11,8 +10,9 @@ from agent.audio.source import EndOfSource, Source
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
+from agent.facade import recorder_status
 from agent.host.soundcards import SoundCards
-from agent.parts import Parts
+from agent.recorder.wiring import RecorderWiring
 
 LISTEN_SECONDS = 1.5
 QUIET_DBFS = -70.0
@@ -32,7 +32,7 @@ def portaudio(_session: Session) -> Finding:
 
 def microphone(session: Session) -> Finding:
     """Hear for a moment: by the daemon when one runs, else by opening the microphone."""
-    now = session.daemon_status()
+    now = recorder_status(session)
     if now is None:
         return _listen(session)
     answer = now["microphone"]
@@ -47,12 +47,11 @@ def microphone(session: Session) -> Finding:
 
 
 def _listen(session: Session) -> Finding:
-    with contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
-        try:
-            with opened(parts.source()) as source:
-                return _hear(source)
-        except MicrophoneError as error:
-            return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
+    try:
+        with opened(RecorderWiring(session.loaded.config, session.state).source()) as source:
+            return _hear(source)
+    except MicrophoneError as error:
+        return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
 
 
 def _hear(source: Source) -> Finding:

@@ -18,15 +18,16 @@ from agent.audio.opened import opened
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
-from agent.index.owners import HELD
-from agent.outbox.entry import Entry, Status
-from agent.parts import Parts
+from agent.facade import deliverer_here, recorder_status
+from agent.index.reading import reading
+from agent.outbox.entry import HELD, Entry, Status
+from agent.recorder.wiring import RecorderWiring
 from agent.recording.clock import rfc3339_or_none
 from agent.recording.mute import Mute
 from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
-from agent.report import open_for_reading
+from agent.statedir import Process
 from agent.status.control import ask
 from agent.status.words import local_time
 from agent.sync.rules.owner import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
@@ -85,7 +86,7 @@ class Trial:
                 "set recording.min_seconds to 0 for the test",
             )
         seconds = max(self._seconds, float(least))
-        now = session.daemon_status()
+        now = recorder_status(session)
         if now is None:
             return self._record_here(session, seconds)
         if now["state"] == "muted":
@@ -105,15 +106,15 @@ class Trial:
     def _record_here(self, session: Session, seconds: float) -> Finding:
         state = session.enter()
         request = ManualRequest(name=NAME, seconds=seconds, metadata=dict(METADATA))
-        with session.lock(), contextlib.closing(Parts(session.loaded.config, state)) as parts:
-            if Mute(state.path, parts.disk).is_on:
+        with session.lock(Process.RECORDER):
+            wiring = RecorderWiring(session.loaded.config, state)
+            if Mute(state.path, wiring.disk).is_on:
                 return _muted()
-            parts.reconcile()
-            with opened(parts.source()) as source:
-                recorder = parts.recorder(source, OnRequest(), unattended=False)
+            with opened(wiring.source()) as source:
+                recorder = wiring.recorder(source, OnRequest(), unattended=False)
                 recorder.start(request)
                 recorder.run()
-            found = [entry for entry in map(parts.outbox.store.get, request.finished_ids) if entry]
+            found = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
         if not found:
             return _refused(AgentError(request.error or "nothing was recorded: the source gave no samples"))
         return self._judge(seconds, [(entry.id, entry.duration_ms, entry.size_bytes) for entry in found])
@@ -137,18 +138,19 @@ class Trial:
         """Wait until it is delivered, or say at which step it stands, and why."""
         if self._id is None:
             return skipped("there is no test recording to deliver")
-        if session.daemon_status() is None:
+        if not session.serves(Process.DELIVERER):
             return self._deliver_here(session, self._id)
         recording_id = self._id
 
         def nudge() -> None:
             with contextlib.suppress(AgentError, OSError):  # what stands in the way is seen at the next look
-                ask(session.state.socket, {"command": "sync"})
+                ask(session.state.delivery_socket, {"command": "sync"})
 
         return self._follow(lambda: _standing_with_daemon(session, recording_id), nudge)
 
     def _deliver_here(self, session: Session, recording_id: str) -> Finding:
-        with session.lock(), contextlib.closing(Parts(session.loaded.config, session.state)) as parts:
+        with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
+            parts.reconcile()
             syncer, stopping = parts.syncer, threading.Event()
 
             def standing() -> Standing:
@@ -191,12 +193,13 @@ def _run(syncer: "Syncer", stopping: threading.Event) -> None:
 
 
 def _standing_with_daemon(session: Session, recording_id: str) -> Standing | None:
-    """Return where it stands; None while the daemon is away or the index cannot be read."""
-    now, store = session.daemon_status(), open_for_reading(session.state)
-    if now is None or store is None:
+    """Return where it stands; None while the deliverer is away or the index cannot be read."""
+    now = session.ask_status(Process.DELIVERER)
+    if now is None:
         return None
-    with contextlib.closing(store):
-        return Standing(store.get(recording_id), now["waiting"], now["pending"])
+    with contextlib.suppress(sqlite3.Error), reading(session.state) as recordings:
+        return Standing(recordings.get(recording_id), now["waiting"], now["pending"])
+    return None
 
 
 def _end_of(now: Standing) -> Finding | None:

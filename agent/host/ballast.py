@@ -20,6 +20,11 @@ class Ballast:
         self._path = folder / FILE
         self._disk = disk
 
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return BYTES
+
     def take_in(self) -> None:
         """Occupy the room, where the disk allows it; sparse room would be none."""
         if self._path.exists():

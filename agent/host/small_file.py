@@ -106,3 +106,11 @@ def load(path: Path, decoder: Decoder[T_co], limit: int = SMALL_BYTES) -> T_co:
     except OSError as error:
         raise UnusableFile(f"cannot be read ({error.strerror})") from error
     return decode(decoder, data)
+
+
+def load_or_none(path: Path, decoder: Decoder[T_co], limit: int = SMALL_BYTES) -> T_co | None:
+    """Return what a file holds, None when there is none or when it holds nothing of the decoder's type."""
+    try:
+        return load(path, decoder, limit)
+    except (OSError, UnusableFile):
+        return None

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.host.target_folder import TargetFolder
@@ -11,6 +12,9 @@ from agent.index.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import is_damaged
+
+if TYPE_CHECKING:
+    from agent.index.reading import Recordings
 
 
 def find(store: Store | None, recording_id: str) -> Entry:
@@ -82,16 +86,15 @@ ACTIONS: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
 """By the name of their command."""
 
 
-def export(
-    store: Store, audio: Callable[[Entry], Path], folder: TargetFolder, ids: Sequence[str]
-) -> list[Path]:
+def export(recordings: "Recordings", folder: TargetFolder, ids: Sequence[str]) -> list[Path]:
     """Copy audio and sidecars into a folder; without ids all that is not delivered. Returns the audio's paths.
 
     Raises:
         AgentError: no such recording, its audio is missing, or the folder does not take it.
     """
-    entries = [find(store, one) for one in ids] or [
-        entry for entry in store.all() if entry.status is not Status.UPLOADED and audio(entry).exists()
+    audio = recordings.files.audio
+    entries = [recordings.find(one) for one in ids] or [
+        entry for entry in recordings.all() if entry.status is not Status.UPLOADED and audio(entry).exists()
     ]
     copies = []
     for entry in entries:

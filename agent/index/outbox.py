@@ -1,17 +1,20 @@
-"""The outbox as the recorder and the delivery see it: every change of an entry goes through here, in order."""
+"""The outbox as the deliverer has it: every change of an entry goes through here, in order."""
 
+import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.index.owners import OneOwner, Owners
 from agent.index.store import Store
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
+from agent.outbox.locks import claimed
 from agent.recording.clock import Instant
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
@@ -44,12 +47,11 @@ class Outbox:
     ) -> None:
         self.files = Files(root, disk)
         self.store = Store(root / "outbox.db", disk, lambda: now().wall_ms / 1000)
-        self.marks = Marks(root, disk)
+        self._root = root
+        self._disk = disk
         self._now = now
         self._on_deleted = on_deleted
         self.owners = owners
-        self.last_sequence = self.files.last_sequence()
-        """The highest number known to have been given."""
         self.moving = threading.RLock()
         """Held while files and index change together, so that reconciliation never sees a half-done move."""
         self.arrived = threading.Event()
@@ -58,11 +60,6 @@ class Outbox:
     def close(self) -> None:
         """Close the index."""
         self.store.close()
-
-    @property
-    def recording_folder(self) -> Path:
-        """Where open files live."""
-        return self.files.recording
 
     def counts(self) -> dict[str, int]:
         """Return how many recordings are pending, parked and held; zeros while the index fails, which others say."""
@@ -75,18 +72,10 @@ class Outbox:
         """Return the wall clock in unix milliseconds, as facts record it."""
         return self._now().wall_ms
 
-    def next_sequence(self) -> int:
-        """Return the next sequence number; an index that fails does not stop a recording."""
-        try:
-            self.last_sequence = self.store.next_sequence(self.last_sequence + 1)
-        except sqlite3.Error as error:
-            self.last_sequence += 1
-            self._index_failed(error)
-        return self.last_sequence
-
     def accept(self, segment: FinishedSegment) -> Entry:
-        """Take over a finished file (procedure Finish); an index that fails gets its row by reconciliation."""
-        entry = self._held_if_foreign(Entry.of(segment, self.marks.of(segment.start.id)))
+        """Finish a repaired file (procedure Finish); an index that fails gets its row by reconciliation."""
+        marks = Marks(self._root, self._disk).of(segment.start.id)
+        entry = self._held_if_foreign(Entry.of(segment, marks))
         with self.moving:
             self.files.finish(segment, entry)
             try:
@@ -113,7 +102,11 @@ class Outbox:
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Add rows for files that have none, in one transaction."""
-        self.store.insert([self._held_if_foreign(entry) for entry in entries], "reconcile.commit_adopted")
+        taken = [self._held_if_foreign(entry) for entry in entries]
+        self.store.insert(taken, "reconcile.commit_adopted")
+        for entry, before in zip(taken, entries, strict=True):
+            if entry is not before:
+                self.files.write_sidecar(entry, "held.sidecar")
         self.arrived.set()
 
     def _held_if_foreign(self, entry: Entry) -> Entry:
@@ -221,16 +214,42 @@ class Outbox:
         return entry
 
     def delete(self, entry: Entry) -> None:
-        """Forget a recording because a person says so, delivered or not."""
-        if entry.status is not Status.UPLOADED:
-            self._on_deleted(entry)
-        self.prune(entry)
+        """Forget a recording because a person says so, delivered or not.
+
+        Raises:
+            AgentError: it is being delivered at this moment.
+        """
+        with self._claimed(entry) as mine:
+            if not mine:
+                raise AgentError(f"{entry.id} is being delivered at this moment; try again when that is over")
+            if entry.status is not Status.UPLOADED:
+                self._on_deleted(entry)
+            self._prune(entry)
         delivered = entry.status is Status.UPLOADED
         log.warning("deleted", action="recording_deleted", id=entry.id, seq=entry.seq, delivered=delivered)
 
     def prune(self, entry: Entry) -> None:
-        """Remove a recording's row, then its files (procedure Prune)."""
+        """Remove a recording's row, then its files (procedure Prune); one that somebody works on stays."""
+        with self._claimed(entry) as mine:
+            if mine:
+                self._prune(entry)
+
+    def _prune(self, entry: Entry) -> None:
         with self.moving:
-            self.store.delete(entry.id, "prune.commit")
-            self.store.leftovers = self.store.leftovers or entry.ticket is not None
+            self.forget(entry)
             self.files.remove(entry)
+
+    def forget(self, entry: Entry) -> None:
+        """Remove the row of a recording whose files are gone or about to go."""
+        self.store.delete(entry.id, "prune.commit")
+        self.store.leftovers = self.store.leftovers or entry.ticket is not None
+
+    @contextlib.contextmanager
+    def _claimed(self, entry: Entry) -> Iterator[bool]:
+        """Hold the file of a recording; one that has none can be nobody else's."""
+        with contextlib.ExitStack() as stack:
+            try:
+                mine = stack.enter_context(claimed(self.files.audio(entry)))
+            except OSError:
+                mine = True
+            yield mine

@@ -4,11 +4,6 @@ from typing import Protocol
 
 from agent.outbox.entry import Entry
 
-HELD = (
-    "held: recorded under another device token; `recorder-agent queue release` sends it to the present owner"
-)
-"""Why a held recording is not sent, for a person."""
-
 
 class Owners(Protocol):
     """Knows under which binding of the device a recording was captured, and which one is in force."""

@@ -1,5 +1,7 @@
 """Bringing index, sidecars and files together again after whatever happened: the outbox's procedure Reconcile."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
+from agent.outbox.locks import claimed
+from agent.recording.ledger import Cause, read_gaps
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
 log = get_logger(__name__)
@@ -41,10 +45,10 @@ class Reconciler:
     def run(self) -> Findings:
         """Go through all folders, then through the rows that have no file."""
         files = self._files
-        for folder in (files.outbox, files.sent, files.damaged):
-            self._each(folder, names(folder), TEMPORARY, self._discard)
         self._each(files.recording, names(files.recording), PART, self._repair.open_file)
-        self._each(files.recording, names(files.recording), TEMPORARY, self._discard)
+        self._each(files.outbox, names(files.outbox), SIDECAR + TEMPORARY, self._finish)
+        for folder in (files.recording, files.outbox, files.sent, files.damaged):
+            self._each(folder, names(folder), TEMPORARY, self._discard)
         waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
         self._chunks(waiting, self._check_waiting)
         sent = sorted(stems(files.sent, AUDIO) | stems(files.sent, SIDECAR))
@@ -81,22 +85,34 @@ class Reconciler:
             self._files.move_to_damaged(entry)
 
     def _discard(self, path: Path) -> None:
-        """Remove a temporary file that a crash left behind; not one that is being written now."""
-        part = path.with_name(path.name.removesuffix(SIDECAR + TEMPORARY) + AUDIO + PART)
-        if is_being_written(part) or not path.exists():
+        """Remove a temporary file that a crash left behind; not one that belongs to a Finish or is being written."""
+        stem = path.name.removesuffix(TEMPORARY).removesuffix(SIDECAR)
+        part, audio = self._files.recording / f"{stem}{AUDIO}{PART}", self._files.outbox / f"{stem}{AUDIO}"
+        if is_being_written(part) or is_being_written(audio) or not path.exists():
             return
         if self.findings.found("a temporary file was left behind, removed", "reconcile_discarded", path):
             self._files.discard_temporary(path)
 
     # outbox/
 
+    def _finish(self, path: Path) -> None:
+        """Do the rest of a Finish that was cut short between its two renames: the audio is there already."""
+        audio = self._files.outbox / f"{path.name.removesuffix(SIDECAR + TEMPORARY)}{AUDIO}"
+        entry = sidecar.read(path)
+        if entry is None or entry.stem != audio.stem or audio.with_suffix(SIDECAR).exists():
+            return
+        with contextlib.suppress(FileNotFoundError), claimed(audio) as mine:
+            whole = mine and audio.stat().st_size == entry.size_bytes
+            if whole and self.findings.found("its sidecar takes its name", "reconcile_moved", audio):
+                self._files.finish_move(audio, entry)
+
     def _check_waiting(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.outbox / f"{stem}{AUDIO}"
         written = sidecar.read(audio.with_suffix(SIDECAR))
         if not audio.exists():
-            self._check_missing(stem, row or written)
+            self._check_missing(stem, row, written)
         elif row is None:
-            return self._adoptable(audio, written)
+            return None if written is None and is_being_written(audio) else self._adoptable(audio, written)
         elif row.status is Status.UPLOADED:
             if self.findings.found("is delivered, its move to sent/ is finished", "reconcile_moved", audio):
                 self._files.write_sidecar(row, "reconcile.sidecar")
@@ -109,8 +125,9 @@ class Reconciler:
             self._agree(audio, row, written)
         return None
 
-    def _check_missing(self, stem: str, entry: Entry | None) -> None:
+    def _check_missing(self, stem: str, row: Entry | None, written: Entry | None) -> None:
         """Look into a sidecar that has no audio beside it."""
+        entry = row or written
         part = self._files.recording / f"{stem}{AUDIO}{PART}"
         lone = self._files.outbox / f"{stem}{SIDECAR}"
         if part.exists() or not lone.exists():
@@ -130,8 +147,24 @@ class Reconciler:
                 "is a torn sidecar without audio, moved to damaged/", "reconcile_moved", lone
             ):
                 self._files.set_aside(lone)
+        elif entry.id in self._dropped:
+            if self.findings.found(
+                "is what is left of a dropped recording, removed", "reconcile_pruned", lone
+            ):
+                self._outbox.forget(entry)
+                self._files.discard_sidecar(lone)
         elif self.findings.found("its audio file is missing", "reconcile_missing", lone):
             self._outbox.damaged(entry, "its audio file is missing")
+
+    @functools.cached_property
+    def _dropped(self) -> set[str]:
+        """What the recorder, or a person, has let go undelivered: the gap logs have it before the audio goes."""
+        gaps = read_gaps(self._files.root)
+        return {
+            gap.recording_id
+            for gap in gaps
+            if gap.recording_id and gap.cause in {Cause.DROPPED, Cause.DELETED}
+        }
 
     def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:
         """Return the entry of a file that has no row: from its sidecar, else from its own tags."""
@@ -218,18 +251,17 @@ class Reconciler:
     # rows
 
     def _check_rows(self) -> None:
-        """Find the rows whose file is nowhere."""
+        """Find the rows whose file is nowhere: vanished from ``sent/`` it was pruned, from ``outbox/`` dropped."""
         for entry in self._rows_without_file():
             audio = self._files.audio(entry)
             if entry.status is Status.UPLOADED:
-                if self.findings.found(
-                    "is delivered and its file is gone, its row too", "reconcile_pruned", audio
-                ):
-                    self._outbox.prune(entry)
-            elif not is_damaged(entry) and self.findings.found(
-                "has a row and no file, parked", "reconcile_missing", audio
-            ):
-                self._outbox.damaged(entry, "its audio file is missing")
+                sentence = "is delivered and its file is gone, its row too"
+            elif is_damaged(entry):
+                continue
+            else:
+                sentence = "was dropped, its row too"
+            if self.findings.found(sentence, "reconcile_pruned", audio):
+                self._outbox.forget(entry)
 
     def _rows_without_file(self) -> Iterator[Entry]:
         for entry in self._store.all():

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, plan_repair
+from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, holds_sound, plan_repair
 from agent.host.disk import Disk
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
-from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, digest
+from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, TEMPORARY, digest
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file, start_of_stem
 
 
@@ -33,24 +33,34 @@ class Repair:
 
     def _take_up(self, path: Path) -> None:
         stem = path.name.removesuffix(AUDIO + PART)
-        entry = sidecar.read(self._outbox.files.outbox / f"{stem}{SIDECAR}")
+        entry = self._sidecar_of(stem)
         if entry is not None and entry.size_bytes == path.stat().st_size and entry.sha256 == digest(path):
             if self._findings.found(
                 "is whole, its move into the outbox is finished", "reconcile_moved", path
             ):
-                self._outbox.files.finish_audio(path, entry)
+                self._outbox.files.finish_move(path, entry)
                 self._outbox.adopt([entry])
             return
         try:
             plan = plan_repair(path)
             start = SegmentStart.from_tags(read_summary(path).tags)
         except (Unrepairable, NotOggOpus):
-            self._give_up(path, stem, "it ends before its first whole page of audio")
+            if holds_sound(path):
+                self._give_up(path, stem, "its first pages are not what was written")
+            elif self._findings.found(
+                "holds not one page of sound, so it is no recording, removed", "reconcile_discarded", path
+            ):
+                self._outbox.files.discard_part(path)
             return
         if start is None:
             self._give_up(path, stem, "its tags do not say which recording it is")
             return
         self._mend(path, plan, start)
+
+    def _sidecar_of(self, stem: str) -> Entry | None:
+        """Return the sidecar of a file whose Finish was begun, under its own or its temporary name."""
+        own = self._outbox.files.outbox / f"{stem}{SIDECAR}"
+        return sidecar.read(own) or sidecar.read(own.with_name(own.name + TEMPORARY))
 
     def _mend(self, path: Path, plan: RepairPlan, start: SegmentStart) -> None:
         what = "is whole, finished" if plan.already_complete else f"repaired, {plan.cut_bytes} bytes cut off"

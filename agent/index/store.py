@@ -130,16 +130,6 @@ class Store:
 
     # writing
 
-    def next_sequence(self, at_least: int = 0) -> int:
-        """Return the next number of the sequence, never less than ``at_least``; durable."""
-        with self._transaction("open.commit_sequence"):
-            row = self._connection.execute(
-                "INSERT INTO sequence(name, value) VALUES ('recordings', max(1, ?1)) "
-                "ON CONFLICT(name) DO UPDATE SET value = max(value + 1, ?1) RETURNING value",
-                (at_least,),
-            ).fetchone()
-        return int(row[0])
-
     def insert(self, entries: Sequence[Entry], step: str) -> int:
         """Add rows in one transaction, but none whose id is there already; return how many were added."""
         added = 0
@@ -213,13 +203,11 @@ class Store:
         marks = ", ".join("?" * len(stems))
         return {entry.stem: entry for entry in self._query(f"stem IN ({marks})", tuple(stems))}
 
-    def newest_continuous(self, up_to_seq: int) -> Entry | None:
-        """Return the newest recording, up to a sequence number, that nobody had to ask for."""
-        found = self._query(
-            "seq = (SELECT max(seq) FROM recordings WHERE seq <= ? AND mode IN ('continuous', 'schedule'))",
-            (up_to_seq,),
-        )
-        return next(iter(found), None)
+    def known_stems(self, stems: Sequence[str]) -> set[str]:
+        """Return which of some files have a row."""
+        marks = ", ".join("?" * len(stems))
+        sql = f"SELECT stem FROM recordings WHERE stem IN ({marks})"  # noqa: S608 - question marks
+        return set(self._values(sql, tuple(stems)))
 
     def waiting(self, after_seq: int = -1, limit: int = 100) -> list[Entry]:
         """Return what waits for delivery, oldest first, beyond a sequence number."""

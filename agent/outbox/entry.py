@@ -31,6 +31,12 @@ MARKS = "marks"
 """The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``."""
 
 
+HELD = (
+    "held: recorded under another device token; `recorder-agent queue release` sends it to the present owner"
+)
+"""Why a held recording is not sent, for a person."""
+
+
 class Status(StrEnum):
     """Where a recording stands; computed from its facts."""
 

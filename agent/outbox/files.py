@@ -1,5 +1,6 @@
 """The files of the outbox and their durable moves; the only place that knows where a recording lies."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Files:
     """The four folders under the state directory. Raises OSError as the disk gives it."""
 
     def __init__(self, root: Path, disk: Disk) -> None:
+        self.root = root
         self.recording = root / "recording"
         self.outbox = root / "outbox"
         self.sent = root / "sent"
@@ -43,17 +45,25 @@ class Files:
         return found
 
     def finish(self, segment: FinishedSegment, entry: Entry) -> None:
-        """Move a finished file and its new sidecar into ``outbox/`` (procedure Finish)."""
-        temporary = self.recording / (entry.sidecar_name + TEMPORARY)
+        """Move a finished file and its new sidecar into ``outbox/`` (procedure Finish); the sidecar's name commits."""
+        temporary = self.outbox / (entry.sidecar_name + TEMPORARY)
         self._disk.write_new(temporary, sidecar.encode(entry), "finish.sidecar")
-        self._disk.rename(temporary, self.outbox / entry.sidecar_name, "finish.rename_sidecar")
-        self.finish_audio(segment.path, entry)
+        self.finish_move(segment.path, entry)
 
-    def finish_audio(self, part: Path, entry: Entry) -> None:
-        """Move the audio of a file whose sidecar is in ``outbox/`` already."""
-        self._disk.rename(part, self.outbox / entry.audio_name, "finish.rename_audio")
+    def finish_move(self, part: Path, entry: Entry) -> None:
+        """Do what is left of a Finish whose sidecar is in ``outbox/``, under its temporary or its own name."""
+        if part.exists():
+            self._disk.rename(part, self.outbox / entry.audio_name, "finish.rename_audio")
+        temporary = self.outbox / (entry.sidecar_name + TEMPORARY)
+        if temporary.exists():
+            self._disk.rename(temporary, self.outbox / entry.sidecar_name, "finish.rename_sidecar")
         self._disk.sync_folder(self.outbox, "finish.sync_outbox")
         self._disk.sync_folder(self.recording, "finish.sync_recording")
+
+    def discard_part(self, path: Path) -> None:
+        """Remove an open file without a page of sound: it is no recording."""
+        self._disk.unlink(path, "discard.unlink")
+        self._disk.sync_folder(path.parent, "discard.sync_folder")
 
     def write_sidecar(self, entry: Entry, step: str) -> None:
         """Replace the sidecar of an entry where it is: it moves with its audio, after the new facts."""
@@ -76,7 +86,8 @@ class Files:
     def _move(self, entry: Entry, source: Path, target: Path, step: str) -> None:
         for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
             if (source / name).exists():
-                self._disk.rename(source / name, target / name, f"{step}.rename_{part}")
+                with contextlib.suppress(FileNotFoundError):  # the other process made room with it just now
+                    self._disk.rename(source / name, target / name, f"{step}.rename_{part}")
         self._disk.sync_folder(target, f"{step}.sync_target")
         self._disk.sync_folder(source, f"{step}.sync_outbox")
 

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.bounds import DurationMs, LocalId
 from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, decode, read_bytes
+from agent.host.small_file import UnusableFile, decode, open_regular, read_bytes
 from agent.log import get_logger
 from agent.recording.clock import Instant
 
@@ -18,6 +18,8 @@ log = get_logger(__name__)
 FILE = "gaps.jsonl"
 MOST_BYTES = 64 << 20
 """More than a gap every minute of a year makes."""
+DELIVERY_FILE = "gaps-delivery.jsonl"
+"""What the deliverer dropped or deleted: it was recorded, and is no part of the sum."""
 
 
 class Cause(StrEnum):
@@ -39,6 +41,8 @@ class Cause(StrEnum):
     """Dropped by ``recording.min_seconds``."""
     DROPPED = "dropped"
     """Dropped undelivered by ``storage.when_full = "drop_oldest"``."""
+    FAULT = "fault"
+    """The recorder could not record, and not heal by itself: no encoder, no right to its folder, a setting."""
     DELETED = "deleted"
     """Deleted undelivered by a person."""
 
@@ -56,13 +60,15 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 GAP = msgspec.json.Decoder(Gap)
+TAIL_BYTES = 65_536
+"""How much of the ledger's end is read at a start."""
 
 
 class Ledger:
     """Appends durable lines; thread-safe. A torn last line (power cut) is skipped when reading."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, disk: Disk, file: str = FILE) -> None:
+        self.path = folder / file
         self._disk = disk
         self._lock = threading.Lock()
         self._unwritten: list[Gap] = []
@@ -94,10 +100,28 @@ def _ends_line(descriptor: int, size: int) -> bool:
 
 
 def read_gaps(folder: Path) -> list[Gap]:
-    """Return the gaps of a state directory's ledger, oldest first; a gap that was closed later stands once."""
+    """Return the gaps of a state directory's ledgers, oldest first; a gap that was closed later stands once."""
+    return [*_gaps_of(folder / FILE), *_gaps_of(folder / DELIVERY_FILE)]
+
+
+def last_gaps(folder: Path, size: int) -> list[Gap]:
+    """Return the newest gaps of the recorder's ledger as it was when it had ``size`` bytes, oldest first."""
+    return _gaps_of(folder / FILE, size)
+
+
+def ledger_size(folder: Path) -> int:
+    """Return how many bytes the recorder's ledger has."""
     try:
-        lines = read_bytes(folder / FILE, MOST_BYTES).splitlines()
-    except (FileNotFoundError, UnusableFile):
+        return (folder / FILE).stat().st_size
+    except OSError:
+        return 0
+
+
+def _gaps_of(path: Path, size: int | None = None) -> list[Gap]:
+    """Return the gaps of a whole ledger, or of the last bytes it had when it was ``size`` long."""
+    try:
+        lines = (read_bytes(path, MOST_BYTES) if size is None else _tail(path, size)).splitlines()
+    except (OSError, UnusableFile):
         return []
     gaps: dict[tuple[str, str, int, str | None], Gap] = {}
     for line in lines:
@@ -107,3 +131,11 @@ def read_gaps(folder: Path) -> list[Gap]:
             continue
         gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap
     return list(gaps.values())
+
+
+def _tail(path: Path, size: int) -> bytes:
+    descriptor = open_regular(path)
+    try:
+        return os.pread(descriptor, min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,7 @@ from agent.audio.source import EndOfSource, Source, SourceLost
 from agent.config import RecordingConfig
 from agent.errors import AgentError
 from agent.log import get_logger
+from agent.recording.clock import Instant
 from agent.recording.inbox import Inbox
 from agent.recording.ledger import Cause
 from agent.recording.listener import Heard, Listener
@@ -63,6 +64,11 @@ class Recorder(Inbox):
         self._deadline: float | None = None
         self._source_ended = False
         self._wanted_since = self._clock.monotonic()
+
+    @property
+    def wanted_since(self) -> Instant:
+        """Since when a recording is wanted of this recorder: where an absence before its start ends."""
+        return self._workshop.instant(self._wanted_since)
 
     @property
     def records_unasked(self) -> bool:
@@ -204,6 +210,9 @@ class Recorder(Inbox):
             except OSError as error:
                 self._disk_failed(session, error)
                 return False
+            except AgentError as error:
+                self._cannot_record(session, error)
+                return False
             self._show(session)
             if heard is not None:
                 self._end_session()
@@ -252,30 +261,49 @@ class Recorder(Inbox):
             self._end_session()
             raise lost
 
+    def _cannot_record(self, session: Session, error: AgentError) -> None:
+        """Show what cannot be healed from here, and try again after a while; attended, it is an error."""
+        if not self._unattended:
+            raise error
+        session.abandon()
+        self._lost(Cause.FAULT, session.unwritten_seconds)
+        self._session = None
+        self._rest_for(str(error), State.FAULT, Cause.FAULT)
+
     def _disk_failed(self, session: Session, error: OSError) -> None:
         session.abandon()
         self._lost(Cause.STORAGE, session.unwritten_seconds)
         self._session = None
         self._tell_disk_failed()
         folder = self._workshop.sink.recording_folder
+        if self._unattended and isinstance(error, PermissionError):
+            sentence = f"no right to write to {folder}; give it back to the owner of the state directory"
+            self._rest_for(sentence, State.FAULT, Cause.STORAGE)
+            return
         self._storage_failed(
             f"the recording cannot be written to {folder}: {error.strerror or error}; "
             "free some space or replace the disk"
         )
 
     def _storage_failed(self, problem: str) -> None:
+        self._rest_for(problem, State.STORAGE_FULL, Cause.STORAGE)
+
+    def _rest_for(self, problem: str, state: State, cause: Cause) -> None:
+        """Show why nothing can be recorded, and let it rest a little; attended, it is an error."""
         if self._manual is not None:
             self._manual.error = problem
         if not self._unattended:
             raise AgentError(problem)
         self._end_session()
-        self._lost(Cause.STORAGE)
+        self._lost(cause)
         self._storage.failed()
-        repeated = self._board.snapshot.state is State.STORAGE_FULL
-        (log.debug if repeated else log.error)(
-            "recording has stopped", action="storage_refused", reason=problem
+        level = log.debug if self._board.snapshot.state is state else log.error
+        level(
+            "recording has stopped",
+            action="storage_refused" if state is State.STORAGE_FULL else "recorder_fault",
+            reason=problem,
         )
-        self._board.report(state=State.STORAGE_FULL, recording=None, fault=problem)
+        self._board.report(state=state, recording=None, fault=problem)
 
     # ends
 

@@ -25,6 +25,8 @@ START_TAG = "RECORDER_AGENT"
 """The OpusTags comment that holds the ``SegmentStart`` as JSON."""
 PART = ".part"
 """What an unfinished file's name ends with."""
+NEW = ".new"
+"""What it ends with until it is locked and has its headers: nobody but the recorder looks at it."""
 
 
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,13 +114,17 @@ class OpenSegment:
         """What the file has grown to."""
         self._granule = 0
         encoder.reset()
-        self._file = disk.create(self.path, "open.create")
+        opening = self.path.with_suffix(NEW)
+        self._file = disk.create(opening, "open.create")
         try:
             lock_open_file(self._file)
             self._writer = self._begin(start)
             disk.sync(self._file, "open.sync")
+            disk.rename(opening, self.path, "open.rename")
             disk.sync_folder(folder, "open.sync_folder")
         except OSError:
+            with contextlib.suppress(OSError):
+                disk.unlink(opening, "open.undo_new")
             self.abandon()
             raise
         except BaseException:
@@ -235,12 +241,20 @@ class OpenSegment:
 
 
 def lock_open_file(file: BinaryIO) -> bool:
-    """Say that this process is writing the file; False when another one is."""
+    """Say that this process works on the file; False when another one does."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def discard_never_begun(folder: Path, disk: Disk) -> None:
+    """Remove files whose opening was cut short, before they had a sample; for the recorder, at its start."""
+    for path in sorted(folder.glob(f"*{NEW}")):
+        with contextlib.suppress(OSError):
+            if not path.is_symlink() and path.is_file() and not is_being_written(path):
+                disk.unlink(path, "open.unlink_leftover")
 
 
 def is_being_written(path: Path) -> bool:

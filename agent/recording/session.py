@@ -19,6 +19,9 @@ from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
 
 log = get_logger(__name__)
 
+UNKNOWN = "unknown"
+"""A binding that cannot be told; what is captured under it is held."""
+
 
 def no_listener(_: str) -> None:
     """Take no notice."""
@@ -35,8 +38,8 @@ class SegmentSink(Protocol):
     def marks(self) -> Marks:
         """Where the marks of unfinished files are kept."""
 
-    def next_sequence(self) -> int:
-        """Return a number larger than any given before, also by another process."""
+    def next_sequence(self, at: Instant, mode: str) -> int:
+        """Return a number larger than any given before, for a file whose first sample begins at ``at``."""
 
     def accept(self, segment: FinishedSegment) -> object:
         """Take a finished file over; durable when this returns."""
@@ -154,9 +157,12 @@ class Session:
     def _divide_between_owners(self) -> None:
         """Begin another segment where the device was bound to another person: one file is one person's."""
         segment = self.open_segment
-        if segment is None or segment.start.lineage in {None, self._workshop.lineage()}:
+        if segment is None:
             return
-        self.cut(divided=True)
+        before, now = segment.start.lineage, self._workshop.lineage()
+        is_first_token = before is None and now != UNKNOWN
+        if now != before and not is_first_token:
+            self.cut(divided=True)
 
     def _fill(self, missing: int, begins_at: float) -> int:
         """Write silence in the place of lost samples, so that time stays true, and note it; return what is left.
@@ -208,13 +214,14 @@ class Session:
         return samples
 
     def _open(self, begins_at: float) -> OpenSegment:
+        started = self._workshop.instant(begins_at)
         start = SegmentStart(
             id=self._workshop.new_id(),
-            seq=self._workshop.sink.next_sequence(),
+            seq=self._workshop.sink.next_sequence(started, self.mode),
             session_id=self.id,
             segment=self.segments + 1,
             mode=self.mode,
-            started=self._workshop.instant(begins_at),
+            started=started,
             sample_rate=self.sample_rate,
             channels=self._channels,
             name=self._name,

@@ -2,7 +2,8 @@
 
 The boot clock counts right from the start; what is unknown is the wall time at which it stood at zero: the *offset* of
 a boot. It is learnt from the wall clock once NTP has set it, or from the ``Date`` of an answer of the API, and kept in
-``boots.json``, so that recordings of an earlier boot can be dated later.
+``boots.json``, so that recordings of an earlier boot can be dated later. This process learns and keeps; others read
+(``knowntime``).
 """
 
 import threading
@@ -12,17 +13,26 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.bounds import EARLIEST, LATEST, BootId, ClockSource, OffsetMs, clamped_wall_ms, is_plausible
+from agent.bounds import is_plausible
 from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, load
+from agent.host.small_file import load_or_none
 from agent.log import get_logger
-from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, milliseconds
+from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, milliseconds
+from agent.recording.knowntime import (
+    CLOCK,
+    CLOCK_FILE,
+    EARLIEST_MS,
+    FILE,
+    LATEST_MS,
+    Boot,
+    ClockDocument,
+    KnownTime,
+)
 
 log = get_logger(__name__)
 
 __all__ = ["NTP", "SERVER", "UNSYNCHRONIZED", "Boot", "TrueTime"]
 
-FILE = "boots.json"
 STEP_MS = 2000
 """A change of NTP's offset larger than this is a step of the clock, and kept."""
 HEADER_MS = 1000
@@ -36,15 +46,6 @@ SLACK_MS = 2000
 FINE_MS = 500
 """What is learnt from the server is kept anew when it differs by this much."""
 BOOTS_KEPT = 50
-LONGEST_UPTIME = 10 * 366 * 86_400.0
-"""Seconds."""
-
-
-class Boot(msgspec.Struct, frozen=True):
-    """The wall time, in unix milliseconds, at which a boot's clock stood at zero, and who said so."""
-
-    offset_ms: OffsetMs
-    source: ClockSource
 
 
 class Claim(NamedTuple):
@@ -64,33 +65,22 @@ class Claim(NamedTuple):
         return both if both.least <= both.most else self
 
 
-BOOTS = msgspec.json.Decoder(dict[BootId, Boot])
-
-
-class TrueTime:
-    """Knows the offset of this boot, and of earlier ones; thread-safe."""
+class TrueTime(KnownTime):
+    """Learns the offset of this boot, and keeps it and those of earlier ones; thread-safe."""
 
     def __init__(
         self, folder: Path, disk: Disk, clock: Clock, boot_id: str, machine: Callable[[], str | None]
     ) -> None:
+        super().__init__(clock, boot_id, machine)
         self._path = folder / FILE
+        self._told = folder / CLOCK_FILE
         self._disk = disk
-        self._clock = clock
-        self._boot_id = boot_id
-        self._machine = machine
         self._lock = threading.Lock()
-        self._boots = self._load()
+        self.read_boots(folder)
         self._learnt_range: Claim | None = None
         """Within which the server's answers put the offset of this boot."""
         self._doubted: Claim | None = None
         """The first of the answers that say something else, and that nothing has confirmed yet."""
-
-    def _load(self) -> dict[str, Boot]:
-        try:
-            boots = load(self._path, BOOTS)
-        except (FileNotFoundError, UnusableFile):
-            return {}
-        return {boot_id: boot for boot_id, boot in boots.items() if boot.source == NTP or _may_be(boot)}
 
     def state(self) -> str:
         """Return ``ntp``, ``server`` or ``unsynchronized``, for the time that ``now_ms`` gives."""
@@ -100,41 +90,20 @@ class TrueTime:
         with self._lock:
             return UNSYNCHRONIZED if self._boot_id not in self._boots else SERVER
 
-    def now_ms(self) -> int:
-        """Return the best knowledge of the unix time, in milliseconds."""
-        return self.instant(self._clock.monotonic()).wall_ms
+    def tell(self) -> None:
+        """Tell the recorder what is known of this boot, unless it was told; OSError as the disk gives it."""
+        with self._lock:
+            boot = self._boots.get(self._boot_id)
+            if boot is None or not EARLIEST_MS <= boot.offset_ms <= LATEST_MS:
+                return
+            said = ClockDocument(self._boot_id, boot.offset_ms, "ntp" if boot.source == NTP else "server")
+            if load_or_none(self._told, CLOCK) != said:
+                self._disk.replace(self._told, msgspec.json.encode(said), "clock")
 
-    def instant(self, monotonic: float) -> Instant:
-        """Return a moment of the monotonic clock on the other clocks, its wall time as good as it is known."""
-        ago = milliseconds(self._clock.monotonic() - monotonic)
-        boot_ms = self._boot_ms() - ago
-        state = self.state()
-        wall_ms = self._wall_ms() - ago
-        if state == SERVER:
-            wall_ms = self._boots[self._boot_id].offset_ms + boot_ms
-        return Instant(clamped_wall_ms(wall_ms), self._boot_id, max(0, boot_ms), state)
-
-    def corrected(self, instant: Instant) -> Instant:
-        """Return a moment that was taken under a wrong clock with its true wall time, if that is known by now.
-
-        What a server told may have been taken back since, and NTP knows better.
-        """
+    def _known(self, boot_id: str) -> Boot | None:
         self.state()
         with self._lock:
-            boot = self._boots.get(instant.boot_id)
-        if instant.clock == NTP or boot is None:
-            return instant
-        wall_ms = clamped_wall_ms(boot.offset_ms + instant.boot_ms)
-        return Instant(wall_ms, instant.boot_id, instant.boot_ms, boot.source)
-
-    def apart_ms(self, start: Instant, end: Instant) -> int | None:
-        """Return the milliseconds between two moments, None when they are of boots that cannot be compared."""
-        if start.boot_id == end.boot_id:
-            return end.boot_ms - start.boot_ms
-        start, end = self.corrected(start), self.corrected(end)
-        if UNSYNCHRONIZED in {start.clock, end.clock}:
-            return None
-        return end.wall_ms - start.wall_ms
+            return self._boots.get(boot_id)
 
     def learn_from_server(self, server: float, monotonic: float, round_trip: float) -> None:
         """Take a ``Date`` header: unix seconds, when it arrived, and how long the call took.
@@ -203,14 +172,3 @@ class TrueTime:
             source=source,
             stepped_ms=None if known is None else offset_ms - known.offset_ms,
         )
-
-    def _wall_ms(self) -> int:
-        return milliseconds(self._clock.wall())
-
-    def _boot_ms(self) -> int:
-        return milliseconds(self._clock.boottime())
-
-
-def _may_be(boot: Boot) -> bool:
-    """Whether a server can have told the offset of a boot: it stood at zero before this program was running."""
-    return EARLIEST - LONGEST_UPTIME <= boot.offset_ms / 1000 <= LATEST

@@ -23,7 +23,19 @@ class State(StrEnum):
     FAULT = "fault"
     """It cannot record and cannot heal by itself."""
     STOPPED = "stopped"
-    """No daemon runs."""
+    """No recorder runs."""
+
+
+class Delivery(StrEnum):
+    """How the deliverer is, as ``status --json`` says it."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """Nobody holds its lock."""
+    HUNG = "hung"
+    """It runs and has not said anything for 30 s."""
+    FAILING = "failing"
+    """It runs, and its disk or its index fails it."""
 
 
 class CredentialState(StrEnum):
@@ -87,6 +99,11 @@ class Snapshot:
     delivered_bytes: int = 0
     seconds_each: float | None = None
     """How long a delivery takes at present, waits for limits included."""
+    delivery: Delivery = Delivery.RUNNING
+    gone: bool = False
+    """The recorder has stopped, and nobody told it to."""
+    settings: str | None = None
+    """What is wrong with the settings, while the last good ones are in use."""
 
 
 class Board:
@@ -97,6 +114,8 @@ class Board:
         self._snapshot = Snapshot()
         self._monotonic = monotonic
         self._progress_at = monotonic()
+        self.changed = threading.Event()
+        """Set when something else than a length or an amount is reported; whoever publishes clears it."""
         self.level_dbfs: Callable[[], float | None] = lambda: None
         """The level of the newest sound, asked for only when somebody looks."""
 
@@ -108,7 +127,9 @@ class Board:
     def report(self, **changes: Any) -> None:
         """Replace fields of the snapshot; unknown names are a TypeError."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, **changes)
+            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)
+        if before != self._snapshot and shown(before) != shown(self._snapshot):
+            self.changed.set()
 
     def progress(self) -> None:
         """Say that the recorder's present state makes progress (what the watchdog is fed by)."""
@@ -117,3 +138,14 @@ class Board:
     def since_progress(self) -> float:
         """Seconds since the recorder last made progress."""
         return self._monotonic() - self._progress_at
+
+
+def shown(now: Snapshot) -> Snapshot:
+    """Return the snapshot without what grows by itself: two that are equal are shown alike."""
+    recording, transfer = now.recording, now.transfer
+    return replace(
+        now,
+        recording=None if recording is None else replace(recording, duration_ms=0, size_bytes=0),
+        transfer=None if transfer is None else replace(transfer, sent_bytes=0),
+        seconds_each=None,
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.status.board import CredentialState, Snapshot, State
+from agent.status.board import CredentialState, Delivery, Snapshot, State
 
 
 class DeviceState(StrEnum):
@@ -25,13 +25,13 @@ class Condition(StrEnum):
     """What there is to show."""
 
     FAULT = "fault"
-    """It cannot record and cannot heal."""
+    """It cannot record and cannot heal; or, seen by the deliverer, no recorder runs."""
     STORAGE_FULL = "storage_full"
     NO_MICROPHONE = "no_microphone"
     """None, or a wedged one."""
     MUTED = "muted"
     NO_CREDENTIAL = "no_credential"
-    """Missing or refused."""
+    """Missing or refused; or the last good settings are in use."""
     RECORDING_SILENT = "recording_silent"
     """The microphone has given nothing but zeros for a minute."""
     RECORDING_OFFLINE = "recording_offline"
@@ -60,15 +60,19 @@ def _recording(now: Snapshot) -> bool:
 
 
 def _no_credential(now: Snapshot, _pending: int) -> bool:
-    return now.credential in {CredentialState.MISSING, CredentialState.REFUSED}
+    return now.credential in {CredentialState.MISSING, CredentialState.REFUSED} or now.settings is not None
+
+
+def _no_way(now: Snapshot) -> bool:
+    return now.online is False or now.delivery is not Delivery.RUNNING
 
 
 def _backlog_waits(now: Snapshot, pending: int) -> bool:
-    return bool(pending) and (now.online is False or now.waiting is not None)
+    return bool(pending) and (_no_way(now) or now.waiting is not None)
 
 
 TABLE = (
-    Row(Condition.FAULT, lambda now, _: now.state is State.FAULT, DeviceState.ERROR),
+    Row(Condition.FAULT, lambda now, _: now.state is State.FAULT or now.gone, DeviceState.ERROR),
     Row(Condition.STORAGE_FULL, lambda now, _: now.state is State.STORAGE_FULL, DeviceState.STORAGE_FULL),
     Row(Condition.NO_MICROPHONE, lambda now, _: now.state is State.NO_MICROPHONE, DeviceState.ERROR),
     Row(Condition.MUTED, lambda now, _: now.state is State.MUTED, DeviceState.IDLE),
@@ -80,7 +84,7 @@ TABLE = (
     ),
     Row(
         Condition.RECORDING_OFFLINE,
-        lambda now, pending: _recording(now) and now.online is False and bool(pending),
+        lambda now, pending: _recording(now) and _no_way(now) and bool(pending),
         DeviceState.RECORDING,
     ),
     Row(Condition.RECORDING, lambda now, _: _recording(now), DeviceState.RECORDING),

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from agent.status.board import CredentialState, Snapshot, State, Waiting
+from agent.status.board import CredentialState, Delivery, Snapshot, State, Waiting
 
 _STATES = {
     State.RECORDING: "recording",
@@ -37,6 +37,18 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
         parts = [f"{parts[0]}: {snapshot.fault}"]
     if snapshot.state is State.NO_MICROPHONE:
         parts.append(f"waiting for {snapshot.microphone_name or 'one'}")
+    if snapshot.delivery is not Delivery.RUNNING:
+        parts.append(f"delivery {snapshot.delivery.value}")
+    return ", ".join(parts + _delivery(snapshot, counts))
+
+
+def delivery_sentence(snapshot: Snapshot, counts: dict[str, int], failing: str | None) -> str:
+    """Return what the deliverer does and what waits, in the same way."""
+    return ", ".join(([failing] if failing else []) + _delivery(snapshot, counts)) or "nothing waits"
+
+
+def _delivery(snapshot: Snapshot, counts: dict[str, int]) -> list[str]:
+    parts: list[str] = []
     transfer = snapshot.transfer
     if transfer is not None:
         parts.append(f"uploading {100 * transfer.sent_bytes // max(1, transfer.total_bytes)} %")
@@ -49,4 +61,6 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     is_said = any(token in part for part in parts)
     if snapshot.credential in {CredentialState.MISSING, CredentialState.REFUSED} and not is_said:
         parts.append(token)
-    return ", ".join(parts)
+    if snapshot.settings:
+        parts.append(f"on the last good settings: {snapshot.settings}")
+    return parts

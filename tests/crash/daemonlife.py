@@ -1,6 +1,9 @@
 """The real daemon with all its threads, on a clock ten times as fast, until it is killed."""
 
+import ctypes
 import mmap
+import os
+import signal
 import struct
 from functools import partial
 from pathlib import Path
@@ -8,17 +11,20 @@ from typing import Any
 
 from clocks import FastClock
 
-import agent.daemon
+import agent.deliverer.process
+import agent.recorder.process
 from agent import log
 from agent.audio.source import Block, SourceState
 from agent.config import Config, load
+from agent.deliverer.wiring import DelivererWiring
 from agent.index.repair import Repair
-from agent.parts import Parts
+from agent.recorder.wiring import RecorderWiring
 from agent.statedir import StateDirectory, resolve
 
 RATE = 16000
 BLOCK = RATE * 60 // 1000
 COUNTER = struct.Struct("<Q")
+PR_SET_PDEATHSIG = 1
 
 
 class PacedSound:
@@ -59,13 +65,13 @@ class PacedSound:
         self.state = SourceState.CLOSED
 
 
-class FastParts(Parts):
+class FastParts(RecorderWiring):
     """The agent's parts on a fast clock, with a source that counts."""
 
     def __init__(
         self, sound: Path, counter: Path, clock: FastClock, config: Config, state: StateDirectory
     ) -> None:
-        super().__init__(config, state, {}, clock=clock, machine=lambda: "ntp")
+        super().__init__(config, state, clock=clock, machine=lambda: "ntp")
         self._sound = sound
         self._count_in = counter
         self._fast = clock
@@ -88,9 +94,27 @@ def live_as_daemon(order: dict[str, Any]) -> None:
     log.configure("error", "text", Path(order["folder"], "daemon.log").open("a"))  # noqa: SIM115 - until the kill
     clock = FastClock(order["zero"], order["factor"])
     parts = partial(FastParts, Path(order["wav"]), Path(order["counter"]), clock)
-    setattr(agent.daemon, "Parts", parts)  # noqa: B010 - the daemon builds its own
+    _deliver_beside(order, clock)
+    setattr(agent.recorder.process, "RecorderWiring", parts)  # noqa: B010 - the daemon builds its own
     config = Path(order["folder"], "config.toml")
     loaded = load(config, {})
     state = resolve(loaded, {})
     state.create()
-    agent.daemon.Daemon(loaded, state, config).run()
+    agent.recorder.process.RecorderProcess(loaded, state, config).run()
+
+
+def _deliver_beside(order: dict[str, Any], clock: FastClock) -> None:
+    """Run the deliverer in a process of its own, which dies with the recorder's: a kill of both at once."""
+    parent = os.getpid()
+    if os.fork():
+        return
+    code = 3
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            wiring = partial(DelivererWiring, environ={}, clock=clock, machine=lambda: "ntp")
+            setattr(agent.deliverer.process, "DelivererWiring", wiring)  # noqa: B010 - as above
+            loaded = load(Path(order["folder"], "config.toml"), {})
+            code = agent.deliverer.process.DelivererProcess(loaded, resolve(loaded, {}), None).run()
+    finally:
+        os._exit(code)

@@ -20,19 +20,21 @@ from clocks import SimulatedClock
 from daemonlife import leave_alone
 from diary import Diary
 from faults import Fault, Observer
+from joined import join
 
 from agent import log
 from agent.audio.source import Block, EndOfSource, SourceState
 from agent.config import load
+from agent.deliverer.housekeeping import Housekeeping
+from agent.deliverer.wiring import DelivererWiring
 from agent.host.disk import Disk
-from agent.housekeeping import Housekeeping
 from agent.index.outbox import Outbox
 from agent.index.repair import Repair
 from agent.outbox.entry import Entry
-from agent.parts import Parts
-from agent.recording.segment import FinishedSegment
+from agent.recorder.wiring import RecorderWiring
+from agent.recording.segment import FinishedSegment, discard_never_begun
 from agent.recording.triggers import trigger_for
-from agent.statedir import resolve
+from agent.statedir import Process, resolve
 from agent.sync.client.api import RecordingsApi
 from agent.sync.syncer import Syncer
 
@@ -113,7 +115,7 @@ class Sound:
         self.state = SourceState.CLOSED
 
 
-class LifeParts(Parts):
+class LifeParts(DelivererWiring):
     """The agent's parts, with calls and finished files noted in the diary."""
 
     diary: Diary
@@ -132,14 +134,6 @@ class LifeParts(Parts):
     def outbox(self) -> Outbox:
         """The product's outbox; a finished file is noted before it is taken over."""
         outbox = super().outbox
-        accept = outbox.accept
-
-        def noted(segment: FinishedSegment) -> Any:
-            self.diary.note("finished", segment.start.id, sha256=segment.sha256, samples=segment.samples)
-            entry = accept(segment)
-            self.diary.note("accepted", segment.start.id, sha256=segment.sha256, samples=segment.samples)
-            return entry
-
         complete, prune = outbox.complete, outbox.prune
 
         def completed(entry: Entry, *, verified: bool) -> Entry:
@@ -153,8 +147,20 @@ class LifeParts(Parts):
 
         setattr(outbox, "complete", completed)  # noqa: B010 - likewise
         setattr(outbox, "prune", pruned)  # noqa: B010 - likewise
-        setattr(outbox, "accept", noted)  # noqa: B010 - the diary looks over its shoulder
+        self.note_finished(outbox)
         return outbox
+
+    def note_finished(self, taker: Any) -> None:
+        """Let the diary look over the shoulder of whoever takes finished files over."""
+        accept = taker.accept
+
+        def noted(segment: FinishedSegment) -> Any:
+            self.diary.note("finished", segment.start.id, sha256=segment.sha256, samples=segment.samples)
+            entry = accept(segment)
+            self.diary.note("accepted", segment.start.id, sha256=segment.sha256, samples=segment.samples)
+            return entry
+
+        taker.accept = noted
 
     @cached_property
     def api(self) -> RecordingsApi:
@@ -197,7 +203,7 @@ class Life:
         self._observer = Observer(order.fault, self._diary, self._clock, state.path)
         disk = Disk(self._observer)
         state.create(disk)
-        self._lock = state.lock()
+        self._locks = (state.lock(Process.RECORDER), state.lock(Process.DELIVERER))
         self._parts = LifeParts(loaded.config, state, {}, clock=self._clock, disk=disk, machine=lambda: "ntp")
         self._parts.diary, self._parts.observer = self._diary, self._observer
         self._parts.snapshots = order.snapshots
@@ -209,8 +215,20 @@ class Life:
             _go_past_the_file_layer(self._parts.state.path)
         if self._order.broken == "repair":
             setattr(Repair, "open_file", leave_alone)  # noqa: B010 - the control puts it out of order
-        with self._lock:
+        with self._locks[0], self._locks[1]:
             self._house = Housekeeping(self._parts)
+            self._hears = RecorderWiring(
+                self._parts.config,
+                self._parts.state,
+                clock=self._clock,
+                disk=self._parts.disk,
+                machine=lambda: "ntp",
+            )
+            join(self._hears, self._parts)
+            self._parts.note_finished(self._hears.sink)
+            downtime, began = self._hears.downtime(), self._hears.now()
+            discard_never_begun(self._hears.files.recording, self._parts.disk)
+            downtime.note(began, self._parts.config.recording, self._clock.wall)
             self._parts.outbox.store.unsettled.set()
             self._background()
             if self._order.wav:
@@ -237,13 +255,13 @@ class Life:
 
         source = Sound(pcm, self._clock, self._diary, between)
         trigger = trigger_for(parts.config.recording, self._clock.wall)
-        recorder = parts.recorder(source, trigger, unattended=True)
+        recorder = self._hears.recorder(source, trigger, unattended=True)
         recorder.run()
 
     def _background(self) -> None:
         """What the daemon's other threads do, with their ways of taking an error."""
         try:
-            self._house._turn(threading.Event())
+            self._house.turn(threading.Event())
             if self._house.settled.is_set():
                 self._parts.syncer.drain()
         except (OSError, sqlite3.Error) as error:

@@ -26,6 +26,7 @@ from virtual_microphone import VirtualMicrophone
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
+from agent.statedir import StateDirectory
 from agent.status.control import NoDaemon, ask
 
 GROWTH_MIB = 2.0
@@ -82,7 +83,9 @@ class Soak:
     def is_recording(self) -> bool:
         """Whether samples are written."""
         try:
-            now = dict(ask(self.machine.state / "control.sock", {"command": "status"}))["recording"]
+            now = dict(
+                ask(StateDirectory(self.machine.state, self.machine.state).socket, {"command": "status"})
+            )["recording"]
         except NoDaemon:
             return False
         return now is not None and now["duration_ms"] > 0

@@ -23,8 +23,8 @@ from matrix_server import Server
 
 from agent import log
 from agent.config import load
+from agent.deliverer.wiring import DelivererWiring
 from agent.outbox.entry import Entry, Status
-from agent.parts import Parts
 from agent.statedir import resolve
 from agent.status.board import CredentialState
 from agent.sync.client.api import RecordingsApi, Timeouts
@@ -115,7 +115,7 @@ class Clock:
         self.elapsed += seconds
 
 
-class MatrixParts(Parts):
+class MatrixParts(DelivererWiring):
     """The agent's parts, impatient."""
 
     @cached_property
@@ -157,7 +157,9 @@ def _configure(folder: Path, base_url: str) -> None:
     (folder / "config.toml").write_text(tomli_w.dumps(settings))
 
 
-def live(cell: Cell, template: Path, life: Callable[[Cell, Parts, Server, Clock], Lived]) -> Outcome:
+def live(
+    cell: Cell, template: Path, life: Callable[[Cell, DelivererWiring, Server, Clock], Lived]
+) -> Outcome:
     """Live through a cell and return what was seen."""
     log.configure("error", "text", io.StringIO())
     shm = Path("/dev/shm")  # noqa: S108 - nothing here must outlive the cell, and fsync costs nothing
@@ -181,7 +183,7 @@ def live(cell: Cell, template: Path, life: Callable[[Cell, Parts, Server, Clock]
 class Life:
     """The loop over hours and days."""
 
-    def __init__(self, cell: Cell, parts: Parts, server: Server, clock: Clock) -> None:
+    def __init__(self, cell: Cell, parts: DelivererWiring, server: Server, clock: Clock) -> None:
         self._parts, self._server, self._clock = parts, server, clock
         self._outcome = Outcome(cell)
         self._stopping = threading.Event()

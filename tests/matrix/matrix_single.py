@@ -7,9 +7,10 @@ from matrix_agent import HOURS, Cell, Clock, Outcome
 from matrix_book import AFRESH, NEXT_TOKEN, TOKEN
 from matrix_server import Server
 
+from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError, CredentialError
 from agent.outbox.entry import Status
-from agent.parts import Parts
+from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import OnRequest
 from agent.status.board import CredentialState
 from agent.sync.client.failures import Refused
@@ -19,7 +20,7 @@ from agent.sync.credential.refresh import refresh
 class Single:
     """One cell of ``heartbeat`` or ``refresh``, and the delivery of three recordings beside it."""
 
-    def __init__(self, cell: Cell, parts: Parts, server: Server, clock: Clock) -> None:
+    def __init__(self, cell: Cell, parts: DelivererWiring, server: Server, clock: Clock) -> None:
         self._cell, self._parts, self._server, self._clock = cell, parts, server, clock
         self._outcome = Outcome(cell)
 
@@ -54,9 +55,10 @@ class Single:
 
     def _beat(self) -> None:
         """Send heartbeats for two hours, the first ones into the fault."""
-        heartbeat = self._parts.heartbeat(
-            self._parts.recorder(self._parts.source(), OnRequest(), unattended=True)
+        hears = RecorderWiring(
+            self._parts.config, self._parts.state, clock=self._clock, machine=lambda: "ntp"
         )
+        heartbeat = self._parts.heartbeat(hears.recorder(hears.source(), OnRequest(), unattended=True))
         stopping, until = threading.Event(), self._clock.elapsed + HOURS
         self._clock.loop = heartbeat._wake
 

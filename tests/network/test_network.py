@@ -15,6 +15,7 @@ from acceptance import Daemon, Json, wait_for
 from field import PORT, Recorder, Sandbox, check_one_copy_each, sandbox_at
 from wire import NAME, SERVER_ADDRESS, Wire, wire
 
+from agent.statedir import StateDirectory
 from agent.status.control import ask
 
 FLAP_MINUTES = float(os.environ.get("FLAP_MINUTES", "2"))
@@ -128,12 +129,12 @@ def link_up_delays(
             cable.unplug(end)
             (row,) = recorder.recorded(1)
             for _ in range(8 if end == "agent" else 1):
-                ask(daemon.state / "control.sock", {"command": "sync"})
+                ask(StateDirectory(daemon.state, daemon.state).delivery_socket, {"command": "sync"})
             assert daemon.status()["online"] is False
             up = time.time()
             cable.plug(end)
             delays.append(first_request(sandbox, up, patience))
-            ask(daemon.state / "control.sock", {"command": "sync"})
+            ask(StateDirectory(daemon.state, daemon.state).delivery_socket, {"command": "sync"})
             recorder.wait_delivered([row["id"]], 60)
     return delays
 

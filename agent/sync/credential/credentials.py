@@ -21,8 +21,10 @@ import msgspec
 
 from agent.errors import CredentialError
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, read_bytes
 from agent.log import get_logger
 from agent.outbox.entry import Entry
+from agent.status.board import CredentialState
 from agent.sync.credential.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
 from agent.sync.credential.tokenfile import HOW, Token
 from agent.sync.credential.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
@@ -32,6 +34,8 @@ __all__ = ["CREDENTIAL", "STATE", "TOKEN_FILE", "Choice", "Credentials", "Token"
 log = get_logger(__name__)
 
 REFRESHED_NAME = "device-token.refreshed"
+BINDING = "binding"
+"""The file that tells the recorder which binding is in force; in the state directory."""
 
 
 class _Refreshed(msgspec.Struct):
@@ -54,26 +58,30 @@ class Credentials:
     """The device token; may be used by several threads.
 
     Args:
-        state_directory: holds ``device-token`` and ``device-token.json``.
+        folder: ``token/`` of the state directory; holds ``device-token`` and what belongs to it.
         token_file: ``api.token_file``; "" for none.
         environ: for ``$CREDENTIALS_DIRECTORY``; ``$NOTIFY_SOCKET`` tells the service, which knows when it was
             given no credential, from a shell, which does not.
         disk: makes what ``store`` writes durable.
+        binding_file: where the recorder is told which binding is in force; None: nobody is told.
     """
 
     def __init__(
         self,
-        state_directory: Path,
+        folder: Path,
         token_file: str,
         environ: Mapping[str, str],
         disk: Disk | None = None,
+        *,
+        binding_file: Path | None = None,
     ) -> None:
-        self._folder = state_directory
-        self._refreshed_file = state_directory / REFRESHED_NAME
+        self._folder = folder
+        self._refreshed_file = folder / REFRESHED_NAME
         self._disk = disk or Disk()
-        self._sources = Sources(state_directory, token_file, environ, self._disk)
-        self._lock = TokenLock(state_directory / LOCK_NAME)
-        self.lineages = Lineages(state_directory, self._disk, self._lock)
+        self._sources = Sources(folder, token_file, environ, self._disk)
+        self._lock = TokenLock(folder / LOCK_NAME)
+        self.lineages = Lineages(folder, self._disk, self._lock)
+        self._binding_file = binding_file
         self._lineage: str | None = None
         self._noticed = False
         self._thread = threading.local()
@@ -141,6 +149,7 @@ class Credentials:
                 self._take_note(fingerprint)
                 return
         self._lineage = self._lineage or self.lineages.current
+        self._tell_binding()
 
     def watch(self) -> Callable[[], bool]:
         """Return what tells whether another token counts, or another reason why there is none, than it told last."""
@@ -251,3 +260,32 @@ class Credentials:
         with self._kept_in_mind("whose token is in use"):
             lineage = self.lineages.notice(fingerprint)
         self._lineage = lineage
+        self._tell_binding()
+
+    def _tell_binding(self) -> None:
+        """Tell the recorder which binding is in force, before any call is made under it; it is never taken away."""
+        file, lineage = self._binding_file, self._lineage
+        if file is None or lineage is None:
+            return
+        data = f"{lineage}\n".encode()
+        with self._kept_in_mind("which binding is in force"):
+            try:
+                if read_bytes(file, len(data)) == data:
+                    return
+            except (OSError, UnusableFile):
+                if file.is_dir():
+                    return
+            self._disk.replace(file, data, "binding")
+
+
+def credential_of(known: CredentialState, credentials: Credentials) -> tuple[str, str | None]:
+    """Return what is known about the token as ``status`` says it: its state and its fingerprint, never the token."""
+    try:
+        choice = credentials.find()
+    except CredentialError:
+        choice = None
+    fingerprint = choice.token.fingerprint if choice is not None else credentials.hidden()
+    if fingerprint is None:
+        return CredentialState.MISSING.value, None
+    state = CredentialState.UNKNOWN if known is CredentialState.MISSING else known
+    return state.value, fingerprint

@@ -1,4 +1,4 @@
-"""The parts of the agent, each built once and when first asked for, and handed what it needs."""
+"""The parts of the process that talks, each built once and when first asked for, and handed what it needs."""
 
 import os
 import random
@@ -8,18 +8,14 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from agent.audio.microphone import Microphone
-from agent.audio.source import Source
-from agent.audio.wavfile import RealTime, WavFile, parse_file_input
 from agent.config import Config
 from agent.configvalues import local_timezone
-from agent.host.ballast import Ballast
+from agent.deliverer.takeover import take_over
 from agent.host.battery import battery
 from agent.host.boot import boot_id, hostname
 from agent.host.clocksync import clock_state
 from agent.host.disk import Disk
 from agent.host.network import Network
-from agent.host.soundcards import SoundCards
 from agent.host.storage import room
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
@@ -27,16 +23,11 @@ from agent.index.reconcile import Reconciler
 from agent.index.retention import Retention
 from agent.outbox.entry import Entry
 from agent.recording.clock import Clock, Instant, SystemClock
-from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause, Ledger
-from agent.recording.mute import Mute
-from agent.recording.recorder import Recorder
-from agent.recording.session import Workshop
-from agent.recording.triggers import Trigger
+from agent.recording.ledger import DELIVERY_FILE, Cause, Gap, Ledger
 from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
 from agent.statedir import StateDirectory
 from agent.status.board import Board
-from agent.sync.credential.credentials import Credentials
+from agent.sync.credential.credentials import BINDING, Credentials, credential_of
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.rules.datausage import DataUsage
@@ -47,12 +38,16 @@ if TYPE_CHECKING:
     from agent.sync.clockgate import ClockGate
     from agent.sync.conclusions import Conclusions
     from agent.sync.pacing.limits import Limits
+    from agent.sync.remote.commands import Recording
     from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
 
 
-class Parts:
-    """What one process works with on one state directory; ``close`` ends what was built."""
+class DelivererWiring:
+    """What delivers from one state directory, in the deliverer or in a command; ``close`` ends what was built.
+
+    Whoever makes one holds the deliverer's lock.
+    """
 
     def __init__(
         self,
@@ -72,14 +67,21 @@ class Parts:
         self.boot_id = boot_id()
         self._overheard: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self.rng = random.Random()  # noqa: S311 - jitter, not a secret
-        self.credentials = Credentials(state.path, config.api.token_file, environ, self.disk)
+        take_over(state.path, self.disk)
+        self.credentials = Credentials(
+            state.token, config.api.token_file, environ, self.disk, binding_file=state.path / BINDING
+        )
         self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, machine)
-        self.coverage = Coverage(Ledger(state.path, self.disk), self.truetime.apart_ms)
-        self.ballast = Ballast(state.path, self.disk)
+        self.ledger = Ledger(state.path, self.disk, DELIVERY_FILE)
+        """Of what was recorded, and dropped or deleted here."""
 
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""
         return self.truetime.instant(self.clock.monotonic())
+
+    def credential_state(self) -> tuple[str, str | None]:
+        """Return what is known about the token: its state, and its fingerprint."""
+        return credential_of(self.board.snapshot.credential, self.credentials)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -87,62 +89,16 @@ class Parts:
         return Outbox(self.state.path, self.disk, self.now, self._note_deleted, self.credentials)
 
     def _note_deleted(self, entry: Entry) -> None:
-        self.coverage.note(Cause.DELETED, entry.started, entry.duration_ms, entry.id)
+        self.ledger.add(Gap(Cause.DELETED, entry.started, None, entry.duration_ms, entry.id))
 
     @cached_property
     def retention(self) -> Retention:
         """What is kept for how long."""
-        return Retention(self.outbox, self.config.storage, self.ballast, self.coverage, self.now)
+        return Retention(self.outbox, self.config.storage, self.now)
 
     def reconcile(self, stopped: Callable[[], bool] = lambda: False, *, dry_run: bool = False) -> Findings:
         """Bring files and index together; only for the one process that holds the state directory's lock."""
         return Reconciler(self.outbox, self.disk, stopped=stopped, dry_run=dry_run).run()
-
-    def source(self) -> Source:
-        """Return what ``audio.input`` names: a microphone, or a file in real time."""
-        audio = self.config.audio
-        if audio.input.startswith("file:"):
-            path, loop = parse_file_input(audio.input)
-            return WavFile(path, loop=loop, realtime=RealTime(self.clock.monotonic, self.clock.sleep))
-        return Microphone(
-            audio.input,
-            audio.sample_rate,
-            audio.channels,
-            audio.channel,
-            runtime_directory=self.state.runtime,
-            cards=SoundCards(),
-            monotonic=self.clock.monotonic,
-        )
-
-    def recorder(self, source: Source, trigger: Trigger, *, unattended: bool) -> Recorder:
-        """Return a recorder that reads a source into the outbox."""
-        workshop = Workshop(
-            self.outbox,
-            self.config.opus,
-            disk=self.disk,
-            clock=self.clock,
-            instant=self.truetime.instant,
-            coverage=self.coverage,
-            flush_seconds=self.config.storage.flush_seconds,
-            min_seconds=self.config.recording.min_seconds,
-            lineage=self.credentials.current,
-        )
-        return Recorder(
-            source,
-            trigger,
-            workshop,
-            self.config.recording,
-            self.board,
-            storage_problem=self.retention.problem,
-            disk_failed=self._disk_failed,
-            mute=Mute(self.state.path, self.disk) if unattended else None,
-            unattended=unattended,
-        )
-
-    def _disk_failed(self) -> None:
-        """Make room for the index, and have the file that could not be finished repaired."""
-        self.ballast.give_up()
-        self.outbox.store.unsettled.set()
 
     @cached_property
     def api(self) -> "RecordingsApi":
@@ -254,8 +210,8 @@ class Parts:
             token_changed=self.credentials.watch(),
         )
 
-    def heartbeat(self, recorder: Recorder) -> "Heartbeat":
-        """Return the heartbeat of a recorder, which obeys the API's commands."""
+    def heartbeat(self, recorder: "Recording") -> "Heartbeat":
+        """Return the heartbeat, which hands the API's commands to a recorder."""
         from agent.sync.pacing.stretch import Stretch  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.commands import Commands, Remembered  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx

@@ -1,17 +1,17 @@
-"""What the daemon does with the network, in threads of their own: delivery, heartbeats, and hearing that it is back."""
+"""What the deliverer does with the network, in threads of their own: delivery, heartbeats, hearing that it is back."""
 
 import sqlite3
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from agent.deliverer.wiring import DelivererWiring
 from agent.host.netlink import NetworkWatch
 from agent.host.network import Network
 from agent.log import get_logger
-from agent.parts import Parts
-from agent.recording.recorder import Recorder
 
 if TYPE_CHECKING:
+    from agent.sync.remote.commands import Recording
     from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
 
@@ -21,13 +21,17 @@ DISK_RETRY_SECONDS = 10.0
 """How long a part rests when the disk or the index failed under it."""
 
 
-class Online:
+class SyncThreads:
     """Delivery begins when ``settled`` is set; everything ends with ``stopping`` and ``stop``."""
 
     def __init__(
-        self, parts: Parts, recorder: Recorder, settled: threading.Event, stopping: threading.Event
+        self,
+        wiring: DelivererWiring,
+        recorder: "Recording",
+        settled: threading.Event,
+        stopping: threading.Event,
     ) -> None:
-        self._parts = parts
+        self._wiring = wiring
         self._recorder = recorder
         self._settled = settled
         self._stopping = stopping
@@ -40,7 +44,7 @@ class Online:
     def threads(self) -> dict[str, Callable[[], None]]:
         """What is to be run in threads, by name."""
         threads: dict[str, Callable[[], None]] = {"sync": self._deliver, "network": self._network.run}
-        if self._parts.config.heartbeat.enabled:
+        if self._wiring.config.heartbeat.enabled:
             threads["heartbeat"] = self._beat
         return threads
 
@@ -48,16 +52,16 @@ class Online:
     def syncer(self) -> "Syncer":
         """The loop that delivers, built by whichever thread asks first."""
         with self._building:
-            return self._parts.syncer
+            return self._wiring.syncer
 
     def stop(self) -> None:
         """Cut the calls under way and let the threads end; ``stopping`` is set already."""
         self._network.stop()
         with self._building:
-            if "syncer" in vars(self._parts):
-                self._parts.syncer.stop()
-            if "api" in vars(self._parts):
-                self._parts.api.abort()
+            if "syncer" in vars(self._wiring):
+                self._wiring.syncer.stop()
+            if "api" in vars(self._wiring):
+                self._wiring.api.abort()
             if self._heartbeat is not None:
                 self._heartbeat.wake()
 
@@ -70,7 +74,7 @@ class Online:
     def _beat(self) -> None:
         """Send heartbeats, and obey the commands in their answers."""
         with self._building:
-            heartbeat = self._heartbeat = self._parts.heartbeat(self._recorder)
+            heartbeat = self._heartbeat = self._wiring.heartbeat(self._recorder)
         while not self._stopping.is_set():
             self._whatever_the_disk_does("heartbeat", lambda: heartbeat.run(self._stopping))
 
@@ -80,8 +84,8 @@ class Online:
 
     def _try_at_once(self) -> None:
         syncer = self.syncer
-        self._parts.api.wake()
-        waits = self._parts.outbox.store.oldest_waiting() is not None
+        self._wiring.api.wake()
+        waits = self._wiring.outbox.store.oldest_waiting() is not None
         syncer.network_is_back()
         if self._heartbeat is not None:
             self._heartbeat.network_is_back(something_waits=waits)
@@ -97,5 +101,5 @@ class Online:
                 part=part,
                 error=error,
             )
-            self._parts.outbox.store.unsettled.set()
+            self._wiring.outbox.store.unsettled.set()
             self._stopping.wait(DISK_RETRY_SECONDS)

@@ -1,0 +1,103 @@
+"""What people ask of the deliverer, by ``delivery.sock``."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from agent.deliverer.housekeeping import Housekeeping
+from agent.deliverer.publisher import Publisher
+from agent.deliverer.threads import SyncThreads
+from agent.deliverer.wiring import DelivererWiring
+from agent.errors import AgentError
+from agent.index.actions import ACTIONS
+from agent.status.control import Handler, Message, Peer
+from agent.sync.drained import answer_of
+
+OWNERS_OWN = frozenset({"delete", "release", "retry", "refresh", "repair"})
+"""Not for the group: what decides over recordings that are there, or over the token."""
+PROGRESS_SECONDS = 0.5
+"""How often a command that waits for an upload hears of it."""
+
+
+class DelivererHandlers:
+    """The handlers of the delivery socket, each in the asking connection's thread.
+
+    ``reload`` reads the settings anew and returns the keys that need a restart.
+    """
+
+    def __init__(
+        self,
+        wiring: DelivererWiring,
+        threads: SyncThreads,
+        publisher: Publisher,
+        house: Housekeeping,
+        *,
+        stopping: threading.Event,
+        reload: Callable[[], list[str]],
+    ) -> None:
+        self._wiring = wiring
+        self._threads = threads
+        self._publisher = publisher
+        self._house = house
+        self._stopping = stopping
+        self._reload = reload
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """Every command of the delivery socket."""
+        return {
+            "status": lambda _request, _peer: self._publisher.status(),
+            "sync": self._sync,
+            "reload": lambda _request, _peer: {"needs_restart": self._reload()},
+            "refresh": self._refresh,
+            "repair": self._repair,
+            **{name: self._queue_action(action) for name, action in ACTIONS.items()},
+        }
+
+    def _sync(self, _request: Message, peer: Peer) -> Any:
+        """Try everything now, and tell the asking side how far each upload is."""
+        self._house.look()
+        syncer = self._threads.syncer
+        told, is_left = 0.0, False
+
+        def tell(recording_id: str, sent: int, total: int) -> None:
+            nonlocal told, is_left
+            now = self._wiring.clock.monotonic()
+            if not is_left and (now - told > PROGRESS_SECONDS or sent == total):
+                told = now
+                try:
+                    peer.tell(event="transfer", id=recording_id, sent_bytes=sent, total_bytes=total)
+                except OSError:  # nobody listens any more; the upload goes on
+                    is_left = True
+
+        with syncer.listening(tell):
+            return answer_of(syncer.drain(everything=True), self._wiring.outbox.store)
+
+    def _refresh(self, _request: Message, _peer: Peer) -> Any:
+        """Exchange the device token for a new one."""
+        from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - once in the life of a token
+
+        wiring = self._wiring
+        try:
+            return refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())
+        finally:
+            wiring.outbox.arrived.set()
+
+    def _repair(self, request: Message, _peer: Peer) -> Any:
+        """Bring files and index together now, or only tell what would be done."""
+        return {
+            "sentences": self._wiring.reconcile(
+                self._stopping.is_set, dry_run=bool(request.get("dry_run"))
+            ).sentences
+        }
+
+    def _queue_action(self, action: Callable[..., list[str]]) -> Handler:
+        def do(request: Message, _peer: Peer) -> Any:
+            ids, transfer = request.get("ids"), self._wiring.board.snapshot.transfer
+            if transfer is not None and any(transfer.id.startswith(one) for one in ids or ()):
+                raise AgentError(
+                    f"{transfer.id} is being delivered at this moment; try again when that is over"
+                )
+            return action(self._wiring.outbox, ids)
+
+        return do

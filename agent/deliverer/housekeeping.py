@@ -1,0 +1,82 @@
+"""What is done beside delivering: reconcile, adopt, prune, watch the clock, the index and the token."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+
+from agent.deliverer.wiring import DelivererWiring
+from agent.index.arrivals import arrivals_of
+from agent.log import get_logger
+
+log = get_logger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How often it looks whether something is to be done."""
+SWEEP_SECONDS = 60.0
+"""How often what is old is pruned."""
+
+
+class Housekeeping:
+    """Runs in a thread of its own; a disk that fails is tried again. ``progress`` is called at every turn."""
+
+    def __init__(
+        self,
+        wiring: DelivererWiring,
+        wait: Callable[[float], None] | None = None,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._wiring = wiring
+        self._wait = wait or (lambda seconds: wiring.outbox.store.unsettled.wait(seconds) and None)
+        self._progress = progress
+        self._swept_at: float | None = None
+        self._arrivals = arrivals_of(wiring.outbox, wiring.disk)
+        self.failing: str | None = None
+        """Why the disk or the index fails, while it does."""
+        self.settled = threading.Event()
+        """Set once files and index have been brought together."""
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until ``stopping`` is set."""
+        self._wiring.outbox.store.unsettled.set()
+        while not stopping.is_set():
+            self._progress()
+            try:
+                self.turn(stopping)
+            except (OSError, sqlite3.Error) as error:
+                self.failing = f"the disk or the index failed: {error}"
+                log.error(
+                    "the disk or the index failed; tried again", action="housekeeping_failed", error=error
+                )
+                stopping.wait(LOOK_SECONDS)
+            else:
+                self.failing = None
+                self._wait(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Adopt now what has arrived, once files and index have been brought together."""
+        if self.settled.is_set():
+            self._arrivals.look()
+
+    def turn(self, stopping: threading.Event) -> None:
+        """Do what is due."""
+        wiring = self._wiring
+        wiring.outbox.store.check_in_place()
+        if wiring.outbox.store.unsettled.is_set():
+            wiring.outbox.store.unsettled.clear()
+            self._arrivals.begin()
+            try:
+                wiring.reconcile(stopping.is_set)
+            except BaseException:
+                wiring.outbox.store.unsettled.set()
+                raise
+            if not stopping.is_set():
+                self.settled.set()
+        else:
+            self._arrivals.look()
+        wiring.truetime.state()
+        wiring.truetime.tell()
+        wiring.credentials.notice()
+        now = wiring.clock.monotonic()
+        if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            wiring.retention.sweep()

@@ -1,0 +1,192 @@
+"""The deliverer: starts its parts in their threads, watches them, speaks with systemd, and stops them in order.
+
+Start   lock → token's files taken over → index → delivery socket → READY; behind it, in threads of their own:
+        reconciliation, then delivery; heartbeats; the network's changes; what is shown.
+Watch   once a second: a thread that has died ends the process; the watchdog is fed while housekeeping and publishing
+        turn.
+Stop    (SIGTERM, SIGINT) calls under way are cut.
+"""
+
+import threading
+import time
+from pathlib import Path
+
+from agent import __version__
+from agent.config import LoadedConfig
+from agent.deliverer.handlers import OWNERS_OWN, DelivererHandlers
+from agent.deliverer.housekeeping import Housekeeping
+from agent.deliverer.publisher import Publisher
+from agent.deliverer.remote import RemoteRecorder
+from agent.deliverer.threads import SyncThreads
+from agent.deliverer.wiring import DelivererWiring
+from agent.errors import AgentError
+from agent.log import get_logger
+from agent.outbox.arrivals import ArrivalsSocket
+from agent.statedir import DELIVERY_SOCKET, Process, StateDirectory
+from agent.statelock import LockHeld, StateLock
+from agent.status.control import ControlServer
+from agent.status.systemd import Notifier
+from agent.status.words import delivery_sentence
+from agent.supervised import (
+    STARTING_SECONDS,
+    WATCH_SECONDS,
+    Settings,
+    Signals,
+    Threads,
+    is_service,
+    wait_for_lock,
+)
+
+logger = get_logger(__name__)
+
+STACK_BYTES = 512 * 1024
+"""Of each thread: a limit on memory counts them whole."""
+STOP_SECONDS = 3.0
+RETRY_SECONDS = 10.0
+STALLED_SECONDS = 60.0
+"""Without a turn of its loops for so long the watchdog is not fed."""
+
+
+class DelivererProcess:
+    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        state: StateDirectory,
+        config_path: Path | None,
+        *,
+        settings_problem: str | None = None,
+        supervised: bool = False,
+    ) -> None:
+        self._loaded = loaded
+        self._state = state
+        self._notifier = Notifier()
+        self._settings = Settings(loaded, config_path, self._notifier)
+        self._settings_problem = settings_problem
+        self._supervised = supervised
+        self._signals = Signals()
+        self._threads = Threads(self._signals.wake)
+        self._said = ""
+        self._turns: dict[str, float] = {}
+        """When each loop turned last, on the monotonic clock."""
+
+    def run(self) -> int:
+        """Work until told to stop.
+
+        Raises:
+            AgentError: by hand, the state directory is in use or not usable.
+        """
+        threading.stack_size(STACK_BYTES)
+        self._signals.listen()
+        lock = self._lock()
+        if lock is None:
+            return 0
+        try:
+            code = self._work()
+        except BaseException:
+            lock.release()
+            raise
+        lock.release(orderly=code == 0)
+        self._state.remove_runtime()
+        return code
+
+    def _lock(self) -> StateLock | None:
+        """Take the lock; a service whose state directory cannot be used says so and tries again. None: told to stop."""
+        while True:
+            try:
+                self._state.create()
+                self._state = self._state.create_runtime()
+                return wait_for_lock(
+                    self._state,
+                    Process.DELIVERER,
+                    self._signals,
+                    self._notifier,
+                    supervised=self._supervised,
+                )
+            except LockHeld:
+                raise
+            except AgentError as error:
+                if not is_service():
+                    raise
+                self._notifier.ready(f"waiting: {error}")
+                self._notifier.watchdog()
+                logger.error("delivery cannot begin, and tries again", action="sync_failed", error=error)
+            if self._signals.stopping.wait(RETRY_SECONDS):
+                return None
+
+    def _work(self) -> int:
+        wiring = self._wiring = DelivererWiring(self._loaded.config, self._state)
+        try:
+            return self._deliver(wiring)
+        finally:
+            wiring.close()
+
+    def _deliver(self, wiring: DelivererWiring) -> int:
+        signals = self._signals
+        wiring.board.report(settings=self._settings_problem)
+        arrivals = ArrivalsSocket(self._state.runtime)
+        house = self._house = Housekeeping(wiring, arrivals.wait, lambda: self._turned("housekeeping"))
+        recorder = RemoteRecorder(lambda: self._state.socket, lambda: publisher.is_manual)
+        publisher = self._publisher = Publisher(
+            wiring,
+            failing=lambda: house.failing,
+            progress=lambda: self._turned("publisher"),
+            recorder=recorder,
+        )
+        threads = SyncThreads(wiring, recorder, house.settled, signals.stopping)
+        handlers = DelivererHandlers(
+            wiring,
+            threads,
+            publisher,
+            house,
+            stopping=signals.stopping,
+            reload=lambda: self._settings.read(self._said or "starting"),
+        )
+        control = ControlServer(
+            self._state.runtime / DELIVERY_SOCKET,
+            handlers.handlers,
+            group=self._loaded.config.control.group,
+            owners_own=OWNERS_OWN,
+        )
+        housekeeping = self._threads.start("housekeeping", lambda: house.run(signals.stopping))
+        publishing = self._threads.start("publisher", lambda: publisher.run(signals.stopping))
+        online = [self._threads.start(name, work) for name, work in threads.threads.items()]
+        logger.info("delivering", action="delivery_started", version=__version__, state=str(self._state.path))
+        self._notifier.ready("starting")
+        self._watch()
+        self._notifier.stopping("ending calls")
+        logger.info("stopping", action="delivery_stopping")
+        wiring.outbox.store.unsettled.set()
+        arrivals.wake()
+        wiring.board.changed.set()
+        threads.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in (*online, publishing, housekeeping):
+            thread.join(max(0.1, deadline - time.monotonic()))
+        control.close()
+        arrivals.close()
+        logger.info("stopped", action="delivery_stopped")
+        return 1 if self._threads.died else 0
+
+    def _turned(self, loop: str) -> None:
+        self._turns[loop] = time.monotonic()
+
+    def _watch(self) -> None:
+        signals = self._signals
+        while not signals.stopping.is_set() and not self._threads.died:
+            if signals.reload:
+                signals.reload = False
+                self._settings.read_quietly(self._said or "starting")
+            if time.monotonic() - min(self._turns.values(), default=0.0) < STALLED_SECONDS:
+                self._notifier.watchdog()
+            signals.wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
+            signals.wake.clear()
+            self._say()
+        signals.stopping.set()
+
+    def _say(self) -> None:
+        text = delivery_sentence(self._wiring.board.snapshot, self._publisher.counts, self._publisher.failing)
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)

@@ -1,0 +1,78 @@
+"""The recorder, for the API's commands: asked through ``control.sock``, in threads that nobody waits for."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.errors import AgentError
+from agent.log import get_logger
+from agent.recording.requests import ManualRequest
+from agent.status.control import Message, ask
+
+log = get_logger(__name__)
+
+
+class RemoteRecorder:
+    """Starts and stops manual recordings in the other process.
+
+    ``is_manual`` tells whether the recorder says that one runs, whoever started it.
+    """
+
+    def __init__(self, socket: Callable[[], Path], is_manual: Callable[[], bool]) -> None:
+        self._socket = socket
+        self._is_manual = is_manual
+        self._own: ManualRequest | None = None
+        self._other: ManualRequest | None = None
+
+    @property
+    def manual(self) -> ManualRequest | None:
+        """The manual recording that runs: our own, or one of which no more is known than that it runs."""
+        if self._own is not None and not self._own.done.is_set():
+            return self._own
+        self.look()
+        return self._other
+
+    def look(self) -> None:
+        """Note whether a recording of somebody else runs, or has ended."""
+        runs = self._is_manual()
+        if runs and self._other is None:
+            self._other = ManualRequest()
+            self._other.started.set()
+        elif not runs and self._other is not None:
+            self._other.done.set()
+            self._other = None
+
+    def start(self, request: ManualRequest) -> None:
+        """Ask for one; its events tell how it goes on, and that the recorder could not be asked too."""
+        self._own = request
+        threading.Thread(target=self._follow, args=(request,), name="remote-recording", daemon=True).start()
+
+    def stop_manual(self) -> None:
+        """End the one that runs."""
+        threading.Thread(target=self._stop, name="remote-stop", daemon=True).start()
+
+    def _follow(self, request: ManualRequest) -> None:
+        def heard(event: Message) -> None:
+            if event.get("started"):
+                request.started.set()
+
+        message = {
+            "command": "record",
+            "seconds": request.seconds,
+            "name": request.name,
+            "metadata": request.metadata,
+            "detached": True,
+        }
+        try:
+            rows = ask(self._socket(), message, heard)
+            request.finished_ids += [str(row["id"]) for row in rows]
+            request.started.set()
+        except (AgentError, OSError) as error:
+            request.error = str(error)
+        finally:
+            request.done.set()
+
+    def _stop(self) -> None:
+        with contextlib.suppress(AgentError, OSError):
+            ask(self._socket(), {"command": "stop"})

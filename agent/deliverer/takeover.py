@@ -1,0 +1,56 @@
+"""The token's files of earlier versions: moved once into ``token/``, with links left where those versions look.
+
+A version of one process that is installed again finds its files through the links, and puts a file of its own in the
+place of a link when it writes; such a file is newer than what lies in ``token/``, and is taken over again.
+"""
+
+import contextlib
+from pathlib import Path
+
+from agent.host.disk import Disk
+from agent.host.small_file import is_regular
+from agent.log import get_logger
+
+log = get_logger(__name__)
+
+NAMES = (
+    "lineages.json",
+    "device-token.json",
+    "device-token.refreshed",
+    "device-token.refreshed.tmp",
+    "device-token",
+)
+"""The token itself last: what belongs to it is there before it is."""
+LINKED = ("lineages.json", "device-token.json", "device-token")
+
+
+def take_over(state: Path, disk: Disk) -> None:
+    """Move what lies in the old places, and leave links; a disk that refuses is said, and tried at the next start."""
+    token = state / "token"
+    try:
+        token.mkdir(mode=0o700, exist_ok=True)
+        moved = [name for name in NAMES if _move(state / name, token / name, disk)]
+        if moved:
+            disk.sync_folder(token, "takeover.sync_token")
+            log.info("the token's files have moved into token/", action="token_moved", files=moved)
+        if sum(_link(state / name, name) for name in LINKED) or moved:
+            disk.sync_folder(state, "takeover.sync_state")
+    except OSError as error:
+        log.error("the token's files cannot be moved into token/", action="token_move_failed", error=error)
+
+
+def _move(old: Path, new: Path, disk: Disk) -> bool:
+    if not is_regular(old):
+        return False
+    disk.rename(old, new, "takeover.rename")
+    return True
+
+
+def _link(place: Path, name: str) -> bool:
+    """Leave a link for an earlier version; return whether there was none."""
+    if place.is_symlink() or place.exists():
+        return False
+    with contextlib.suppress(OSError):  # vfat has none: there an earlier version is told its token anew
+        place.symlink_to(Path("token") / name)
+        return True
+    return False

@@ -1,0 +1,121 @@
+"""Files that come and go while the deliverer runs: adopted, and their rows let go (``agent.deliverer``, D1 and D3)."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from agent.host.disk import Disk
+from agent.index.findings import Findings
+from agent.index.outbox import Outbox
+from agent.index.repair import Repair
+from agent.log import get_logger
+from agent.outbox import sidecar
+from agent.outbox.entry import Entry, Status
+from agent.outbox.files import AUDIO, SIDECAR, is_damaged, names
+from agent.recording.segment import PART, is_being_written
+
+log = get_logger(__name__)
+
+CHUNK = 200
+SETTLED_NS = 1_000_000_000
+"""A folder that changed less than a second ago is listed again: two changes may bear one time stamp."""
+
+
+class Arrivals:
+    """Compares what lies in ``outbox/`` and ``sent/`` with what lay there last; costs two calls while nothing changes.
+
+    Raises OSError and sqlite3.Error as disk and SQLite give them; the next ``look`` begins where this one failed.
+    """
+
+    def __init__(self, outbox: Outbox, repair: Repair, wall_ns: Callable[[], int] = time.time_ns) -> None:
+        self._outbox = outbox
+        self._files = outbox.files
+        self._repair = repair
+        self._wall_ns = wall_ns
+        self._looking = threading.Lock()
+        self._changed: dict[Path, int] = {}
+        self._known: dict[Path, set[str]] = {self._files.outbox: set(), self._files.sent: set()}
+
+    def begin(self) -> None:
+        """Take what lies there now for known: reconciliation, which comes next, looks at all of it."""
+        with self._looking:
+            for folder in self._known:
+                self._changed.pop(folder, None)
+                self._known[folder] = _stems(folder)
+
+    def look(self) -> None:
+        """Adopt what is new, let rows go whose files have vanished, and repair what a dead recorder has left open."""
+        with self._looking:
+            self._look_at(self._files.outbox, self._arrived, self._left_outbox)
+            self._look_at(self._files.sent, lambda _stems: None, self._left_sent)
+            for name in names(self._files.recording):
+                path = self._files.recording / name
+                if name.endswith(PART) and not is_being_written(path):
+                    with self._outbox.moving:
+                        self._repair.open_file(path)
+
+    def _look_at(
+        self, folder: Path, came: Callable[[list[str]], None], went: Callable[[list[str]], None]
+    ) -> None:
+        changed = folder.stat().st_mtime_ns
+        if self._changed.get(folder) == changed:
+            return
+        now = _stems(folder)
+        before = self._known[folder]
+        for chunk in _chunks(now - before):
+            came(chunk)
+        for chunk in _chunks(before - now):
+            went(chunk)
+        self._known[folder] = now
+        if self._wall_ns() - changed > SETTLED_NS:
+            self._changed[folder] = changed
+
+    def _arrived(self, stems: list[str]) -> None:
+        """Adopt what has no row; what cannot be adopted as it stands is left to reconciliation."""
+        with self._outbox.moving:
+            known = self._outbox.store.known_stems(stems)
+            fresh: list[Entry] = []
+            for stem in stems:
+                audio = self._files.outbox / f"{stem}{AUDIO}"
+                if stem in known or not audio.exists():
+                    continue
+                entry = sidecar.read(audio.with_suffix(SIDECAR))
+                if entry is None or entry.status is Status.UPLOADED or is_damaged(entry):
+                    self._outbox.store.unsettled.set()
+                else:
+                    fresh.append(entry)
+            if fresh:
+                self._outbox.adopt(fresh)
+
+    def _left_outbox(self, stems: list[str]) -> None:
+        self._forget(
+            stems, lambda entry: entry.status is not Status.UPLOADED and not is_damaged(entry), "dropped"
+        )
+
+    def _left_sent(self, stems: list[str]) -> None:
+        self._forget(stems, lambda entry: entry.status is Status.UPLOADED, "pruned")
+
+    def _forget(self, stems: list[str], concerned: Callable[[Entry], bool], how: str) -> None:
+        with self._outbox.moving:
+            for entry in self._outbox.store.of_stems(stems).values():
+                if concerned(entry) and not self._files.audio(entry).exists():
+                    self._outbox.forget(entry)
+                    log.info(
+                        "the recorder has made room with it", action="recording_gone", id=entry.id, how=how
+                    )
+
+
+def arrivals_of(outbox: Outbox, disk: Disk) -> Arrivals:
+    """Return the arrivals of an outbox."""
+    return Arrivals(outbox, Repair(outbox, disk, Findings()))
+
+
+def _stems(folder: Path) -> set[str]:
+    return {name.removesuffix(SIDECAR) for name in names(folder) if name.endswith(SIDECAR)}
+
+
+def _chunks(stems: Iterable[str]) -> Iterable[list[str]]:
+    ordered = sorted(stems)
+    for begin in range(0, len(ordered), CHUNK):
+        yield ordered[begin : begin + CHUNK]

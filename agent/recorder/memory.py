@@ -1,0 +1,142 @@
+"""``recorder.json``: the next sequence number, and the instant up to which is known what was recorded."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from agent.bounds import Sequence
+from agent.errors import AgentError
+from agent.host.disk import Disk
+from agent.host.small_file import load_or_none
+from agent.log import get_logger
+from agent.outbox.files import Files
+from agent.recorder.binding import Binding
+from agent.recording.clock import Instant
+
+log = get_logger(__name__)
+
+FILE = "recorder.json"
+
+
+class Remembered(msgspec.Struct, omit_defaults=True):
+    """What ``recorder.json`` holds."""
+
+    next_seq: Sequence
+    until: Instant | None = None
+    """The end of the newest sample, or of what was accounted for at an orderly end."""
+    binding: Binding | None = None
+    """The binding that was in force last."""
+
+
+REMEMBERED = msgspec.json.Decoder(Remembered)
+
+
+class Numbers(Protocol):
+    """Gives sequence numbers and knows the binding: the recorder itself, or a command that asks it."""
+
+    @property
+    def last_number(self) -> int:
+        """The number given last; 0 before the first."""
+
+    @property
+    def binding(self) -> str | None:
+        """The binding that was in force last."""
+
+    def next_number(self, *, at: Instant | None = None, binding: str | None = None) -> int:
+        """Return a number larger than any given before; durable."""
+
+    def note(self, until: Instant) -> None:
+        """Remember up to when it was recorded."""
+
+
+class _Answer(msgspec.Struct):
+    """What the recorder answers to ``number``."""
+
+    number: Sequence
+    binding: Binding | None = None
+
+
+class AskedNumbers:
+    """Numbers for a command that writes a file of its own beside the recorder; ``ask`` gives the recorder's answer."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+        self._answer: _Answer | None = None
+
+    @property
+    def last_number(self) -> int:
+        """The number given last."""
+        return self._answer.number if self._answer is not None else 0
+
+    @property
+    def binding(self) -> str | None:
+        """The binding is read from its file; before, none is known."""
+        return None
+
+    def next_number(self, *, at: Instant | None = None, binding: str | None = None) -> int:  # noqa: ARG002 - the recorder's to remember
+        """Ask for one; AgentError when the recorder cannot be asked."""
+        try:
+            self._answer = msgspec.convert(self._ask(), _Answer)
+        except msgspec.ValidationError as error:
+            raise AgentError(f"the recorder gave no number ({error}); restart it") from error
+        return self._answer.number
+
+    def note(self, until: Instant) -> None:
+        """What a file holds was not recorded now."""
+
+
+class Memory:
+    """One writer at a time: the recorder, or the command in its place, under the recorder's lock.
+
+    A disk that refuses costs only what is remembered, and is said: files bear their numbers too.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, files: Files) -> None:
+        self._path = folder / FILE
+        self._disk = disk
+        self._lock = threading.Lock()
+        found = load_or_none(self._path, REMEMBERED)
+        self.is_new = found is None
+        """It was lost, torn, or never there."""
+        self._now = found or Remembered(1)
+        self._now.next_seq = max(self._now.next_seq, files.last_sequence() + 1)
+
+    @property
+    def last_number(self) -> int:
+        """The number given last; 0 before the first."""
+        return self._now.next_seq - 1
+
+    @property
+    def until(self) -> Instant | None:
+        """Up to when is known what was recorded."""
+        return self._now.until
+
+    @property
+    def binding(self) -> str | None:
+        """The binding that was in force last."""
+        return self._now.binding
+
+    def next_number(self, *, at: Instant | None = None, binding: str | None = None) -> int:
+        """Return a number larger than any given before; durable. ``at``: the instant of the newest sample."""
+        with self._lock:
+            number = self._now.next_seq
+            self._now.next_seq += 1
+            self._now.until = at or self._now.until
+            self._now.binding = binding or self._now.binding
+            self._write("open.number")
+            return number
+
+    def note(self, until: Instant) -> None:
+        """Remember up to when it was recorded."""
+        with self._lock:
+            self._now.until = until
+            self._write("finish.until")
+
+    def _write(self, step: str) -> None:
+        try:
+            self._disk.replace(self._path, msgspec.json.encode(self._now), step)
+        except OSError as error:
+            log.error("the recorder's memory cannot be written", action="memory_failed", error=error)

@@ -1,0 +1,291 @@
+"""The recorder: starts its parts in their threads, watches them, speaks with systemd, and stops them in order.
+
+Start   lock → control socket → recorder thread → READY; behind it what it shows, the absence before it, the light,
+        the button. Recording waits for none of them.
+Watch   once a second: a thread that has died ends the process; the watchdog is fed while recording makes progress.
+Fault   what cannot be built (an input that is no file, a schedule that cannot be computed) is the state ``fault``,
+        tried again every 10 s; so is, as a service, a state directory that may not be used.
+Stop    (SIGTERM, SIGINT) the recorder finishes its file, all within 10 s.
+"""
+
+import threading
+from pathlib import Path
+
+from agent import __version__
+from agent.button import Button
+from agent.config import LoadedConfig
+from agent.errors import AgentError
+from agent.log import get_logger
+from agent.recorder.handlers import RecorderHandlers
+from agent.recorder.lastgood import keep
+from agent.recorder.publisher import Publisher
+from agent.recorder.supervisor import Supervisor
+from agent.recorder.wiring import RecorderWiring
+from agent.recording.ledger import Cause
+from agent.recording.recorder import Recorder
+from agent.recording.segment import discard_never_begun
+from agent.recording.triggers import trigger_for
+from agent.statedir import Process, StateDirectory
+from agent.statelock import LockHeld, StateLock
+from agent.status.board import State
+from agent.status.control import ControlServer
+from agent.status.lamp import lamp_for
+from agent.status.led import Light
+from agent.status.peer import deliverer_seen
+from agent.status.systemd import Notifier
+from agent.status.table import condition
+from agent.status.words import sentence
+from agent.supervised import (
+    STARTING_SECONDS,
+    WATCH_SECONDS,
+    Settings,
+    Signals,
+    Threads,
+    is_service,
+    wait_for_lock,
+)
+
+logger = get_logger(__name__)
+
+STOP_SECONDS = 8.0
+"""How long the parts may take to stop; systemd waits 10 s."""
+PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
+"""How long the published files may take to be removed, and the light to go dark."""
+DELIVERER_SECONDS = 6.0
+FAULT_SECONDS = 10.0
+"""After so long what could not be built is tried again."""
+STALLED_SECONDS = 20.0
+"""Without progress for so long the watchdog is not fed."""
+
+
+class RecorderProcess:
+    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        state: StateDirectory,
+        config_path: Path | None,
+        *,
+        settings_problem: str | None = None,
+        last_good: Path | None = None,
+        with_deliverer: bool = False,
+    ) -> None:
+        self._loaded = loaded
+        self._state = state
+        self._notifier = Notifier()
+        self._settings = Settings(loaded, config_path, self._notifier)
+        self._settings_problem = settings_problem
+        self._last_good = last_good
+        self._config_path = config_path
+        self._with_deliverer = with_deliverer
+        self._signals = Signals()
+        self._threads = Threads(self._signals.wake)
+        self._said = ""
+        self._recorder: Recorder | None = None
+        self._light: Light | None = None
+        self._lighting: threading.Thread | None = None
+        self._supervisor: Supervisor | None = None
+
+    def run(self) -> int:
+        """Work until told to stop.
+
+        Raises:
+            AgentError: by hand, the state directory is in use or not usable.
+        """
+        self._signals.listen()
+        lock = self._lock()
+        if lock is None:
+            return 0
+        try:
+            code = self._work()
+        except BaseException:
+            lock.release()
+            raise
+        lock.release(orderly=code == 0)
+        self._state.remove_runtime()
+        return code
+
+    def _lock(self) -> StateLock | None:
+        """Take the lock; a service whose state directory cannot be used says so and tries again. None: told to stop."""
+        while True:
+            try:
+                self._state.create()
+                self._state = self._state.create_runtime()
+                return wait_for_lock(
+                    self._state, Process.RECORDER, self._signals, self._notifier, supervised=False
+                )
+            except LockHeld:
+                raise
+            except AgentError as error:
+                if not is_service():
+                    raise
+                self._notifier.ready(f"fault: {error}")
+                self._notifier.watchdog()
+                logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
+            if self._signals.stopping.wait(FAULT_SECONDS):
+                return None
+
+    def _work(self) -> int:
+        wiring = self._wiring = RecorderWiring(self._loaded.config, self._state)
+        wiring.board.report(settings=self._settings_problem)
+        downtime = wiring.downtime()
+        began = wiring.now()
+        discard_never_begun(wiring.files.recording, wiring.disk)
+        publisher = self._publisher = Publisher(wiring)
+        recording = self._threads.start("recorder", self._record)
+        self._light = self._lit()
+        handlers = RecorderHandlers(
+            wiring,
+            self._present,
+            publisher,
+            self._light,
+            stopping=self._signals.stopping,
+            reload=lambda: self._settings.read(self._said or "starting"),
+        )
+        control = ControlServer(
+            self._state.runtime / "control.sock", handlers.handlers, group=self._loaded.config.control.group
+        )
+        button = self._with_button(handlers)
+        publishing = self._threads.start("publisher", lambda: publisher.run(self._signals.stopping))
+        self._threads.start(
+            "downtime", lambda: downtime.note(began, self._loaded.config.recording, wiring.clock.wall)
+        )
+        delivering = self._with_supervisor(wiring) if self._with_deliverer else None
+        self._say_started()
+        self._watch()
+        self._notifier.stopping("finishing the recording")
+        logger.info("stopping", action="daemon_stopping")
+        if self._recorder is not None:
+            self._recorder.stop()
+        wiring.board.changed.set()
+        if button is not None:
+            button.close()
+        if self._light is not None:
+            self._light.stop()
+        recording.join(STOP_SECONDS)
+        publishing.join(PUBLISHER_SECONDS)
+        if self._lighting is not None:
+            self._lighting.join(LIGHT_SECONDS)
+        control.close()
+        if delivering is not None:
+            delivering.join(DELIVERER_SECONDS)
+        if recording.is_alive():
+            logger.error(
+                "the recorder did not stop in time; its file is repaired at the next start",
+                action="daemon_stop_late",
+            )
+        logger.info("stopped", action="daemon_stopped")
+        return 1 if self._threads.died or recording.is_alive() else 0
+
+    def _say_started(self) -> None:
+        config = self._loaded.config
+        logger.info(
+            "started",
+            action="daemon_started",
+            version=__version__,
+            mode=config.recording.mode,
+            input=config.audio.input,
+            state=str(self._state.path),
+        )
+        if self._settings_problem is not None:
+            logger.error(
+                "the settings are wrong; the last good ones are in use",
+                action="config_last_good",
+                reason=self._settings_problem,
+            )
+        elif self._last_good is not None and self._loaded.file is not None:
+            keep(self._loaded.file, self._last_good, self._wiring.disk)
+        self._notifier.ready("starting")
+
+    # recording
+
+    def _record(self) -> None:
+        """Build the recorder and run it; what cannot be built is a state, and tried again."""
+        wiring, config = self._wiring, self._loaded.config
+        while not self._signals.stopping.is_set():
+            try:
+                trigger = trigger_for(config.recording, lambda: wiring.now().wall_ms / 1000)
+                self._recorder = wiring.recorder(wiring.source(), trigger, unattended=True)
+                self._recorder.run()
+            except AgentError as error:
+                self._recorder = None
+                self._show_fault(error)
+                self._signals.stopping.wait(FAULT_SECONDS)
+            else:
+                return
+
+    def _show_fault(self, error: AgentError) -> None:
+        board = self._wiring.board
+        if board.snapshot.fault != str(error):
+            logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
+        if self._loaded.config.recording.mode == "continuous" and not self._wiring.coverage.is_open:
+            self._wiring.coverage.lost(Cause.FAULT, self._wiring.now())
+        board.report(state=State.FAULT, fault=str(error))
+        board.progress()
+
+    def _present(self) -> Recorder:
+        if self._recorder is None:
+            raise AgentError(self._wiring.board.snapshot.fault or "the recorder is just starting; ask again")
+        return self._recorder
+
+    def _with_supervisor(self, wiring: RecorderWiring) -> threading.Thread:
+        """Start the deliverer, and look after it."""
+        other = deliverer_seen(wiring.state, boot_id=wiring.boot_id, monotonic=wiring.clock.monotonic)
+        supervisor = self._supervisor = Supervisor(
+            wiring.state, other, self._config_path, wiring.clock.monotonic
+        )
+        return self._threads.start("deliverer", lambda: supervisor.run(self._signals.stopping))
+
+    # light and button
+
+    def _lit(self) -> Light | None:
+        """Start the light; one that is missing or forbidden is a warning, never a stop."""
+        wiring = self._wiring
+        try:
+            lamp = lamp_for(self._loaded.config.led)
+        except AgentError as error:
+            logger.warning("there is no light", action="led_failed", reason=str(error))
+            return None
+        if lamp is None:
+            return None
+        light = Light(
+            lamp, lambda: condition(wiring.board.snapshot, self._publisher.counts), wiring.clock.wait
+        )
+        self._lighting = self._threads.start("light", light.run)
+        return light
+
+    def _with_button(self, handlers: RecorderHandlers) -> Button | None:
+        """Listen to the button; one that is missing or forbidden is a warning, never a stop."""
+        gpio = self._loaded.config.button.gpio
+        if not gpio:
+            return None
+        try:
+            return Button(gpio, handlers.pressed, handlers.held, self._wiring.clock.monotonic)
+        except AgentError as error:
+            logger.warning("there is no button", action="button_failed", reason=str(error))
+            return None
+
+    # watching
+
+    def _watch(self) -> None:
+        signals = self._signals
+        while not signals.stopping.is_set() and not self._threads.died:
+            if signals.reload:
+                signals.reload = False
+                self._settings.read_quietly(self._said or "starting")
+                if self._supervisor is not None:
+                    self._supervisor.reload()
+            if self._wiring.board.since_progress() < STALLED_SECONDS:
+                self._notifier.watchdog()
+            self._publisher.manual = self._recorder is not None and self._recorder.manual is not None
+            signals.wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
+            signals.wake.clear()
+            self._say()
+        signals.stopping.set()
+
+    def _say(self) -> None:
+        text = sentence(self._wiring.board.snapshot, self._publisher.counts)
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)

@@ -1,0 +1,134 @@
+"""What the recorder shows and looks at, every few seconds and at each change, in a thread of its own.
+
+It writes ``recorder-status.json`` (for the deliverer) and ``status.json`` (the document of ``status --json`` and
+``written_at``; for everybody), reads ``delivery.json``, ``clock.json`` and ``binding``, and cares for the reserve file.
+Whoever reads a ``status.json`` that is older than 30 s reads of a recorder that has died. Both files lie in memory,
+are replaced whole, and are removed when the recorder stops.
+"""
+
+import os
+import threading
+from typing import Any
+
+import msgspec
+
+from agent.log import get_logger
+from agent.recorder.wiring import RecorderWiring
+from agent.recording.clock import milliseconds, rfc3339
+from agent.report import status_of
+from agent.status.board import Delivery
+from agent.status.documents import (
+    EVERY_SECONDS,
+    NO_DELIVERY,
+    RECORDER_FILE,
+    Queue,
+    Written,
+    delivery_fields,
+    recorder_document,
+)
+from agent.status.outlet import Outlet
+from agent.status.peer import deliverer_seen, delivery_state
+
+log = get_logger(__name__)
+
+STATUS_FILE = "status.json"
+STATUS_MODE = 0o640
+"""Read by the group of the runtime directory."""
+LOOK_SECONDS = 1.0
+
+Json = dict[str, Any]
+
+
+class Publisher:
+    """Runs in a thread of its own; nothing that goes wrong with a file ends it."""
+
+    def __init__(self, wiring: RecorderWiring) -> None:
+        self._wiring = wiring
+        self._deliverer = deliverer_seen(
+            wiring.state, boot_id=wiring.boot_id, monotonic=wiring.clock.monotonic
+        )
+        self.queue = Queue()
+        """What waits, as the deliverer said last."""
+        self.fingerprint: str | None = None
+        self.manual = False
+        """A recording that somebody asked for runs."""
+        runtime = wiring.state.runtime
+        self._outlets = [
+            Outlet(runtime / RECORDER_FILE, STATUS_MODE, EVERY_SECONDS, self._own_document),
+            Outlet(runtime / STATUS_FILE, STATUS_MODE, EVERY_SECONDS, self._merged_document),
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many recordings are pending, parked and held."""
+        return self.queue.counts
+
+    def run(self, stopping: threading.Event) -> None:
+        """Publish until ``stopping`` is set; then the files are removed."""
+        try:
+            while not stopping.is_set():
+                self.turn()
+                self._wiring.clock.wait(self._wiring.board.changed, LOOK_SECONDS)
+        finally:
+            for outlet in self._outlets:
+                outlet.remove()
+
+    def turn(self) -> None:
+        """Look at what is told, and write what is due."""
+        wiring = self._wiring
+        wiring.read_what_is_told()
+        self._look_at_delivery()
+        wiring.space.care_for_reserve()
+        changed = wiring.board.changed.is_set()
+        wiring.board.changed.clear()
+        now = wiring.clock.monotonic()
+        for outlet in self._outlets:
+            if changed or outlet.is_due(now):
+                outlet.write(now)
+
+    def _look_at_delivery(self) -> None:
+        """Take over what the deliverer says of itself, and whether it lives."""
+        state = delivery_state(self._deliverer)
+        said = self._deliverer.document() if state is not Delivery.STOPPED else None
+        board = self._wiring.board
+        if said is None:
+            board.report(**NO_DELIVERY, delivery=state)
+            return
+        if said.queue != self.queue:
+            board.changed.set()
+        self.queue, self.fingerprint = said.queue, said.fingerprint
+        board.report(**delivery_fields(said), delivery=state)
+
+    def status(self) -> Json:
+        """Return the document of ``status --json``."""
+        board = self._wiring.board
+        return status_of(
+            board.snapshot,
+            board.level_dbfs(),
+            self._wiring.config,
+            self._wiring.state.path,
+            self.queue,
+            self.fingerprint,
+        )
+
+    def _merged_document(self) -> bytes:
+        written_at = rfc3339(milliseconds(self._wiring.clock.wall()))
+        return msgspec.json.encode({**self.status(), "written_at": written_at}) + b"\n"
+
+    def _own_document(self) -> bytes:
+        wiring = self._wiring
+        written = Written(
+            os.getpid(),
+            wiring.boot_id,
+            milliseconds(wiring.clock.monotonic()),
+            milliseconds(wiring.clock.wall()),
+        )
+        document = recorder_document(
+            wiring.board.snapshot,
+            written,
+            level_dbfs=wiring.board.level_dbfs(),
+            manual=self.manual,
+            recordings=wiring.memory.last_number,
+            missing_ms=wiring.coverage.missing_ms,
+        )
+        return msgspec.json.encode(document) + b"\n"

@@ -1,0 +1,78 @@
+"""Where finished files go: into ``outbox/`` with their sidecar (procedure Finish), and a word to the deliverer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.host.disk import Disk
+from agent.log import get_logger
+from agent.outbox.entry import Entry
+from agent.outbox.files import Files
+from agent.recorder.memory import Numbers
+from agent.recording.clock import Instant
+from agent.recording.marks import Marks
+from agent.recording.segment import FinishedSegment, SegmentStart
+
+log = get_logger(__name__)
+
+UNASKED = {"continuous", "schedule"}
+"""Modes of recordings that nobody has to ask for: only between those a time without one is missing."""
+
+
+class OutboxFolder:
+    """Takes segments over; raises OSError as the disk gives it, then the open file is repaired later."""
+
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        memory: Numbers,
+        *,
+        binding: Callable[[], str | None] = lambda: None,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.files = Files(root, disk)
+        self.marks = Marks(root, disk)
+        self._memory = memory
+        self._binding = binding
+        self._announce = announce
+        self.finished: list[Entry] = []
+        """The newest ones, for whoever asked for them."""
+
+    @property
+    def recording_folder(self) -> Path:
+        """Where open files live."""
+        return self.files.recording
+
+    def next_sequence(self, at: Instant, mode: str) -> int:
+        """Return a number larger than any given before; ``at`` is where the new file's first sample begins."""
+        unasked = at if mode in UNASKED else None
+        return self._memory.next_number(at=unasked, binding=self._binding())
+
+    def accept(self, segment: FinishedSegment) -> Entry:
+        """Take over a finished file; durable when this returns."""
+        entry = Entry.of(segment, self.marks.of(segment.start.id))
+        self.files.finish(segment, entry)
+        if entry.mode in UNASKED:
+            self._memory.note(end_of(segment.start, segment.samples))
+        self.finished = [*self.finished[-KEPT:], entry]
+        log.info(
+            "recorded",
+            action="recording_finished",
+            id=entry.id,
+            seq=entry.seq,
+            duration_ms=entry.duration_ms,
+            size_bytes=entry.size_bytes,
+            recovered=entry.recovered,
+        )
+        self._announce()
+        return entry
+
+
+KEPT = 1000
+
+
+def end_of(start: SegmentStart, samples: int) -> Instant:
+    """Return the instant of the end of a file's newest sample."""
+    length = samples * 1000 // start.sample_rate
+    began = start.started
+    return Instant(began.wall_ms + length, began.boot_id, began.boot_ms + length, began.clock)

@@ -1,0 +1,141 @@
+"""The parts of the process that hears, each built once and handed what it needs."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from agent.audio.microphone import Microphone
+from agent.audio.source import Source
+from agent.audio.wavfile import RealTime, WavFile, parse_file_input
+from agent.config import Config
+from agent.host.ballast import Ballast
+from agent.host.boot import boot_id
+from agent.host.clocksync import clock_state
+from agent.host.disk import Disk
+from agent.host.soundcards import SoundCards
+from agent.outbox.arrivals import announce
+from agent.outbox.files import Files
+from agent.recorder.binding import BindingFile
+from agent.recorder.downtime import Downtime
+from agent.recorder.memory import Memory, Numbers
+from agent.recorder.sink import OutboxFolder
+from agent.recorder.space import DiskSpace
+from agent.recording.clock import Clock, Instant, SystemClock
+from agent.recording.coverage import Coverage
+from agent.recording.knowntime import KnownTime
+from agent.recording.ledger import Ledger
+from agent.recording.mute import Mute
+from agent.recording.recorder import Recorder
+from agent.recording.session import Workshop
+from agent.recording.triggers import Trigger
+from agent.statedir import Process, StateDirectory
+from agent.status.board import Board
+
+
+class RecorderWiring:
+    """What records on one state directory, in the recorder's process or in a command that does its work.
+
+    Whoever makes one holds the recorder's lock, or asks ``number`` for its numbers and writes its own file alone.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateDirectory,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        machine: Callable[[], str | None] = clock_state,
+        numbers: Numbers | None = None,
+    ) -> None:
+        self.config = config
+        self._numbers = numbers
+        self.state = state
+        self.clock = clock or SystemClock()
+        self.disk = disk or Disk()
+        self.board = Board(self.clock.monotonic)
+        self.boot_id = boot_id()
+        self.files = Files(state.path, self.disk)
+        self.time = KnownTime(self.clock, self.boot_id, machine)
+        self.time.read_clock(state.path)
+        self.coverage = Coverage(Ledger(state.path, self.disk), self.time.apart_ms)
+        self.reserve = Ballast(state.path, self.disk)
+
+    def now(self) -> Instant:
+        """Return this moment, its wall time as good as it is known."""
+        return self.time.instant(self.clock.monotonic())
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Sequence numbers, and up to when was recorded."""
+        return Memory(self.state.path, self.disk, self.files)
+
+    @cached_property
+    def binding(self) -> BindingFile:
+        """Under which binding of the device is recorded."""
+        return BindingFile(self.state.path, (self._numbers or self.memory).binding)
+
+    @cached_property
+    def sink(self) -> OutboxFolder:
+        """Where finished files go."""
+        return OutboxFolder(
+            self.state.path,
+            self.disk,
+            self._numbers or self.memory,
+            binding=self.binding.current,
+            announce=lambda: announce(self.state.runtime_of(Process.DELIVERER)),
+        )
+
+    @cached_property
+    def space(self) -> DiskSpace:
+        """Room on the card."""
+        return DiskSpace(self.files, self.disk, self.config.storage, self.reserve, self.coverage)
+
+    def downtime(self) -> Downtime:
+        """Return what notes the absence before this start; to be made before anything is recorded."""
+        return Downtime(self.files, self.memory, self.time, self.coverage)
+
+    def read_what_is_told(self) -> None:
+        """Look at what the deliverer tells: the clock, and the binding."""
+        self.time.read_clock(self.state.path)
+        self.binding.read()
+
+    def source(self) -> Source:
+        """Return what ``audio.input`` names: a microphone, or a file in real time."""
+        audio = self.config.audio
+        if audio.input.startswith("file:"):
+            path, loop = parse_file_input(audio.input)
+            return WavFile(path, loop=loop, realtime=RealTime(self.clock.monotonic, self.clock.sleep))
+        return Microphone(
+            audio.input,
+            audio.sample_rate,
+            audio.channels,
+            audio.channel,
+            runtime_directory=self.state.runtime,
+            cards=SoundCards(),
+            monotonic=self.clock.monotonic,
+        )
+
+    def recorder(self, source: Source, trigger: Trigger, *, unattended: bool) -> Recorder:
+        """Return a recorder that reads a source into the outbox."""
+        workshop = Workshop(
+            self.sink,
+            self.config.opus,
+            disk=self.disk,
+            clock=self.clock,
+            instant=self.time.instant,
+            coverage=self.coverage,
+            flush_seconds=self.config.storage.flush_seconds,
+            min_seconds=self.config.recording.min_seconds,
+            lineage=self.binding.current,
+        )
+        return Recorder(
+            source,
+            trigger,
+            workshop,
+            self.config.recording,
+            self.board,
+            storage_problem=self.space.problem,
+            disk_failed=self.reserve.give_up,
+            mute=Mute(self.state.path, self.disk) if unattended else None,
+            unattended=unattended,
+        )

@@ -1,0 +1,21 @@
+"""Both processes in one, on one clock: what one writes the other sees at once, and both report to one board."""
+
+from agent.deliverer.wiring import DelivererWiring
+from agent.host.disk import Disk
+from agent.index.arrivals import Arrivals, arrivals_of
+from agent.index.outbox import Outbox
+from agent.recorder.sink import OutboxFolder
+from agent.recorder.wiring import RecorderWiring
+
+
+def join(recorder: RecorderWiring, deliverer: DelivererWiring) -> Arrivals:
+    """Let the deliverer adopt each file as soon as it is finished; return what looks for others."""
+    recorder.board = deliverer.board
+    return adopt_at_once(recorder.sink, deliverer.outbox, deliverer.disk)
+
+
+def adopt_at_once(sink: OutboxFolder, outbox: Outbox, disk: Disk) -> Arrivals:
+    """Let an outbox adopt each file as soon as it is finished."""
+    arrivals = arrivals_of(outbox, disk)
+    setattr(sink, "_announce", arrivals.look)  # noqa: B010 - in the place of the datagram
+    return arrivals
