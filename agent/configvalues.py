@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 METADATA_BYTES = 4096
+OUR_METADATA_KEY = "client_recording_id"
+OUR_METADATA_PREFIX = "recorder_"
 NAME_CHARACTERS = 255
 NAME_FIELDS = ("hostname", "started_at", "seq", "mode")
 
@@ -113,8 +115,19 @@ def render_name(template: str, *, hostname: str, started_at: dt.datetime, seq: i
     return _render(template, hostname=hostname, started_at=started_at, seq=seq, mode=mode)[:NAME_CHARACTERS]
 
 
+def is_ours(key: str) -> bool:
+    """Return whether a key of the metadata is the recorder's own (api.md section 1)."""
+    return key == OUR_METADATA_KEY or key.startswith(OUR_METADATA_PREFIX)
+
+
 def metadata(value: Mapping[str, Any]) -> str | None:
-    """Return None for what JSON can say in 4096 bytes: no dates, no nan, no inf."""
+    """Return None for what JSON can say in 4096 bytes, without our own keys: no dates, no nan, no inf."""
+    for key in value:
+        if is_ours(str(key)):
+            return (
+                f'has the key "{key}", which the recorder fills itself; choose a name other than '
+                f"{OUR_METADATA_KEY} and {OUR_METADATA_PREFIX}..."
+            )
     try:
         for key, leaf in _leaves(value):
             if isinstance(leaf, dt.date | dt.time):

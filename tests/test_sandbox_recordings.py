@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sandbox_device import AUDIO, CREATE, TOKEN, Clock, Device, clock, device, error_code, server
 
+from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 
 
@@ -234,7 +235,48 @@ def test_complete_refuses(device: Device) -> None:
         {"content_sha256": digest.upper()},
         {"content_sha256": digest[1:]},
         {"content_sha256": f"{digest}\n"},
-        {"content_sha256": digest, "file_size_bytes": len(AUDIO)},
+        {"content_sha256": digest, "unknown": 1},
     ):
         answer = device.http.post(f"/recordings/{recording_id}/upload-complete", json=body)
         assert answer.status_code == 400, body
+
+
+@pytest.mark.parametrize("change", [{"name": "x" * 256}, {"started_at": "yesterday"}, {"device_id": "dev_1"}])
+def test_refusals_are_kept_for_their_key(device: Device, clock: Clock, change: dict[str, Any]) -> None:
+    """A 4xx is the answer to its key for a day; another body under the key is an error; a new key is free."""
+    first = device.create(CREATE | change, key="k")
+    again = device.create(CREATE | change, key="k")
+    assert (again.status_code, again.text) == (first.status_code, first.text) == (400, first.text)
+    assert device.create(key="k").status_code == 409
+    assert device.create(key="k2").status_code == 201
+    clock.time += 86_400
+    assert device.create(key="k").status_code == 201
+
+
+@pytest.mark.parametrize(("status", "kept"), [(400, True), (404, True), (422, True), (401, False), (403, False),
+                                              (408, False), (429, False), (500, False), (503, False)])  # fmt: skip
+def test_scripted_answers_are_kept_as_the_api_would(
+    device: Device, server: SandboxServer, status: int, kept: bool
+) -> None:
+    """A scripted refusal is an answer of the API; 5xx, and what is said of the token or the moment, are not kept."""
+    server.faults.add(Fault(Call.CREATE, status=status, body={"error": "no"}))
+    assert device.create(key="k").status_code == status
+    assert device.create(key="k").status_code == (status if kept else 201)
+
+
+def test_keys_are_the_projects(device: Device, server: SandboxServer) -> None:
+    """Another device of the project that uses a key is given the first one's answer."""
+    first = device.create(key="k").json()
+    server.state.devices.bind("dtok_other", device_id="dev_other", end_user_id="eu_other")
+    device.http.headers["Authorization"] = "Bearer dtok_other"
+    assert device.create(key="k").json() == first
+
+
+@pytest.mark.parametrize("name", ["file_size_bytes", "size_bytes", "size"])
+def test_a_size_in_complete_is_a_conflict(device: Device, name: str) -> None:
+    """The body is the hash alone (api.md section 4)."""
+    recording_id = device.new_id()
+    answer = device.http.post(
+        f"/recordings/{recording_id}/upload-complete", json={"content_sha256": "ab" * 32, name: 5}
+    )
+    assert answer.status_code == 409

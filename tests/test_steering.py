@@ -47,7 +47,7 @@ def test_start_leaves_and_stop_ends(speaking: Machine) -> None:
         (row,) = speaking.queue()
         assert row["id"] == started["id"]
         assert row["duration_ms"] > 500
-        assert len(row["metadata"]["marks"]) == 1
+        assert row["metadata"]["recorder_marks"].count("offset_ms") == 1
 
 
 def test_reload_says_what_needs_a_restart_and_what_is_wrong(speaking: Machine) -> None:
@@ -117,6 +117,8 @@ def test_members_of_the_group_may_ask_and_strangers_may_not(tmp_path: Path, *, m
         {"name": 7},
         {"metadata": [1]},
         {"metadata": {"a": "x" * 5000}},
+        {"metadata": {"client_recording_id": "mine"}},
+        {"metadata": {"recorder_site": 4}},
     ],
 )
 @pytest.mark.parametrize("command", ["record", "start"])

@@ -76,8 +76,8 @@ def test_the_api_is_told_what_was_recorded(machine: Machine, server: SandboxServ
     assert (recording.started_at, recording.ended_at) == (row["started_at"], row["ended_at"])
     assert milliseconds(row) == row["duration_ms"] == 1500
     assert recording.metadata["client_recording_id"] == row["id"]
-    assert recording.metadata["session_id"] == row["session_id"]
-    assert (recording.metadata["segment"], recording.metadata["room"]) == (1, "12")
+    assert recording.metadata["recorder_session_id"] == row["session_id"]
+    assert (recording.metadata["recorder_segment"], recording.metadata["room"]) == (1, "12")
     assert recording.content_sha256 == row["sha256"]
 
 

@@ -194,6 +194,7 @@ class DelivererWiring:
                 boot_id=self.boot_id,
                 hostname=hostname(),
                 corrected=self.truetime.corrected,
+                bindings=self.credentials,
                 created=lambda answer: self.credentials.learn(answer.end_user_id, answer.device_id),
                 usage=self.usage,
                 pace=Throttle(kbit, self.clock, self.limits.stopped) if kbit else None,

@@ -111,3 +111,9 @@ def media(db: Database) -> None:
     table = db.table("recordings")
     table.add_column("media_id", str)
     table.add_column("evidence", str)
+
+
+@migrations()
+def idempotency(db: Database) -> None:
+    """Add how often the create call was refused."""
+    db.table("recordings").add_column("create_refusals", int, not_null_default=0)

@@ -27,8 +27,8 @@ from agent.bounds import (
 from agent.recording.clock import SERVER, UNSYNCHRONIZED, Instant
 from agent.recording.segment import FinishedSegment
 
-MARKS = "marks"
-"""The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``."""
+MARKS = "recorder_marks"
+"""The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``, as a text."""
 
 
 HELD = (
@@ -101,6 +101,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     request: dict[str, Any] | None = None
     """The body of the create call, frozen at its first try (api.md section 1)."""
+    create_refusals: Count = 0
+    """How often the create call met a definite refusal: each one makes another idempotency key."""
     remote_id: str | None = None
     created_ms: WallMs | None = None
     stored_ms: WallMs | None = None
@@ -194,7 +196,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             overflows=segment.overflows,
             clipped=segment.clipped,
             name=start.name,
-            metadata=start.metadata | ({MARKS: list(marks)} if marks else {}),
+            metadata=start.metadata | ({MARKS: msgspec.json.encode(list(marks)).decode()} if marks else {}),
             lineage=start.lineage,
         )
 

@@ -17,7 +17,7 @@ from agent.sandbox.answers import ApiError, NoAnswer
 from agent.sandbox.control import control_routes
 from agent.sandbox.faults import Call, Faults, Handler
 from agent.sandbox.limits import Limiter
-from agent.sandbox.model import Token, utc_text
+from agent.sandbox.model import Refusal, Token, utc_text
 from agent.sandbox.state import State
 from agent.sandbox.storage import Presigner, Storage
 
@@ -83,11 +83,16 @@ class Api:
             ("/v1/devices/me/heartbeat", Call.HEARTBEAT, self._heartbeat),
             ("/v1/devices/{id}/token/refresh", Call.REFRESH, self._refresh),
         ]
+        keeping = {Call.CREATE: self._keeping_refusals}
         probe = self._faults.scripted(Call.PROBE, _probe)
         return [
             *(Route(path, probe, methods=["GET"]) for path in ("/v1", "/v1/")),
             *(
-                Route(path, self._faults.scripted(call, self._guarded(call, work)), methods=["POST"])
+                Route(
+                    path,
+                    keeping.get(call, _as_it_is)(self._faults.scripted(call, self._guarded(call, work))),
+                    methods=["POST"],
+                )
                 for path, call, work in calls
             ),
         ]
@@ -111,8 +116,32 @@ class Api:
         return handler
 
     async def _create(self, request: Request, token: Token) -> Response:
-        key = request.headers.get("idempotency-key")
-        return JSONResponse(self._state.recordings.create(token, await read_object(request), key), 201)
+        recordings, key = self._state.recordings, request.headers.get("idempotency-key")
+        body = await read_object(request)
+        first = recordings.first_answer(key, body)
+        if first is None:
+            return JSONResponse(recordings.create(token, body, key), 201)
+        if first.refusal is None:
+            return JSONResponse(first.answer, 201)
+        return Response(first.refusal.text, first.refusal.status, media_type=first.refusal.content_type)
+
+    def _keeping_refusals(self, handler: Handler) -> Handler:
+        """Return the handler with its refusals kept for their keys, scripted ones too."""
+
+        async def keeping(request: Request) -> Response:
+            body = b""
+            if int(request.headers.get("content-length") or 0) <= _BODY_BYTES:
+                with contextlib.suppress(ClientDisconnect):
+                    body = await request.body()
+            answer = await handler(request)
+            with contextlib.suppress(msgspec.MsgspecError):
+                text = bytes(answer.body).decode("utf-8", "replace") if hasattr(answer, "body") else ""
+                refusal = Refusal(answer.status_code, text, answer.headers.get("content-type"))
+                key = request.headers.get("idempotency-key")
+                self._state.recordings.keep_refusal(key, msgspec.json.decode(body), refusal)
+            return answer
+
+        return keeping
 
     async def _upload_url(self, request: Request, _: Token) -> Response:
         media = self._state.recordings.add_media(request.path_params["id"], await read_object(request))
@@ -142,6 +171,10 @@ class Api:
         if await _read(request):
             raise ApiError(400, "invalid_request", "A token refresh has no body.")
         return JSONResponse(self._state.devices.refresh(token, request.path_params["id"]))
+
+
+def _as_it_is(handler: Handler) -> Handler:
+    return handler
 
 
 async def _probe(_: Request) -> Response:

@@ -106,12 +106,22 @@ class Recording(Struct):
     content_sha256_verified_at: str | None = None
 
 
+class Refusal(Struct):
+    """A 4xx answer, as it was sent."""
+
+    status: int
+    text: str
+    content_type: str | None
+
+
 class KeptAnswer(Struct):
-    """The first answer to a create with an Idempotency-Key."""
+    """The first answer to a create with an Idempotency-Key: a recording, or a refusal."""
 
     body_sha256: str
     answer: dict[str, Any]
     at: float
+    refusal: Refusal | None = None
+    """Then ``answer`` is empty."""
 
 
 class Command(Struct):
@@ -158,6 +168,10 @@ class CompleteBody(Struct, forbid_unknown_fields=True):
     """Body of an upload-complete (api.md 4)."""
 
     content_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+COMPLETE_SIZES = frozenset({"file_size_bytes", "size_bytes", "size", "content_length"})
+"""In the body of an upload-complete each of these provokes a 409 (api.md 4)."""
 
 
 _DeviceState = Literal[

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ import msgspec
 from agent.sandbox.answers import ApiError
 from agent.sandbox.book import Book, new_id
 from agent.sandbox.model import (
+    COMPLETE_SIZES,
     CompleteBody,
     CreateBody,
     Kept,
     KeptAnswer,
     Media,
     Recording,
+    Refusal,
     StoredObject,
     Switches,
     Token,
@@ -27,6 +30,12 @@ from agent.sandbox.model import (
 )
 
 METADATA_BYTES = 4096
+_NOT_KEPT = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
@@ -49,21 +58,44 @@ class Recordings:
             del kept.recordings[recording_id]
 
     def create(self, token: Token, body: dict[str, Any], key: str | None) -> dict[str, Any]:
-        """Make a recording, or give the first answer again when the key is known."""
+        """Make a recording, and keep the answer for the key."""
         if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
             raise ApiError(400, "invalid_request", "Idempotency-Key must be 1 to 255 of A-Z a-z 0-9 _ -.")
         recording = self._new_recording(token, body)
-        name = f"{token.device_id} {key}"
-        body_sha256 = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
         with self._book.changing() as kept:
-            first = self._first_answer(kept, name, body_sha256) if key is not None else None
-            if first is not None:
-                return first
             kept.recordings[recording.id] = recording
             answer = self.shown(recording)
             if key is not None:
-                kept.answers[name] = KeptAnswer(body_sha256, answer, self._now())
+                kept.answers[key] = KeptAnswer(_digest(body), answer, self._now())
             return answer
+
+    def first_answer(self, key: str | None, body: Any) -> KeptAnswer | None:
+        """Return the answer that a key of the project has had already, None when the create is to be carried out.
+
+        Raises:
+            ApiError: the key came with another body before.
+        """
+        with self._book.reading() as kept:
+            first = kept.answers.get(key or "")
+        if first is None or not self._switches.honour_idempotency:
+            return None
+        if self._now() - first.at >= self._switches.idempotency_seconds:
+            return None
+        if first.body_sha256 != _digest(body):
+            raise ApiError(
+                409, "resource_already_exists", "This Idempotency-Key came with another body before."
+            )
+        return first
+
+    def keep_refusal(self, key: str | None, body: Any, refusal: Refusal) -> None:
+        """Keep a 4xx for the key, as the API does for 24 hours; 408, 429 and what concerns the token are not kept."""
+        if key is None or not _IDEMPOTENCY_KEY.fullmatch(key) or refusal.status in _NOT_KEPT:
+            return
+        if HTTPStatus.BAD_REQUEST <= refusal.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            with self._book.changing() as kept:
+                first = kept.answers.get(key)
+                if first is None or self._now() - first.at >= self._switches.idempotency_seconds:
+                    kept.answers[key] = KeptAnswer(_digest(body), {}, self._now(), refusal)
 
     def add_media(self, recording_id: str, body: dict[str, Any]) -> Media:
         """Make a media row for an upload URL."""
@@ -97,6 +129,10 @@ class Recordings:
 
     def complete(self, recording_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Finish an upload by the contract in force; what was stored last is what counts."""
+        if COMPLETE_SIZES & body.keys():
+            raise ApiError(
+                409, "processing_error", "The body is content_sha256 alone; a size contradicts it."
+            )
         claimed = parse(body, CompleteBody).content_sha256
         strong = self._switches.contract == "strong"
         with self._book.changing() as kept:
@@ -128,18 +164,6 @@ class Recordings:
                 media["file_size_bytes"] = str(media["file_size_bytes"])
         return shown
 
-    def _first_answer(self, kept: Kept, name: str, body_sha256: str) -> dict[str, Any] | None:
-        first = kept.answers.get(name)
-        if first is None or not self._switches.honour_idempotency:
-            return None
-        if self._now() - first.at >= self._switches.idempotency_seconds:
-            return None
-        if first.body_sha256 != body_sha256:
-            raise ApiError(
-                409, "resource_already_exists", "This Idempotency-Key came with another body before."
-            )
-        return first.answer
-
     def _new_recording(self, token: Token, body: dict[str, Any]) -> Recording:
         for name in ("device_id", "end_user_id"):
             if name in body:
@@ -170,6 +194,10 @@ class Recordings:
         ended = utc_seconds(recording.ended_at, "ended_at")
         if started is not None and ended is not None:
             recording.duration_ms = round((ended - started) * 1000)
+
+
+def _digest(body: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
 
 
 def _find(kept: Kept, recording_id: str) -> Recording:

@@ -1,11 +1,14 @@
 """The steps of one recording's delivery, resumed at the first fact that is missing (api.md sections 1 to 4)."""
 
+import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from agent.config import Config, render_name
+from agent.configvalues import NAME_CHARACTERS
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.log import get_logger
@@ -26,6 +29,7 @@ from agent.sync.client.failures import (
     UnusableAnswer,
     UploadRefused,
 )
+from agent.sync.credential.lineage import BindingChanged
 from agent.sync.metadata import metadata_of
 from agent.sync.rules.datausage import DataUsage
 
@@ -38,8 +42,32 @@ CONFLICTS = 3
 TICKET_MARGIN_MS = 60_000
 """An upload URL this close to its end is not begun with."""
 
+_NO_KEY = re.compile(r"[^A-Za-z0-9_-]")
+
 Progress = Callable[[Entry, int], None]
 """Called with the entry and the bytes sent so far."""
+
+
+class Bindings(Protocol):
+    """Whose the device is, as the create call needs it (``Credentials``)."""
+
+    def current(self) -> str | None:
+        """Return the binding in force."""
+
+    def only_under(self, binding: str | None) -> AbstractContextManager[None]:
+        """Let calls of this thread fail with BindingChanged while another binding is in force."""
+
+
+class OneBinding:
+    """A device whose binding never changes."""
+
+    def current(self) -> str | None:
+        """None: not known."""
+        return None
+
+    def only_under(self, _binding: str | None) -> AbstractContextManager[None]:
+        """Nothing can change."""
+        return nullcontext()
 
 
 def no_notice(_answer: Created) -> None:
@@ -63,6 +91,7 @@ class Delivery:
         hostname: str,
         corrected: Callable[[Instant], Instant],
         usage: DataUsage,
+        bindings: Bindings | None = None,
         created: Callable[[Created], object] = no_notice,
         pace: Callable[[int], None] | None = None,
     ) -> None:
@@ -73,6 +102,7 @@ class Delivery:
         self._boot_id = boot_id
         self._hostname = hostname
         self._corrected = corrected
+        self._bindings = bindings or OneBinding()
         self._tell_created = created
         self._usage = usage
         self._pace = pace
@@ -110,25 +140,41 @@ class Delivery:
         if entry.request is None:
             entry = changed(entry, started=self._corrected(entry.started))
             entry = self._outbox.note(entry, "frozen", request=self._body(entry))
-        created = self._api.create(entry.id, entry.request or {})
+        created = self._created(entry)
         entry = self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
         self._tell_created(created)
         return entry
 
+    def _created(self, entry: Entry) -> Created:
+        """Make the create call under a key of its own for this binding and this try (api.md section 1)."""
+        while True:
+            binding = self._bindings.current()
+            try:
+                with self._bindings.only_under(binding):
+                    return self._api.create(idempotency_key(entry, binding), entry.request or {})
+            except BindingChanged:
+                continue
+            except AgentError as error:
+                if _is_definite_refusal(error):
+                    self._outbox.note(entry, "refused", create_refusals=entry.create_refusals + 1)
+                raise
+
     def _body(self, entry: Entry) -> dict[str, Any]:
         return {
-            "name": entry.name
-            or render_name(
-                self._config.recording.name,
-                hostname=self._hostname,
-                started_at=datetime.fromtimestamp(entry.started.wall_ms / 1000, tz=UTC).astimezone(),
-                seq=entry.seq,
-                mode=entry.mode,
-            ),
+            "name": self._name(entry)[:NAME_CHARACTERS],
             "started_at": rfc3339(entry.started.wall_ms),
             "ended_at": rfc3339(entry.ended_ms),
             "metadata": metadata_of(entry),
         }
+
+    def _name(self, entry: Entry) -> str:
+        return entry.name or render_name(
+            self._config.recording.name,
+            hostname=self._hostname,
+            started_at=datetime.fromtimestamp(entry.started.wall_ms / 1000, tz=UTC).astimezone(),
+            seq=entry.seq,
+            mode=entry.mode,
+        )
 
     def _store(self, entry: Entry, on_progress: Progress) -> Entry:
         for remaining in reversed(range(FRESH_TICKETS)):
@@ -233,6 +279,27 @@ def _evidence(entry: Entry, completion: Completion) -> str | None:
                 "the file is kept."
             )
     return None
+
+
+def idempotency_key(entry: Entry, binding: str | None) -> str:
+    """Return the key of the create call (api.md section 1): 1 to 255 of ``A-Z a-z 0-9 _ -``.
+
+    It is the same while an attempt under it may have been carried out, and another one for another binding and after
+    each definite refusal: it never meets a refusal that the server has kept, nor another owner's answer.
+    """
+    owner = _NO_KEY.sub("-", binding or "none")[:64]
+    return f"{entry.id}-{owner}-{entry.create_refusals}"
+
+
+def _is_definite_refusal(error: AgentError) -> bool:
+    """Whether the API has said no: a 4xx that is its own, and no 408, behind which the work may have been done."""
+    status: int | None = getattr(error, "status", None)
+    if isinstance(error, Offline) or status is None:
+        return False
+    return (
+        HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and status != HTTPStatus.REQUEST_TIMEOUT
+    )
 
 
 def _is_unanswered(error: AgentError) -> bool:

@@ -1,63 +1,78 @@
-"""The metadata of a recording as the API gets it: ours, the owner's, and the moments a person marked."""
+"""The metadata of a recording as the API gets it (api.md section 1): the owner's as given, and ours beside it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from agent import __version__
+from agent.configvalues import METADATA_BYTES, OUR_METADATA_KEY, is_ours
 from agent.log import get_logger
 from agent.outbox.entry import MARKS, Entry
 
 log = get_logger(__name__)
 
-METADATA_BYTES = 4096
-"""What the metadata of a recording may take, encoded."""
+MARK_LIST = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 def metadata_of(entry: Entry) -> dict[str, Any]:
-    """Return the metadata to send: ours, and as much of the owner's as 4096 encoded bytes hold."""
+    """Return the metadata to send, at most 4096 bytes of JSON.
+
+    What does not fit is left out with a line in the log: the owner's last keys first, then of the marks the texts and
+    the last ones.
+    """
     ours: dict[str, Any] = {
-        "client_recording_id": entry.id,
-        "session_id": entry.session_id,
-        "segment": entry.segment,
-        "clock": entry.started.clock,
-        "recorded_by": f"recorder-agent/{__version__}",
+        OUR_METADATA_KEY: entry.id,
+        "recorder_session_id": entry.session_id,
+        "recorder_segment": entry.segment,
+        "recorder_clock": entry.started.clock,
+        "recorder_version": __version__,
     }
-    optional = {"recovered": entry.recovered, "gap_ms": entry.gap_ms, "overflows": entry.overflows}
+    optional = {
+        "recorder_recovered": entry.recovered,
+        "recorder_gap_ms": entry.gap_ms,
+        "recorder_overflows": entry.overflows,
+        MARKS: _marks_that_fit(entry, METADATA_BYTES - _size(ours)),
+    }
     ours |= {key: value for key, value in optional.items() if value}
-    marks = entry.metadata.get(MARKS)
-    are_marks = isinstance(marks, list) and all(isinstance(mark, dict) for mark in marks)
-    kept_apart = {*ours, MARKS} if are_marks else set(ours)
-    metadata = {key: value for key, value in entry.metadata.items() if key not in kept_apart} | ours
-    for key in reversed(list(entry.metadata)):
-        if len(msgspec.json.encode(metadata)) <= METADATA_BYTES:
-            break
-        if key not in kept_apart:
-            del metadata[key]
-            log.warning(
-                "left out of the metadata: too large", action="metadata_dropped", id=entry.id, key=key
-            )
-    if isinstance(marks, list) and are_marks:
-        metadata |= _marks_that_fit(marks, METADATA_BYTES - len(msgspec.json.encode(metadata)), entry.id)
-    return metadata
+    owners = dict(entry.metadata)
+    for key in [key for key in owners if is_ours(key)]:
+        del owners[key]
+        if key != MARKS:
+            _left_out(entry, key, "the name is the recorder's own")
+    while owners and _size(owners | ours) > METADATA_BYTES:
+        key, _value = owners.popitem()
+        _left_out(entry, key, "too large")
+    return owners | ours
 
 
-def _marks_that_fit(marks: list[dict[str, Any]], room: int, recording_id: str) -> dict[str, Any]:
-    """Return the marks: without their texts where those take too much, and without the last where there are many."""
+def _marks_that_fit(entry: Entry, room: int) -> str:
+    """Return the marks as a text: where they take too much, without their words, and then without the last of them."""
+    text = entry.metadata.get(MARKS)
+    if not isinstance(text, str) or _size({MARKS: text}) < room:
+        return text if isinstance(text, str) else ""
+    try:
+        marks = MARK_LIST.decode(text)
+    except msgspec.DecodeError:
+        _left_out(entry, MARKS, "not what was written")
+        return ""
     bare = [{key: mark[key] for key in mark if key != "text"} for mark in marks]
-    shown = next((each for each in (marks, bare) if _fits(each, room)), bare)
-    while shown and not _fits(shown, room):
-        shown = shown[:-1]
-    if len(shown) < len(marks):
-        log.warning(
-            "marks left out of the metadata: too many",
-            action="metadata_dropped",
-            id=recording_id,
-            key=MARKS,
-            number=len(marks) - len(shown),
-        )
-    return {MARKS: shown} if shown else {}
+    kept = len(bare)
+    while kept and _size({MARKS: _encoded(bare[:kept])}) >= room:
+        kept -= 1
+    _left_out(entry, MARKS, "too many", number=len(marks) - kept, texts=True)
+    return _encoded(bare[:kept]) if kept else ""
 
 
-def _fits(marks: list[dict[str, Any]], room: int) -> bool:
-    return len(msgspec.json.encode({MARKS: marks})) < room
+def _encoded(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    return len(msgspec.json.encode(value))
+
+
+def _left_out(entry: Entry, key: str, reason: str, **details: Any) -> None:
+    log.warning(
+        "left out of the metadata", action="metadata_dropped", id=entry.id, key=key, reason=reason, **details
+    )

@@ -55,6 +55,8 @@ class Book:
     recordings: dict[str, Recording] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
     """By Idempotency-Key: the body of its first create."""
+    refused: dict[str, bytes] = field(default_factory=dict)
+    """By Idempotency-Key, in the older contract: the refusal that it meets again for a day."""
     keys: dict[str, str] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Book:
     def _create(self, _name: str, head: dict[str, str], body: bytes) -> tuple[int, Any]:
         given = json.loads(body)
         key, client_id = head.get("idempotency-key", ""), given["metadata"]["client_recording_id"]
-        if key != client_id:
+        if not key.startswith(f"{client_id}-"):
             self.findings.append("create without its Idempotency-Key")
         if {"device_id", "end_user_id"} & given.keys():
             self.findings.append("create names device or user")

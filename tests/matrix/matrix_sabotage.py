@@ -31,6 +31,10 @@ def _created_with_a_new_key(api: RecordingsApi, _local_id: str, body: dict[str, 
     return _create(api, secrets.token_hex(8), body)
 
 
+def _created_with_the_old_key(api: RecordingsApi, key: str, body: dict[str, Any]) -> Any:
+    return _create(api, f"{key.rpartition('-')[0]}-0", body)
+
+
 def _put_with_the_bearer(api: RecordingsApi, ticket: UploadTicket, *rest: Any, **named: Any) -> None:
     headers = {**ticket.headers, "Authorization": f"Bearer {TOKEN}"}
     _put(api, UploadTicket(ticket.url, headers), *rest, **named)
@@ -51,6 +55,7 @@ def _never_busy(_status: int) -> bool:
 SABOTAGES: dict[str, tuple[Any, str, Any]] = {
     "any 2xx of storage is success": (verdicts, "stored", _stored_by_any_2xx),
     "a new key with each create": (RecordingsApi, "create", _created_with_a_new_key),
+    "a key is used again after a refusal": (RecordingsApi, "create", _created_with_the_old_key),
     "the bearer goes to storage": (RecordingsApi, "put", _put_with_the_bearer),
     "every try begins with a create": (Delivery, "deliver", _delivered_from_the_start),
     "redirects are the API's word": (verdicts, "is_interception", _nothing_is_intercepted),

@@ -27,6 +27,8 @@ HOST = "127.77.7.7"
 RETRY_AFTER = 30
 UNDONE = frozenset({"html", "empty", "json-array", "json-string", "redirect"})
 """Answers of something that is not the API: it has done no work."""
+NOT_KEPT = frozenset({"401", "403", "408", "429"})
+"""What is said of the token or the moment is not the answer to a request, and not kept for its key."""
 HUGE = 3 * 1024 * 1024
 PAGE = b"<html><head><title>Welcome to Hotel WiFi</title></head><p>Please sign in</html>"
 _PATHS = {
@@ -156,10 +158,16 @@ class Server:
             return self._send(wire, "", _rendered(401, [self._date()], b'{"error": "the token is dead"}'))
         if call == "unknown":
             return self._send(wire, "", _rendered(404, [self._date()], b'{"error": "no such call"}'))
+        key = head.get("idempotency-key", "") if call == "create" and self.book.contract == "older" else ""
+        if not fault and (kept := self.book.refused.get(key)):
+            return self._send(wire, "", kept)
         code = fault[:3] if fault[:3].isdigit() else ""
         undone = fault in UNDONE or (code and not code.startswith("2") and fault != "500-but-done")
         if undone:
-            return self._send(wire, fault, self._wrong(fault, code, call))
+            wrong = self._wrong(fault, code, call)
+            if key and code.startswith("4") and code not in NOT_KEPT:
+                self.book.refused[key] = wrong
+            return self._send(wire, fault, wrong)
         status, given = self.book.work(call, name, head, body)
         if fault == "dropped-after":
             return False

@@ -106,13 +106,13 @@ class RecordingsApi:
         with self._seen:
             return self._rate_limit
 
-    def create(self, local_id: str, body: Mapping[str, Any]) -> Created:
-        """Create a recording; the same ``local_id`` and body again are the same recording (api.md section 1).
+    def create(self, key: str, body: Mapping[str, Any]) -> Created:
+        """Create a recording; the same idempotency key and body again are the same recording (api.md section 1).
 
         Raises:
             ApiFailure: it was not created, or the answer was lost.
         """
-        answer, call = self._post("create", "/recordings", body, {"Idempotency-Key": local_id})
+        answer, call = self._post("create", "/recordings", body, {"Idempotency-Key": key})
         return verdicts.created(answer, call)
 
     def upload_url(

@@ -16,6 +16,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -25,7 +26,7 @@ from agent.host.small_file import UnusableFile, read_bytes
 from agent.log import get_logger
 from agent.outbox.entry import Entry
 from agent.status.board import CredentialState
-from agent.sync.credential.lineage import LOCK_NAME, Lineages, OtherOwner, TokenLock
+from agent.sync.credential.lineage import LOCK_NAME, BindingChanged, Lineages, OtherOwner, TokenLock
 from agent.sync.credential.tokenfile import HOW, Token
 from agent.sync.credential.tokensources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
 
@@ -36,6 +37,8 @@ log = get_logger(__name__)
 REFRESHED_NAME = "device-token.refreshed"
 BINDING = "binding"
 """The file that tells the recorder which binding is in force; in the state directory."""
+_ANY: Final = object()
+"""No binding is expected."""
 
 
 class _Refreshed(msgspec.Struct):
@@ -91,7 +94,8 @@ class Credentials:
 
         Raises:
             CredentialError: there is none, or it cannot be used; ``watch`` tells when to ask again.
-            OtherOwner: inside ``only_for``, the recording is not the present owner's.
+                OtherOwner: inside ``only_for``, the recording is not the present owner's.
+            BindingChanged: inside ``only_under``, another binding is in force.
         """
         self._complete_refresh()
         choice = self.find()
@@ -106,6 +110,9 @@ class Credentials:
         entry = getattr(self._thread, "entry", None)
         if entry is not None and not self.may_send(entry):
             raise OtherOwner(f"{entry.id} was recorded under another device token; it is held")
+        expected = getattr(self._thread, "binding", _ANY)
+        if expected is not _ANY and expected != self._lineage:
+            raise BindingChanged("another device token came into force; the request is made anew under it")
         self._thread.used = choice.token
         return choice.token
 
@@ -117,6 +124,15 @@ class Credentials:
             yield
         finally:
             self._thread.entry = None
+
+    @contextlib.contextmanager
+    def only_under(self, binding: str | None) -> Iterator[None]:
+        """Give this thread the token only while that binding is in force; ``token`` raises BindingChanged else."""
+        self._thread.binding = binding
+        try:
+            yield
+        finally:
+            self._thread.binding = _ANY
 
     def learn(self, end_user_id: str | None, device_id: str | None) -> None:
         """Note what a create with the token that this thread was given last has shown."""

@@ -30,6 +30,10 @@ class OtherOwner(AgentError):  # noqa: N818 - the way things are, no malfunction
     """The recording was captured under another binding of the device than the present token's."""
 
 
+class BindingChanged(AgentError):  # noqa: N818 - the way things are, no malfunction
+    """The token in force is of another binding than the one a request was made for."""
+
+
 class TokenLock:
     """One writer of the token's files at a time, over threads and processes; may be taken again by its holder."""
 

@@ -212,7 +212,7 @@ class Commands:
     def _start(self, order: Order) -> None:
         if order.dropped:
             log.warning(
-                "the metadata of a command is left out",
+                "some metadata of a command is left out",
                 action="command_metadata_dropped",
                 reason=order.dropped,
                 **_named(order),

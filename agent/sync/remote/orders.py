@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from agent.configvalues import metadata
+from agent.configvalues import is_ours, metadata
 from agent.sync.client.words import clean
 
 MOST_ORDERS = 32
@@ -22,6 +22,7 @@ _LISTS = ("commands", "pending_commands")
 _SINGLE = "command"
 _ID = re.compile(r"cmd_[A-Za-z0-9_-]{1,120}")
 _LONGEST_TYPE = 40
+_LONGEST_KEY = 64
 _MILLISECONDS_FROM = 1e12
 _UNIX_FROM = 1e9
 
@@ -48,7 +49,7 @@ class Order(NamedTuple):
     upload: bool = True
     metadata: Mapping[str, Any] = {}
     dropped: str = ""
-    """Why the metadata was left out, when it was."""
+    """Why the metadata, or which keys of it, were left out, when some were."""
 
 
 class MalformedOrder(Exception):  # noqa: N818 - a finding, never shown as a failure of ours
@@ -121,14 +122,21 @@ def _flag(value: object) -> bool:
 
 
 def _metadata(value: object) -> tuple[Mapping[str, Any], str]:
-    """Return the metadata and why it was left out: what is said beside the audio must not cost the audio."""
+    """Return the metadata and what of it was left out, and why: what is said beside the audio must not cost it."""
     if value is None:
         return {}, ""
     if not isinstance(value, Mapping):
         return {}, "it is no object"
-    if complaint := metadata(value):
-        return {}, f"it {complaint}"
-    return dict(value), ""
+    kept: dict[str, Any] = {}
+    dropped = []
+    for key, inner in value.items():
+        complaint = metadata({key: inner}) if isinstance(key, str) else "has a key that is no text"
+        if complaint is None:
+            kept[key] = inner
+        else:
+            reason = "the recorder fills it itself" if is_ours(str(key)) else f"it {complaint}"
+            dropped.append(f"{clean(str(key), longest=_LONGEST_KEY)} ({reason})")
+    return kept, "; ".join(dropped)
 
 
 def _moment(value: object) -> float | None:
