@@ -81,7 +81,7 @@ def test_a_mutated_table_is_found(judged: list[Judged]) -> None:
     [
         ("any 2xx of storage is success", "put", "html", "newer", "offline", "after the fault"),
         ("a new key with each create", "create", "dropped-after", "older", "offline", "Idempotency-Key"),
-        ("a key is used again after a refusal", "create", "422", "older", "rejected", "parked"),
+        ("a key is used again after a refusal", "create", "422", "older", "park", "in the end it is parked"),
         ("the bearer goes to storage", "put", "200", "older", "ok", "the bearer went to storage"),
         (
             "every try begins with a create",
