@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from logcapture import capture_logs
 
 from agent.config import Config, check
 from agent.configvalues import is_ours
@@ -50,7 +50,7 @@ values = st.recursive(
 @pytest.fixture
 def lines() -> Iterator[list[Any]]:
     """What is logged meanwhile."""
-    with structlog.testing.capture_logs() as captured:
+    with capture_logs() as captured:
         yield captured
 
 
@@ -65,7 +65,7 @@ def test_each_key_arrives_or_is_named(
     config: dict[str, Any], command: dict[str, Any], person: dict[str, Any], segment: int, gap_ms: int
 ) -> None:
     """Whatever the config, a command and a person say: each key has its value on the server, or a line names it."""
-    with structlog.testing.capture_logs() as said:
+    with capture_logs() as said:
         if complaint_of(config) is not None:
             config = {}  # exit 78, which names it
         order = understand({"id": "cmd_1", "type": "start_recording", "params": {"metadata": command}})
