@@ -206,7 +206,7 @@ def test_a_card_of_another_rate_gets_the_good_converter(
         ((1, 2), 1, "right", "channels 2 } ttable.0 { 0 0 1 1 }"),
         ((1, 2), 1, "mix", "channels 1 }  rate"),
         ((1,), 1, "left", "channels 1 }  rate"),
-        ((1,), 2, "left", 'DEV=0" }  rate'),
+        ((1,), 2, "left", "device 0 } }  rate"),
         ((2,), 2, "left", "channels 2 }  rate"),
         ((6,), 1, "mix", "channels 6 } ttable.0 { 0 0.5 1 0.5 }"),
     ],
@@ -218,7 +218,13 @@ def test_the_configuration_picks_a_channel_only_where_there_are_two(
     card = CARD._replace(channel_counts=counts)
     text = render(card, channels=channels, channel=channel, environment={})
     assert expected in text.splitlines()[-1]
-    assert text.startswith("</usr/share/alsa/alsa.conf>\n")
+    assert "<" not in text
+    assert text.count('{ type hw card "Fake" device 0 }') == 2
+    own = render(
+        card, channels=channels, channel=channel, environment={"ALSA_CONFIG_PATH": "/a.conf:/b.conf"}
+    )
+    assert own.startswith("</a.conf>\n</b.conf>\n")
+    assert own.count('"hw:CARD=Fake,DEV=0"') == 2
 
 
 def test_a_runtime_directory_that_alsa_cannot_name_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from agent.host.soundcards import Card
 
 Channel = Literal["left", "right", "mix"]
 
-SYSTEM_CONFIG = "/usr/share/alsa/alsa.conf"
 PCM = "recorder_agent"
 """The card with one channel picked or mixed out of two or more, or just the card when nothing is to pick."""
 PLAIN_PCM = "recorder_agent_plain"
@@ -49,16 +48,32 @@ def write_config(
 
 
 def render(card: Card, *, channels: int, channel: Channel, environment: Mapping[str, str]) -> str:
-    """Return the configuration's text; ALSA_CONFIG_PATH in ``environment`` replaces the system's file."""
-    lines = [f"<{name}>" for name in re.split(r"[: ]+", _inherited(environment)) if name]
+    """Return the configuration's text.
+
+    It has what this card needs and nothing else: PortAudio opens every PCM of a configuration, and those of the
+    system's load FFmpeg, x265, JACK and PulseAudio (18 MB, half a second). ALSA_CONFIG_PATH in ``environment`` is a
+    person's choice: its files are included, and name the card.
+    """
+    files = [f"<{name}>" for name in _split(environment.get("ALSA_CONFIG_PATH", ""))]
+    device = card.capture_device or 0
+    pcm = f'{{ type hw card "{card.card_id}" device {device} }}'
+    if files:
+        pcm = f'"hw:CARD={card.card_id},DEV={device}"'
+    lines = files
     left, right = _WEIGHTS[channel]
     table = f"ttable.0 {{ 0 {left} 1 {right} }}" if _picks(card, channels, channel) else ""
-    lines += [_GUARD, _capture(PLAIN_PCM, card), _capture(PCM, card, _count(card, channels, channel), table)]
+    count = _count(card, channels, channel)
+    lines += [_GUARD, _capture(PLAIN_PCM, card, pcm), _capture(PCM, card, pcm, count, table)]
     return "\n".join(lines) + "\n"
 
 
-def _inherited(environment: Mapping[str, str]) -> str:
-    return environment.get("ALSA_CONFIG_PATH", "").strip(": ") or SYSTEM_CONFIG
+def absolute(config_path: str) -> str:
+    """Return a value of ALSA_CONFIG_PATH that means the same files in every folder."""
+    return ":".join(str(Path(name).absolute()) for name in _split(config_path))
+
+
+def _split(config_path: str) -> list[str]:
+    return [name for name in re.split(r"[: ]+", config_path) if name]
 
 
 def _picks(card: Card, channels: int, channel: Channel) -> bool:
@@ -75,10 +90,10 @@ def _count(card: Card, channels: int, channel: Channel) -> int | None:
     return channels if channels in counts else None
 
 
-def _capture(name: str, card: Card, count: int | None = None, table: str = "") -> str:
+def _capture(name: str, _card: Card, pcm: str, count: int | None = None, table: str = "") -> str:
     """Return one PCM; ``asym`` without a playback side keeps PortAudio from trying the loudspeaker."""
     channels = f" channels {count}" if count else ""
-    slave = f'slave {{ pcm "hw:CARD={card.card_id},DEV={card.capture_device or 0}"{channels} }}'
+    slave = f"slave {{ pcm {pcm}{channels} }}"
     converters = " ".join(f'"{converter}"' for converter in CONVERTERS)
     plug = f"type plug {slave} {table} rate_converter [ {converters} ]"
     return f"pcm.{name} {{ type asym capture.pcm {{ {plug} }} }}"

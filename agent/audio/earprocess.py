@@ -1,9 +1,7 @@
 """One ear from its start to its end: the process, its pipe, and the messages in it."""
 
 import contextlib
-import fcntl
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.audio import earprotocol as protocol
-from agent.audio.alsaconfig import PCM, PLAIN_PCM, Channel, write_config
+from agent.audio.alsaconfig import PCM, PLAIN_PCM, Channel, absolute, write_config
+from agent.audio.pipe_buffer import PipeBuffer
 from agent.host.soundcards import Card
 
-PIPE_BYTES = 1 << 20
-"""32 s of 16 kHz mono: so long may the parent sit in a write to a slow card."""
+BUFFER_SECONDS = 40.0
+"""Of sound that waits in memory behind the pipe: so long may the parent sit in a write to a slow card."""
 REAP_SECONDS = 1.0
 """How long a killed ear may take to end; one stuck in the kernel is reaped later."""
-_READ_BYTES = 1 << 16
 
 
 class Message(NamedTuple):
@@ -37,13 +35,19 @@ class Nonsense(Exception):  # noqa: N818 - says what was read
 
 
 def ear_command(python: str, *arguments: str) -> list[str]:
-    """Return the command line of an ear that dies with the calling thread."""
-    return [python, "-m", "agent.audio.ear", "--parent", str(os.getpid()), *arguments]
+    """Return the command line of an ear that dies with the calling thread.
+
+    With ``-P``, and started in ``/``, it has the code of the installation, and none of the folder somebody stands in.
+    """
+    return [python, "-P", "-m", "agent.audio.ear", "--parent", str(os.getpid()), *arguments]
 
 
 def ear_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the ear's environment: no JACK server is started, and one malloc arena is enough."""
-    return {"MALLOC_ARENA_MAX": "1", **environment, "JACK_NO_START_SERVER": "1"}
+    own = {"MALLOC_ARENA_MAX": "1", **environment, "JACK_NO_START_SERVER": "1"}
+    if "ALSA_CONFIG_PATH" in own:  # the ear runs in another folder
+        own["ALSA_CONFIG_PATH"] = absolute(own["ALSA_CONFIG_PATH"])
+    return own
 
 
 def run_once(python: str, environment: Mapping[str, str], *arguments: str, timeout: float) -> bytes:
@@ -56,6 +60,7 @@ def run_once(python: str, environment: Mapping[str, str], *arguments: str, timeo
     return subprocess.run(
         ear_command(python, *arguments),
         env=ear_environment(environment),
+        cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -68,33 +73,36 @@ class EarProcess:
     """A running ear; it belongs to the thread that made it, and dies when that thread ends (PDEATHSIG)."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], python: str = sys.executable
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        python: str = sys.executable,
+        *,
+        buffer_bytes: int = 0,
     ) -> None:
-        """Start it.
+        """Start it; ``buffer_bytes`` of what it writes may wait in memory, behind the pipe.
 
         Raises:
             OSError: it cannot be started.
         """
-        self._pipe, theirs = os.pipe()
+        pipe, theirs = os.pipe()
         try:
             self._process = subprocess.Popen(
                 ear_command(python, *arguments),
                 env=ear_environment(environment),
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=subprocess.DEVNULL,
             )
         except OSError:
-            os.close(self._pipe)
+            os.close(pipe)
             raise
         finally:
             os.close(theirs)
-        os.set_blocking(self._pipe, False)
-        _widen(self._pipe)
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
-        self._buffer = bytearray()
-        self._ended = False
+        self._wanted = protocol.HEADER.size
+        """Bytes of the message that comes next, as far as they are known."""
+        self._buffer = PipeBuffer(pipe, max(buffer_bytes, protocol.HEADER.size + protocol.LARGEST_PAYLOAD))
 
     @property
     def pid(self) -> int:
@@ -104,7 +112,7 @@ class EarProcess:
     @property
     def ended(self) -> bool:
         """Whether the pipe was read to its end: no message will come any more."""
-        return self._ended
+        return self._buffer.ended and not self._has_message()
 
     def receive(self) -> Message | None:
         """Return the next message, or None when the pipe is empty or at its end.
@@ -112,29 +120,28 @@ class EarProcess:
         Raises:
             Nonsense: what comes is no message; the ear cannot be understood any more.
         """
-        while True:
-            message = self._take()
-            if message is not None:
-                return message
-            try:
-                data = os.read(self._pipe, _READ_BYTES)
-            except BlockingIOError:
-                return None
-            if not data:
-                self._ended = True
-                return None
-            self._buffer += data
+        size = self._wanted = protocol.HEADER.size
+        header = self._buffer.peek(size)
+        if header is None:
+            return None
+        magic, kind, flags, length, sequence, stamp = protocol.HEADER.unpack(header)
+        if magic != protocol.MAGIC or length > protocol.LARGEST_PAYLOAD:
+            raise Nonsense(header)
+        self._wanted = size + length
+        whole = self._buffer.peek(self._wanted)
+        if whole is None:
+            return None
+        self._buffer.drop(size + length)
+        return Message(kind, flags, sequence, stamp, whole[size:])
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something can be read; return False when nothing came in time."""
-        return bool(self._poll.poll(max(0, round(seconds * 1000))))
+        """Wait until a message can be read, or the end; return False when nothing came in time."""
+        return self._buffer.wait(self._wanted, seconds)
 
     def kill(self) -> bool:
         """End it at once, frozen or not, and return whether it is gone; may be called again."""
         self._process.kill()
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+        self._buffer.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_SECONDS)
         return self.gone
@@ -144,18 +151,9 @@ class EarProcess:
         """Whether the process has ended and was reaped; does so when it can."""
         return self._process.poll() is not None
 
-    def _take(self) -> Message | None:
-        size = protocol.HEADER.size
-        if len(self._buffer) < size:
-            return None
-        magic, kind, flags, length, sequence, stamp = protocol.HEADER.unpack_from(self._buffer)
-        if magic != protocol.MAGIC or length > protocol.LARGEST_PAYLOAD:
-            raise Nonsense(bytes(self._buffer[:size]))
-        if len(self._buffer) < size + length:
-            return None
-        payload = bytes(self._buffer[size : size + length])
-        del self._buffer[: size + length]
-        return Message(kind, flags, sequence, stamp, payload)
+    def _has_message(self) -> bool:
+        """Whether a message, or nonsense, lies in the buffer whole."""
+        return self._buffer.peek(self._wanted) is not None
 
 
 @dataclass(frozen=True)
@@ -190,16 +188,5 @@ class EarSettings:
         rate, channels = str(self.sample_rate), str(self.channels)
         block = str(self.sample_rate * self.block_ms // 1000)
         options = ["--pcm", *pcms, "--rate", rate, "--channels", channels, "--block-samples", block]
-        return EarProcess(options, environment, self.python)
-
-
-def _widen(pipe: int) -> None:
-    """Give the pipe its size, or the largest that this user may have."""
-    size = PIPE_BYTES
-    while size > _READ_BYTES:
-        try:
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
-        except OSError:
-            size //= 2
-        else:
-            return
+        sound = int(BUFFER_SECONDS * self.sample_rate) * self.channels * 2
+        return EarProcess(options, environment, self.python, buffer_bytes=sound)
