@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
-from agent.config import RecordingConfig, expand_cron
+from agent.config import RecordingConfig
 from agent.recording.requests import ManualRequest
+from agent.recording.schedule import Calendar, Stretch
 
 
 @dataclass(frozen=True)
@@ -48,65 +48,36 @@ class OnRequest:
 
 
 class Schedule:
-    """Windows of the calendar, asked of the wall clock anew each second.
+    """The windows of the calendar, asked of the wall clock.
 
     Whether the present moment lies in a window is computed, not remembered: a start that was missed is joined late,
     and a clock that jumps in either direction costs one evaluation.
     """
 
     def __init__(self, settings: RecordingConfig, wall: Callable[[], float]) -> None:
-        from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - 4 MiB that only this mode needs
-
         self._settings = settings
         self._wall = wall
-        self._windows = [
-            (
-                window,
-                [
-                    CronTrigger.from_crontab(cron, timezone=ZoneInfo(window.timezone))
-                    for cron in expand_cron(window.start)
-                ],
-            )
-            for window in settings.schedule
-        ]
-        self._asked_at = -1
+        self._calendar = Calendar(settings.schedule)
+        self._same_from = self._same_until = 0
+        """Unix seconds within which nothing opens or closes."""
         self._wish: Wish | None = None
 
     def wish(self) -> Wish | None:
         """Return the wish of the first window that is open now."""
         second = int(self._wall())
-        if second != self._asked_at:
-            self._asked_at = second
-            self._wish = self._open_window(datetime.fromtimestamp(second, tz=UTC))
+        if not self._same_from <= second < self._same_until:
+            moment = datetime.fromtimestamp(second, tz=UTC)
+            opening = self._calendar.open_at(moment)
+            self._wish = opening and Wish(
+                "schedule", self._settings.segment_seconds, (opening.line, opening.opened_at)
+            )
+            self._same_from = second
+            self._same_until = int(self._calendar.next_change(moment).timestamp())
         return self._wish
 
-    def _open_window(self, now: datetime) -> Wish | None:
-        for window, triggers in self._windows:
-            earliest = now - timedelta(minutes=window.minutes, seconds=-1)
-            starts = [trigger.get_next_fire_time(None, earliest) for trigger in triggers]
-            open_since = max((start for start in starts if start is not None and start <= now), default=None)
-            if open_since is not None:
-                return Wish("schedule", self._settings.segment_seconds, (window.start, open_since))
-        return None
-
-    def windows_between(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    def windows_between(self, since: datetime, until: datetime) -> list[Stretch]:
         """Return the stretches between two moments in which a window was open, merged; at most a year back."""
-        since = max(since, until - timedelta(days=366))
-        found = []
-        for window, triggers in self._windows:
-            length = timedelta(minutes=window.minutes)
-            for trigger in triggers:
-                start = trigger.get_next_fire_time(None, since - length + timedelta(seconds=1))
-                while start is not None and start < until:
-                    found.append((max(start, since), min(start + length, until)))
-                    start = trigger.get_next_fire_time(start, start + timedelta(seconds=1))
-        merged: list[tuple[datetime, datetime]] = []
-        for begin, end in sorted(found):
-            if merged and begin <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            else:
-                merged.append((begin, end))
-        return merged
+        return self._calendar.between(since, until)
 
 
 def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger:
