@@ -256,9 +256,20 @@ def check(path: Path) -> list[str]:
     return read(path, Config, contradictions)[1]
 
 
+def _zones_left_out(config: Config) -> Iterator[Problem]:
+    """Yield where a time zone is needed, left out, and not to be told from the machine."""
+    for number, window in enumerate(config.recording.schedule):
+        if not window.timezone:
+            yield Problem(f"recording.schedule[{number}].timezone", values.no_timezone())
+    hours = config.sync.off_peak_hours
+    if hours is not None and not hours.timezone:
+        yield Problem("sync.off_peak_hours.timezone", values.no_timezone())
+
+
 def contradictions(config: Config) -> Iterator[Problem]:
     """Yield what is wrong between settings that are each right by themselves."""
     recording, led = config.recording, config.led
+    yield from _zones_left_out(config)
     if recording.mode == "schedule" and not recording.schedule:
         yield Problem(
             "recording.schedule", 'is empty, but must have an entry when recording.mode is "schedule"'

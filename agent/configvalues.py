@@ -11,12 +11,13 @@ import math
 import re
 import string
 import urllib.parse
-import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+
+from agent.zone import UnknownZone, local_zone, zone
 
 METADATA_BYTES = 4096
 OUR_METADATA_KEY = "client_recording_id"
@@ -75,21 +76,28 @@ def audio_input(value: str) -> str | None:
 
 
 def timezone(value: str) -> str | None:
-    """Return None for a time zone this machine knows."""
+    """Return None for a time zone this machine knows, or one that ``local_timezone`` gives."""
     try:
-        zoneinfo.ZoneInfo(value)
-    except (KeyError, OSError, ValueError):  # unknown, a folder of zones, no zone's name at all
+        zone(value)
+    except UnknownZone:
         return 'must be the name of a time zone, like "Europe/Berlin" or "UTC"'
     return None
 
 
-def local_timezone(link: Path = Path("/etc/localtime")) -> str:
-    """Return the name of the machine's own time zone, ``UTC`` when it has none that can be named."""
+def local_timezone() -> str:
+    """Return the machine's own time zone (``agent.zone``), empty when it cannot be told."""
     try:
-        name = str(link.readlink()).partition("zoneinfo/")[2]
-    except OSError:
-        return "UTC"
-    return name if name and timezone(name) is None else "UTC"
+        return local_zone()
+    except UnknownZone:
+        return ""
+
+
+def no_timezone() -> str:
+    """Return the end of a sentence about a zone that is left out while the machine's own cannot be told."""
+    try:
+        return f"is left out, and the machine's own is {local_zone()!r}"
+    except UnknownZone as error:
+        return f'is left out, and the machine\'s own cannot be told: {error}; write one like "Europe/Berlin"'
 
 
 def name_template(value: str) -> str | None:

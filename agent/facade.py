@@ -1,10 +1,12 @@
 """Both processes as one, for the command line: who runs is asked, and for who does not run the files speak."""
 
+import time
 from typing import Any
 
 from agent.context import Hangs, Session
 from agent.deliverer.wiring import DelivererWiring
 from agent.index.reading import reading
+from agent.recording.schedule import next_windows
 from agent.report import merged, status_of
 from agent.statedir import Process
 from agent.status.board import CredentialState, Delivery, Snapshot, State
@@ -58,6 +60,14 @@ def _seen(session: Session, delivery: Delivery) -> Json:
     state, config = session.look(), session.loaded.config
     snapshot = Snapshot(state=State.STOPPED, delivery=delivery)
     with reading(state) as recordings:
-        answer = status_of(snapshot, None, config, state.path, recordings.queue(), None)
+        answer = status_of(
+            snapshot,
+            None,
+            config,
+            state.path,
+            recordings.queue(),
+            None,
+            next_windows(config.recording, time.time()),
+        )
     known, fingerprint = credential_of(CredentialState.UNKNOWN, credentials_of(session))
     return answer | {"credential": {"state": known, "fingerprint": fingerprint}}

@@ -1,5 +1,7 @@
 """What ``status --json`` and ``queue --json`` say: board, queue, credential and disk put together."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from agent.host.storage import room, shortage
 from agent.outbox.entry import HELD, Entry, Status
 from agent.outbox.files import AUDIO, Files, names
 from agent.recording.clock import rfc3339, rfc3339_or_none
+from agent.recording.schedule import Stretch
 from agent.recording.segment import PART, SegmentStart
 from agent.status.board import Snapshot
 from agent.status.documents import Queue
@@ -25,8 +28,12 @@ def status_of(
     folder: Path,
     queue: Queue,
     fingerprint: str | None,
+    windows: Sequence[Stretch] = (),
 ) -> Json:
-    """Return the contract of ``status --json``; ``folder`` is the state directory, what is unknown is None."""
+    """Return the contract of ``status --json``; ``folder`` is the state directory, what is unknown is None.
+
+    ``windows`` are the next ones of the schedule.
+    """
     synchronized = clock_state()
     recording, waiting = snapshot.recording, snapshot.waiting
     return {
@@ -69,10 +76,20 @@ def status_of(
             "source": synchronized,
         },
         "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
+        "next_windows": windows_shown(windows),
         "delivery": snapshot.delivery.value,
         "fault": snapshot.fault or snapshot.settings,
         "version": __version__,
     }
+
+
+def windows_shown(windows: Sequence[Stretch]) -> list[Json]:
+    """Return the next windows of the schedule as ``status`` and ``config show`` tell them."""
+    return [{"from": _utc(each.begin), "until": _utc(each.end)} for each in windows]
+
+
+def _utc(moment: datetime) -> str:
+    return rfc3339(round(moment.timestamp() * 1000))
 
 
 OF_THE_DELIVERER = (

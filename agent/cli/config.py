@@ -1,15 +1,19 @@
 """``config check`` and ``config show``: what the settings say."""
 
 import os
+import time
 from pathlib import Path
 
 import click
 import msgspec
 
 from agent import config as settings
-from agent.cli.output import echo
+from agent.cli.output import echo, print_json
 from agent.context import Session
 from agent.errors import ConfigError
+from agent.recording.schedule import next_windows
+from agent.report import windows_shown
+from agent.status.words import local_date
 
 
 @click.group("config")
@@ -42,8 +46,11 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
 def show(session: Session, as_json: bool) -> None:
     """Show all settings in use, the defaults too."""
     loaded = session.loaded
+    windows = windows_shown(next_windows(loaded.config.recording, time.time()))
     if as_json:
-        echo(msgspec.json.encode(loaded.config).decode())
+        print_json(msgspec.to_builtins(loaded.config) | ({"next_windows": windows} if windows else {}))
         return
     echo(f"# {loaded.file or 'no file: the defaults'}")
+    for window in windows:
+        echo(f"# next window: {local_date(window['from'])} to {local_date(window['until'])}")
     echo(settings.render(loaded.config), nl=False)

@@ -15,7 +15,7 @@ from agent.cli.output import duration, echo, meter, percent, print_json, size
 from agent.cli.screen import screen
 from agent.context import Hangs, Session
 from agent.errors import AgentError
-from agent.status.words import local_time
+from agent.status.words import local_date, local_time
 
 WATCH_SECONDS = 0.5
 SOUNDING = {"listening", "silent"}
@@ -128,6 +128,9 @@ def _text(now: Json) -> list[str]:
     lines.append(("queue", queue))
     if now.get("held_reason"):
         lines.append(("held", now["held_reason"].removeprefix("held: ")))
+    if now.get("next_windows"):
+        shown = (f"{local_date(each['from'])} to {local_date(each['until'])}" for each in now["next_windows"])
+        lines.append(("next windows", "; ".join(shown)))
     if waiting:
         lines.append(("waiting", _why(waiting)))
     if transfer:

@@ -32,6 +32,7 @@ from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.rules.datausage import DataUsage
 from agent.sync.rules.owner import Rules
+from agent.zone import zone
 
 if TYPE_CHECKING:
     from agent.sync.client.api import RecordingsApi
@@ -167,11 +168,16 @@ class DelivererWiring:
         """What the owner lets wait."""
         return Rules(self.config.sync, self._unix_now, battery)
 
+    @staticmethod
+    def _zone() -> ZoneInfo:
+        """Return the zone whose midnight begins a day; where none can be told it is UTC, as for the system itself."""
+        return zone(local_timezone() or "UTC")
+
     @cached_property
     def usage(self) -> DataUsage:
         """How much was uploaded today."""
         limit = self.config.sync.daily_data_limit_mb
-        return DataUsage(self.state.path, self.disk, limit, self._unix_now, ZoneInfo(local_timezone()))
+        return DataUsage(self.state.path, self.disk, limit, self._unix_now, self._zone())
 
     def _unix_now(self) -> float:
         return self.truetime.now_ms() / 1000

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.config import RecordingConfig
@@ -109,18 +109,23 @@ class Downtime:
     def _note_missed_windows(
         self, since: Instant, until: Instant, settings: RecordingConfig, wall: Callable[[], float]
     ) -> None:
-        """Note the windows of the schedule that were open meanwhile; the calendar needs a right clock at both ends."""
+        """Note how long windows of the schedule were open meanwhile, all of them in one gap.
+
+        The calendar needs a right clock at both ends.
+        """
         since, until = self._time.corrected(since), self._time.corrected(until)
         if UNSYNCHRONIZED in {since.clock, until.clock}:
             return
         schedule = Schedule(settings, wall)
-        for begin, end in schedule.windows_between(_moment(since), _moment(until)):
-            begin_ms, end_ms = (round(moment.timestamp() * 1000) for moment in (begin, end))
-            start = Instant(
-                begin_ms, since.boot_id, max(0, since.boot_ms + begin_ms - since.wall_ms), since.clock
-            )
-            stop = Instant(end_ms, until.boot_id, max(0, until.boot_ms + end_ms - until.wall_ms), until.clock)
-            self._coverage.write(Gap(Cause.NOT_RUNNING, start, stop, end_ms - begin_ms))
+        windows = schedule.windows_between(_moment(since), _moment(until))
+        if not windows:
+            return
+        begin_ms = round(windows[0].begin.timestamp() * 1000)
+        start = Instant(
+            begin_ms, since.boot_id, max(0, since.boot_ms + begin_ms - since.wall_ms), since.clock
+        )
+        missed = sum((window.end - window.begin for window in windows), timedelta())
+        self._coverage.write(Gap(Cause.NOT_RUNNING, start, until, round(missed.total_seconds() * 1000)))
 
 
 def _moment(instant: Instant) -> datetime:

@@ -15,6 +15,7 @@ import msgspec
 from agent.log import get_logger
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.clock import milliseconds, rfc3339
+from agent.recording.schedule import Stretch, next_windows
 from agent.report import status_of
 from agent.status.board import Delivery
 from agent.status.documents import (
@@ -43,6 +44,8 @@ class Publisher:
     """Runs in a thread of its own; nothing that goes wrong with a file ends it."""
 
     def __init__(self, wiring: RecorderWiring) -> None:
+        self._windows: list[Stretch] = []
+        self._windows_at = 0
         self._wiring = wiring
         self._deliverer = deliverer_seen(
             wiring.state, boot_id=wiring.boot_id, monotonic=wiring.clock.monotonic
@@ -109,7 +112,16 @@ class Publisher:
             self._wiring.state.path,
             self.queue,
             self.fingerprint,
+            self._next_windows(),
         )
+
+    def _next_windows(self) -> list[Stretch]:
+        """Return the next windows of the schedule; worked out anew each minute, and when the clock has jumped."""
+        minute = int(self._wiring.now().wall_ms // 60_000)
+        if minute != self._windows_at:
+            self._windows_at = minute
+            self._windows = next_windows(self._wiring.config.recording, minute * 60)
+        return self._windows
 
     def _merged_document(self) -> bytes:
         written_at = rfc3339(milliseconds(self._wiring.clock.wall()))

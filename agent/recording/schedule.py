@@ -12,9 +12,9 @@ nothing is remembered, so that a wall clock may jump as it likes.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from agent.config import ScheduleWindow, expand_cron
+from agent.config import RecordingConfig, ScheduleWindow, expand_cron
+from agent.zone import zone
 
 DAY = timedelta(days=1)
 LOOK_BACK = timedelta(days=366)
@@ -40,6 +40,13 @@ class Stretch(NamedTuple):
     end: datetime
 
 
+def next_windows(settings: RecordingConfig, unix_seconds: float) -> list[Stretch]:
+    """Return the next three windows of the settings, the one that is open now first; none in another mode."""
+    if settings.mode != "schedule":
+        return []
+    return Calendar(settings.schedule).upcoming(datetime.fromtimestamp(int(unix_seconds), tz=UTC))
+
+
 class Line:
     """One entry of ``recording.schedule``."""
 
@@ -48,7 +55,7 @@ class Line:
 
         self.start = window.start
         self.length = timedelta(minutes=window.minutes)
-        self._zone = ZoneInfo(window.timezone)
+        self._zone = zone(window.timezone)
         hour = window.start.split()[1]
         self._by_elapsed_time = "*" in hour or "/" in hour
         crontabs = [crontab.split() for crontab in expand_cron(window.start)]

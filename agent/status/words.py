@@ -28,6 +28,11 @@ def local_time(rfc3339: str) -> str:
     return f"{datetime.fromisoformat(rfc3339).astimezone():%H:%M}"
 
 
+def local_date(rfc3339: str) -> str:
+    """Return a moment in the machine's own time, with its day."""
+    return f"{datetime.fromisoformat(rfc3339).astimezone():%a %d %b %H:%M}"
+
+
 def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     """Return the state, the queue and what stands in its way, comma-separated, without a full stop."""
     parts = [_STATES[snapshot.state]]

@@ -1,9 +1,9 @@
 """The hours of a day in which recordings are sent (``sync.off_peak_hours``)."""
 
 from datetime import UTC, datetime, time
-from zoneinfo import ZoneInfo
 
 from agent.config import OffPeakHours
+from agent.zone import zone
 
 MINUTE = 60
 _LONGEST_LOOK = 3 * 24 * 60
@@ -18,7 +18,7 @@ class OffPeak:
     def __init__(self, hours: OffPeakHours) -> None:
         self._start = time.fromisoformat(hours.start)
         self._end = time.fromisoformat(hours.end)
-        self._zone = ZoneInfo(hours.timezone)
+        self._zone = zone(hours.timezone)
         self._closed: tuple[float, float] | None = None
 
     def opens_at(self, now: float) -> float | None:
