@@ -2,7 +2,7 @@
 # interpreter than the system's, SEED=123 repeats the random choices of an earlier run of the tests.
 
 PY := .venv/bin/python
-SCRIPTS := .ci/run packaging/setup packaging/deb systemd/install systemd/uninstall tests/arm64/run \
+SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install systemd/uninstall systemd/go-back tests/arm64/run \
 	$(wildcard packaging/debian/recorder-agent.p*)
 MINUTES ?= 30
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -65,6 +65,16 @@ def test_without_any_token_one_is_asked_for(place: Place) -> None:
         place.daemon().token()
 
 
+def test_the_line_that_stands_for_no_credential_is_none(place: Place) -> None:
+    """The unit hands it over where systemd has none; in the configured file it is a mistake."""
+    put(place.systemd / "device-token", "\n", 0o440)
+    with pytest.raises(CredentialError, match="there is no device token yet"):
+        place.daemon("").token()
+    put(place.token_file, "\n")
+    with pytest.raises(CredentialError, match="is empty"):
+        place.daemon().token()
+
+
 def test_each_source_serves_alone(place: Place) -> None:
     """The credential of systemd, then the configured file above it, then what was set."""
     put(place.systemd / "device-token", f"{A}\n", 0o440)

@@ -25,13 +25,16 @@ def settings(command: str, file: Path, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("input_", ["usb-0d8c:0014-1.2", 'file:/srv/a "b".wav?loop', "Müller's"])
 def test_what_it_writes_leaves_every_comment_where_it_was(tmp_path: Path, input_: str) -> None:
-    """Only the new lines are new, and the settings are right."""
+    """A default that stood there as a comment is replaced in its place; all else is as it was, and right."""
     file = tmp_path / "config.toml"
     file.write_text(EXAMPLE.read_text("utf-8"), "utf-8")
     settings("set", file, f"audio.input={input_}", "api.base_url=https://api.example.org/v1")
     before, after = EXAMPLE.read_text("utf-8").splitlines(), file.read_text("utf-8").splitlines()
-    assert next(line for line in after if line not in before) == 'base_url = "https://api.example.org/v1"'
-    assert [line for line in after if line in before] == before
+    assert len(after) == len(before)
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert [old for old, _ in changed] == ['#base_url = "https://api.bota.dev/v1"', '#input = "default"']
+    assert changed[0][1] == 'base_url = "https://api.example.org/v1"'
+    assert changed[1][1].startswith("input = ")
     assert config.check(file) == []
     assert tomllib.loads(file.read_text("utf-8"))["audio"]["input"] == input_
 
@@ -64,19 +67,44 @@ def test_extras_that_the_settings_need(tmp_path: Path, text: str, extras: list[s
 
 
 @pytest.mark.parametrize(
-    ("text", "lines"),
+    ("text", "recorder", "delivery"),
     [
-        ("", []),
-        ('[led]\ndriver = "sysfs"\nname = "PWR"\n', []),
-        ('[led]\ndriver = "sysfs"\nname = "user-led"\n', ["ReadWritePaths=-/sys/class/leds/user-led"]),
-        ('[storage]\ndirectory = "/mnt/100% mine"\n', ['ReadWritePaths=-"/mnt/100%% mine"']),
-        ('[metrics]\nfile = "/run/node/a.prom"\n', ["ReadWritePaths=-/run/node"]),
+        ("", [], []),
+        ('[led]\ndriver = "sysfs"\nname = "PWR"\n', [], []),
+        ('[led]\ndriver = "sysfs"\nname = "user-led"\n', ["ReadWritePaths=-/sys/class/leds/user-led"], []),
+        (
+            '[storage]\ndirectory = "/mnt/100% mine"\n',
+            [
+                'ReadWritePaths=-"/mnt/100%% mine"',
+                'ExecStartPre=-/bin/mkdir -p -m 0700 "/mnt/100%% mine/token"',
+                'InaccessiblePaths=-"/mnt/100%% mine/token"',
+            ],
+            ['ReadWritePaths=-"/mnt/100%% mine"'],
+        ),
+        ('[metrics]\nfile = "/run/node/a.prom"\n', [], ["ReadWritePaths=-/run/node"]),
     ],
 )
-def test_what_the_service_must_be_allowed_beyond_its_unit(
-    tmp_path: Path, text: str, lines: list[str]
+def test_what_the_units_must_allow_beyond_themselves(
+    tmp_path: Path, text: str, recorder: list[str], delivery: list[str]
 ) -> None:
-    """A light of another name, and folders of the owner's choice."""
+    """An LED of another name, folders of the owner's choice; a token in one of them is hidden from the recorder."""
     file = tmp_path / "config.toml"
     file.write_text(text, "utf-8")
-    assert settings("service", file) == lines
+    assert settings("service", file, "recorder") == recorder
+    assert settings("service", file, "delivery") == delivery
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("", ["10"]),
+        ("[recording]\nsegment_seconds = 61\n", ["2"]),
+        ('[recording]\nmode = "voice"\n', []),
+        ('[recording]\nmode = "manual"\n', []),
+    ],
+)
+def test_when_the_first_recording_is_due(tmp_path: Path, text: str, minutes: list[str]) -> None:
+    """Continuously it is the length of a segment; by another mode nobody can say."""
+    file = tmp_path / "config.toml"
+    file.write_text(text, "utf-8")
+    assert settings("due", file) == minutes

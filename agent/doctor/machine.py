@@ -19,6 +19,7 @@ WEAK_NOW, SLOW_NOW, WAS_WEAK = 0x1, 0x4, 0x10000
 """Bits of the Raspberry Pi firmware's ``get_throttled``: the last one holds since the start."""
 POWER_HINT = "use a better power supply and cable: weak power breaks cards and microphones"
 ENDED_BADLY = "failed"
+SERVICES = ("recorder-agent", "recorder-agent-delivery")
 
 
 @dataclass(frozen=True)
@@ -65,32 +66,41 @@ class Machine:
         return healthy(f"the light {settings.name} is there")
 
     def service(self, _session: Session) -> Finding:
-        """Ask systemd about the service."""
+        """Ask systemd about both services; the first trouble counts."""
+        found = [(name, self._facts(name)) for name in SERVICES]
+        installed = [(name, facts) for name, facts in found if facts.get("LoadState") == "loaded"]
+        if not any(facts for _, facts in found):
+            return skipped("systemd does not answer here")
+        if not installed:
+            return skipped("the service is not installed")
+        for name, facts in installed:
+            if facts.get("ActiveState") == ENDED_BADLY:
+                return critical(f"{name}.service has failed", f"see `journalctl -u {name}`")
+        for name, facts in installed:
+            if facts.get("ActiveState") != "active":
+                return warning(
+                    f"{name}.service is {facts.get('ActiveState')}", f"`sudo systemctl start {name}`"
+                )
+        for name, facts in installed:
+            restarts = facts.get("NRestarts", "0")
+            if restarts != "0":
+                return warning(
+                    f"{name}.service was restarted {restarts} times", f"see `journalctl -u {name}`"
+                )
+        return healthy("the services are running")
+
+    def _facts(self, name: str) -> dict[str, str]:
         try:
             answer = subprocess.run(
-                [self.systemctl, "show", "recorder-agent", "--property=LoadState,ActiveState,NRestarts"],
+                [self.systemctl, "show", name, "--property=LoadState,ActiveState,NRestarts"],
                 capture_output=True,
                 text=True,
                 timeout=10,
                 check=True,
             ).stdout
         except (OSError, subprocess.SubprocessError):
-            return skipped("systemd does not answer here")
-        facts = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
-        if facts.get("LoadState") != "loaded":
-            return skipped("the service is not installed")
-        if facts.get("ActiveState") == ENDED_BADLY:
-            return critical("the service has failed", "see `journalctl -u recorder-agent`")
-        if facts.get("ActiveState") != "active":
-            return warning(
-                f"the service is {facts.get('ActiveState')}", "`sudo systemctl start recorder-agent`"
-            )
-        restarts = facts.get("NRestarts", "0")
-        if restarts != "0":
-            return warning(
-                f"the service was restarted {restarts} times", "see `journalctl -u recorder-agent`"
-            )
-        return healthy("the service is running")
+            return {}
+        return dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
 
     def temperature(self, _session: Session) -> Finding:
         """Look whether the processor is too hot, or the power too weak."""

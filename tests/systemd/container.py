@@ -80,6 +80,7 @@ class Container:
                 [*_DIES_WITH_US, "systemd-nspawn", "--quiet", "--boot", "--register=no",
                  "--keep-unit", "--link-journal=no", "--timezone=off", "--resolv-conf=copy-host",
                  "--system-call-filter=adjtimex clock_adjtime",  # a machine of its own may ask for its clock
+                 "--capability=CAP_NET_ADMIN",  # and give a service a network of its own, which is none
                  f"--machine={self.name}", f"--directory={self.root}", *binds],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             )  # fmt: skip
@@ -159,8 +160,8 @@ class Container:
         lines = self.run("systemctl", "show", unit, f"--property={','.join(properties)}").stdout.splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
-    def journal(self, unit: str = "recorder-agent", *options: str) -> str:
-        """Return the journal of a unit, message by message as a person sees it."""
+    def journal(self, unit: str = "recorder-agent*", *options: str) -> str:
+        """Return the journal of units (a pattern; of both services), message by message as a person sees it."""
         return self.run("journalctl", "--no-pager", "--output=short-iso", "--unit", unit, *options).stdout
 
     def wait_for(self, condition: Callable[[], T], seconds: float, what: str) -> T:

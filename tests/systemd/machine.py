@@ -16,8 +16,11 @@ SOURCE = "/srv/recorder-agent"
 VOICE = "/srv/voice.wav"
 STATE = "/var/lib/recorder-agent"
 CONFIG = "/etc/recorder-agent/config.toml"
-DROP_INS = "/etc/systemd/system/recorder-agent.service.d"
+UNITS = "/etc/systemd/system"
+TOKEN = f"{STATE}/token/device-token"
 UNIT = "recorder-agent.service"
+DELIVERY = "recorder-agent-delivery.service"
+TARGET = "recorder-agent.target"
 
 Json = dict[str, Any]
 
@@ -35,18 +38,23 @@ class Recorder:
         lines |= {"recording": "segment_seconds = 2", "sync": "calls_per_minute = 1000"} | sections
         self.container.write(CONFIG, "".join(f"[{name}]\n{text}\n" for name, text in lines.items()))
 
-    def drop_in(self, name: str, *lines: str) -> None:
-        """Change the service as ``systemctl edit`` does; no lines take the change back."""
-        file = f"{DROP_INS}/{name}.conf"
+    def drop_in(self, name: str, *lines: str, unit: str = UNIT) -> None:
+        """Change a service as ``systemctl edit`` does; no lines take the change back."""
+        file = f"{UNITS}/{unit}.d/{name}.conf"
         if lines:
             self.container.write(file, "\n".join(("[Service]", *lines, "")))
         else:
             self.container.path(file).unlink(missing_ok=True)
         self.container.run("systemctl", "daemon-reload")
 
-    def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Start, stop or restart the service."""
-        return self.container.run("systemctl", verb, UNIT, check=check)
+    def systemctl(
+        self, verb: str, unit: str = TARGET, *, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Start, stop or restart both services, or one unit, and wait until that is done."""
+        ends = (
+            (UNIT, DELIVERY) if verb == "stop" and unit == TARGET else ()
+        )  # a target does not wait for their end
+        return self.container.run("systemctl", verb, unit, *ends, check=check)
 
     def agent(self, *arguments: str, text: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of the agent as root."""
@@ -68,10 +76,10 @@ class Recorder:
         """Return the ids of the recordings that are finished, delivered or not."""
         return {key for key, row in self.queue().items() if row["status"] != "recording"}
 
-    def unit(self) -> dict[str, str]:
-        """Return how systemd sees the service."""
+    def unit(self, unit: str = UNIT) -> dict[str, str]:
+        """Return how systemd sees the recorder's service, or the other one."""
         return self.container.show(
-            UNIT, "ActiveState", "SubState", "MainPID", "NRestarts", "Result", "StatusText"
+            unit, "ActiveState", "SubState", "MainPID", "NRestarts", "Result", "StatusText"
         )
 
     def wait_state(self, state: str, seconds: float = 20) -> float:
@@ -111,9 +119,15 @@ class Recorder:
                 counts[own] = counts.get(own, 0) + 1
         return counts
 
-    def kill(self, signal: str) -> None:
-        """Send a signal to the main process alone."""
-        self.container.run("kill", f"-{signal}", self.unit()["MainPID"])
+    def kill(self, signal: str, unit: str = UNIT) -> None:
+        """Send a signal to the main process of a service alone."""
+        self.container.run("kill", f"-{signal}", self.unit(unit)["MainPID"])
+
+    def wait_new_process(self, unit: str, before: str, seconds: float) -> None:
+        """Wait until a service has another main process than before."""
+        self.container.wait_for(
+            lambda: self.unit(unit)["MainPID"] not in {before, "0"}, seconds, f"new process of {unit}"
+        )
 
     def close(self) -> None:
         """End machine and sandbox, whatever state they are in."""
@@ -128,6 +142,20 @@ class Recorder:
             except FileNotFoundError:
                 continue
         return sizes
+
+
+OLDER = "010dcefeea07dcc28caeec7b7dd864711bbadb75"
+"""The last version in git that has one service."""
+
+
+def bring_older(container: Container, target: str = SOURCE) -> None:
+    """Put the last version that has one service into a machine, in the place of the sources there."""
+    container.run("rm", "-rf", target)
+    archive = subprocess.run(
+        ["git", "archive", OLDER], cwd=PROJECT, check=True, capture_output=True, timeout=60
+    ).stdout
+    container.path(target).mkdir(parents=True)
+    container.run("tar", "--extract", "--no-same-owner", f"--directory={target}", input=archive)
 
 
 def bring_sources(container: Container, target: str = SOURCE, version: str = "") -> None:

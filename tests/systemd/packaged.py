@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from container import Container
+from machine import OLDER
 
 PROJECT = Path(__file__).parents[2]
 STATE = "/var/lib/recorder-agent"
+PREFIX = "/usr/lib/recorder-agent"
 CONFIG = "/etc/recorder-agent/config.toml"
+SERVICES = ("recorder-agent.service", "recorder-agent-delivery.service")
+TARGET = "recorder-agent.target"
 BUILD_SECONDS = 240
 APT_SECONDS = 120
 START_SECONDS = 20
@@ -23,10 +28,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Package:
-    """The package, what is in it, and one that differs only by a higher revision."""
+    """The package, what is in it, and that of the last version that has one service."""
 
     first: Path
-    second: Path
+    older: Path
     tree: Path
     said: str
     seconds: float
@@ -50,7 +55,8 @@ class Machine:
     def install(self, package: Path, *, check: bool = True) -> str:
         """Install a package from its file, with what it depends on."""
         self.container.put(package, f"/var/tmp/{package.name}")  # noqa: S108 - the container's own
-        return self.apt("install", "--no-install-recommends", f"/var/tmp/{package.name}", check=check)  # noqa: S108
+        options = ("--no-install-recommends", "--allow-downgrades")
+        return self.apt("install", *options, f"/var/tmp/{package.name}", check=check)  # noqa: S108
 
     def answer(self, *command: str) -> Any:
         """Return what a command of the agent answers as JSON."""
@@ -66,10 +72,10 @@ class Machine:
         """Return the recordings by their id, the open one included."""
         return {row["id"]: row for row in self.answer("queue", "list")}
 
-    def unit(self) -> dict[str, str]:
-        """Return how the service is."""
+    def unit(self, unit: str = SERVICES[0]) -> dict[str, str]:
+        """Return how the recorder's service is, or another unit."""
         return self.container.show(
-            "recorder-agent",
+            unit,
             "LoadState",
             "ActiveState",
             "UnitFileState",
@@ -98,30 +104,51 @@ class Change:
 
 def change(machine: Machine, action: Callable[[], str]) -> Change:
     """Do something to a machine, and keep how it was before."""
-    config, token = (machine.container.path(path) for path in (CONFIG, f"{STATE}/device-token"))
+    config, token = (
+        machine.container.path(path) for path in (CONFIG, f"{STATE}/device-token")
+    )  # a link, or it
     before = config.read_text("utf-8"), token.read_bytes(), machine.audio(), machine.unit()["MainPID"]
     return Change(machine, action(), *before)
 
 
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package, built and judged, and that of the last version that has one service."""
+    return build_package(tmp_path_factory.mktemp("package"))
+
+
 def build_package(folder: Path) -> Package:
-    """Build the package, judged by lintian, and make one of a higher revision of the same files in a folder."""
+    """Build the package, judged by lintian, and that of the last version that has one service, in a folder."""
     began = time.monotonic()
+    said = _build(PROJECT, "--check", "--revision", "2")
+    seconds = time.monotonic() - began
+    first, tree = PROJECT / _built(said), folder / "tree"
+    dpkg("--raw-extract", str(first), str(tree))
+    older = folder / "older"
+    older.mkdir()
+    archive = subprocess.run(
+        ["git", "archive", OLDER], cwd=PROJECT, check=True, capture_output=True, timeout=60
+    ).stdout
+    subprocess.run(["tar", "--extract", f"--directory={older}"], input=archive, check=True, timeout=60)
+    cache = PROJECT / "build/deb-cache"
+    (older / "build").mkdir()
+    (older / "build/deb-cache").symlink_to(cache)
+    return Package(first, older / _built(_build(older)), tree, said, seconds)
+
+
+def _build(project: Path, *options: str) -> str:
     run = subprocess.run(
-        ["packaging/deb", "--check"], cwd=PROJECT, timeout=BUILD_SECONDS, check=False,
+        ["packaging/deb", *options], cwd=project, timeout=BUILD_SECONDS, check=False,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout
-    seconds = time.monotonic() - began
-    found = re.search(r"^deb: built (dist/\S+\.deb)", run.stdout, re.MULTILINE)
-    assert found, run.stdout
-    first, tree = PROJECT / found[1], folder / "tree"
-    dpkg("--raw-extract", str(first), str(tree))
-    control = tree / "DEBIAN" / "control"
-    text = control.read_text("utf-8")
-    control.write_text(re.sub(r"^(Version: .*)-1$", r"\1-2", text, flags=re.MULTILINE), "utf-8")
-    second = folder / "second.deb"
-    dpkg("--build", "--root-owner-group", "-Zgzip", "-z1", str(tree), str(second))
-    return Package(first, second, tree, run.stdout, seconds)
+    return run.stdout
+
+
+def _built(said: str) -> str:
+    found = re.search(r"^deb: built (dist/\S+\.deb)", said, re.MULTILINE)
+    assert found, said
+    return found[1]
 
 
 def dpkg(*arguments: str) -> str:

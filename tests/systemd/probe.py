@@ -1,4 +1,7 @@
-"""Run in place of the recorder, under all the rules of its unit: says as JSON what it can and cannot do."""
+"""Run in place of a service, under all the rules of its unit: says as JSON what it can and cannot do.
+
+Usage: probe.py [STATE]: the state directory, where it is not systemd's.
+"""
 
 import contextlib
 import ctypes
@@ -6,24 +9,32 @@ import grp
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
-from agent.host import clocksync, netlink
+from agent.host import clocksync
 
 
 def main() -> None:
     """Try everything and print what came of it."""
+    state = Path(sys.argv[1] if sys.argv[1:] else os.environ["STATE_DIRECTORY"].split(":")[0])
     tried = {
         "microphone": lambda: os.close(os.open("/dev/snd/pcmC0D0c", os.O_RDWR)),
         "other device": lambda: os.close(os.open("/dev/kmsg", os.O_RDONLY)),
-        "light": lambda: Path("/sys/class/leds/ACT/brightness").write_text("1", "ascii"),
-        "other light": lambda: Path("/sys/class/leds/other/brightness").write_text("1", "ascii"),
+        "LED": lambda: Path("/sys/class/leds/ACT/brightness").write_text("1", "ascii"),
+        "other LED": lambda: Path("/sys/class/leds/other/brightness").write_text("1", "ascii"),
         "battery": lambda: Path("/sys/class/power_supply/BAT0/capacity").read_text("ascii").strip(),
         "boot id": lambda: len(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()),
         "memory": lambda: Path("/proc/meminfo").read_text("ascii").startswith("MemTotal"),
         "adjtimex": clocksync.kernel_is_synchronized,
-        "netlink": _netlink,
-        "state": lambda: _makes(Path(os.environ["STATE_DIRECTORY"])),
+        "internet": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(),
+        "internet 6": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close(),
+        "interfaces": _interfaces,
+        "state": lambda: _makes(state),
+        "token": (state / "token/device-token").read_text,
+        "folder of the token": lambda: [path.name for path in (state / "token").iterdir()],
+        "link to the token": (state / "device-token").read_text,
+        "credentials": lambda: [path.name for path in Path("/run/credentials").iterdir()],
         "runtime": lambda: _makes(Path(os.environ["RUNTIME_DIRECTORY"])),
         "socket for the group": _shares_a_socket,
         "/etc": lambda: _makes(Path("/etc")),
@@ -46,16 +57,15 @@ def main() -> None:
     print(json.dumps(answers), flush=True)
 
 
+def _interfaces() -> list[str]:
+    lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()[2:]
+    return sorted(line.partition(":")[0].strip() for line in lines)
+
+
 def _makes(folder: Path) -> bool:
     file = folder / "probe"
     file.write_text("x", "ascii")
     file.unlink()
-    return True
-
-
-def _netlink() -> bool:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as one:
-        one.bind((0, netlink._GROUPS))
     return True
 
 

@@ -9,7 +9,7 @@ import pytest
 from container import Container
 from debian import base_tree
 from installed import INSTALL_SECONDS, Installation
-from machine import SOURCE, UNIT, VOICE, Recorder, bring_sources
+from machine import DELIVERY, SOURCE, TARGET, UNIT, VOICE, Recorder, bring_sources
 from speech import speech, write_wav
 from waiting import Waiting, begin
 
@@ -68,7 +68,7 @@ def installation(
         container.wait_for(
             lambda: recorder.unit()["StatusText"].startswith("recording"), 5, "status line that has caught up"
         )
-        status = container.run("systemctl", "status", "--no-pager", UNIT).stdout
+        status = container.run("systemctl", "status", "--no-pager", UNIT, DELIVERY).stdout
         unit, journal = recorder.unit(), container.journal()
         recorder.systemctl("restart")  # a recording of ten minutes ends with the service
         began = time.monotonic()
@@ -110,12 +110,12 @@ def _made(
 
 def fresh(recorder: Recorder) -> Recorder:
     """Boot a machine on the installed layer without what was recorded before, and with settings for its sandbox."""
-    link = recorder.container.path(f"/etc/systemd/system/multi-user.target.wants/{UNIT}")
+    link = recorder.container.path(f"/etc/systemd/system/multi-user.target.wants/{TARGET}")
     target = link.readlink()
     link.unlink()
     recorder.configure()
     recorder.container.boot()
-    recorder.container.shell("find /var/lib/recorder-agent -mindepth 1 ! -name 'device-token*' -delete")
+    recorder.container.shell("find /var/lib/recorder-agent -mindepth 1 ! -path '*/token*' -delete")
     link.symlink_to(target)
     recorder.container.run("systemctl", "daemon-reload")
     return recorder

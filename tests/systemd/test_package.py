@@ -1,8 +1,6 @@
 """The Debian package: built here, then installed, upgraded, removed and purged on a machine of its own."""
 
 import os
-import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,32 +8,26 @@ import pytest
 from container import Container
 from packaged import (
     CONFIG,
-    PROJECT,
+    PREFIX,
+    SERVICES,
     START_SECONDS,
     STATE,
+    TARGET,
     Change,
     Machine,
     Package,
-    build_package,
     change,
-    dpkg,
 )
 from speech import speech, write_wav
 
-pytest_plugins = ["stage"]
+pytest_plugins = ["stage", "packaged"]
 
-PREFIX = "/usr/lib/recorder-agent"
 VOICE = "/srv/voice.wav"
+OWN = f"/etc/systemd/system/{SERVICES[0]}.d/own.conf"
 OWN_SETTINGS = '[log]\nlevel = "debug"\n'
 TOKEN = "dtok_0123456789abcdef0123456789abcdef"  # opens nothing
 
 NewContainer = Callable[..., Container]
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The package, built and judged, and one of a higher revision of the same files."""
-    return build_package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +64,27 @@ def recording(installed: Machine, tmp_path_factory: pytest.TempPathFactory) -> M
     installed.container.put(voice, VOICE)
     edits = (f's|^#input = .*|input = "file:{VOICE}?loop"|', "s|^#segment_seconds = .*|segment_seconds = 2|")
     installed.container.run("sed", "--in-place", *(f"--expression={edit}" for edit in edits), CONFIG)
-    installed.container.shell(f"chmod 0644 {VOICE} && systemctl restart recorder-agent")
+    installed.container.shell(f"chmod 0644 {VOICE} && systemctl restart recorder-agent.target")
     installed.container.run("recorder-agent", "token", "set", input=TOKEN)
     installed.reaches("recording")
     return installed
 
 
 @pytest.fixture(scope="module")
-def upgraded(recording: Machine) -> Change:
-    """The machine after an upgrade with recordings in its queue."""
+def gone_back(recording: Machine) -> Change:
+    """The machine after it went back to the version of one service, with recordings in its queue."""
     recording.container.wait_for(lambda: len(recording.queue()) > 1, START_SECONDS, "finished recording")
-    return change(recording, lambda: recording.install(recording.package.second))
+    return change(recording, lambda: recording.install(recording.package.older))
+
+
+@pytest.fixture(scope="module")
+def upgraded(gone_back: Change) -> Change:
+    """The machine after the upgrade to two services, with recordings in its queue and a change of its owner."""
+    machine = gone_back.machine
+    machine.reaches("recording")
+    machine.container.write("/root/token", TOKEN, 0o600)
+    machine.container.write(OWN, "[Service]\nLoadCredential=device-token:/root/token\nNice=-3\n")
+    return change(machine, lambda: machine.install(machine.package.first))
 
 
 @pytest.fixture(scope="module")
@@ -118,79 +120,6 @@ def emptied(returned: Machine) -> Machine:
     return returned
 
 
-def test_lintian_finds_no_error(package: Package) -> None:
-    """Lintian has neither errors nor warnings; what is overridden has its reason beside it."""
-    print(f"built in {package.seconds:.0f} s, {package.first.stat().st_size} bytes\n{package.said}")
-    assert not re.findall(r"^[EW]: .*", package.said, re.MULTILINE)
-
-
-def test_it_depends_on_what_the_list_of_packages_says(package: Package) -> None:
-    """All of [runtime] is a dependency, and so is exactly the minor version of Python that its wheels are for."""
-    depends = dpkg("--field", str(package.first), "Depends").replace("\n", "").split(", ")
-    names = {each.split()[0] for each in depends}
-    assert {"libasound2-plugins", "libopus0", "libportaudio2", "ca-certificates", "tzdata"} <= names
-    (minor,) = {
-        int(path.parent.name.removeprefix("python3."))
-        for path in package.tree.glob("usr/lib/*/lib/python3.*/*")
-    }
-    assert {f"python3 (>= 3.{minor}~)", f"python3 (<< 3.{minor + 1})"} <= set(depends)
-
-
-def test_nothing_in_it_names_the_machine_it_was_built_on(package: Package) -> None:
-    """No file holds a path of the build or of a home, and no library looks for others in a folder of its own."""
-    traces = [str(PROJECT).encode(), b"build/deb", b"/tmp/pip", f"{Path.home()}/".encode()]
-    for file in (path for path in package.tree.rglob("*") if path.is_file() and not path.is_symlink()):
-        if "DEBIAN" not in file.parts and "doc" not in file.parts:
-            assert not [trace for trace in traces if trace in file.read_bytes()], file
-    for library in package.tree.rglob("*.so"):
-        sections = subprocess.run(
-            ["readelf", "--dynamic", library], capture_output=True, check=True, timeout=60
-        )
-        assert b"RUNPATH" not in sections.stdout
-
-
-def test_it_carries_nothing_a_device_does_not_need(package: Package) -> None:
-    """No installer, no tests of libraries, no bytecode, no commands but ours, and the manual knows each of ours."""
-    names = {path.name for path in package.tree.rglob("*")}
-    assert not names & {
-        "pip",
-        "setuptools",
-        "pkg_resources",
-        "tests",
-        "test",
-        "__pycache__",
-        "RECORD",
-        "direct_url.json",
-    }
-    assert {path.name for path in (package.tree / "usr/bin").iterdir()} == {"recorder-agent"}
-    assert {path.name for path in (package.tree / PREFIX.lstrip("/") / "bin").iterdir()} == {
-        "recorder-agent",
-        "python3",
-    }
-    manual = subprocess.run(
-        ["zcat", package.tree / "usr/share/man/man1/recorder-agent.1.gz"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for command in ("run", "record", "sync", "queue", "token", "doctor"):
-        assert f".B {command}\n" in manual
-
-
-def test_the_unit_is_the_one_of_the_installer(package: Package) -> None:
-    """Service and rule for lights are those of systemd/, with the paths of the package alone."""
-    (unit,) = package.tree.rglob("recorder-agent.service")
-    ours = (PROJECT / "systemd" / "recorder-agent.service").read_text("utf-8").splitlines()
-    theirs = unit.read_text("utf-8").splitlines()
-    assert len(theirs) == len(ours)
-    for line, original in zip(theirs, ours, strict=True):
-        assert line == original or "/opt/recorder-agent" in original or "gpio.conf" in original
-    assert f"ExecStart={PREFIX}/bin/recorder-agent run" in theirs
-    assert "/opt/" not in unit.read_text("utf-8")
-    (rule,) = package.tree.rglob("60-recorder-agent.rules")
-    assert rule.read_bytes() == (PROJECT / "systemd" / "60-recorder-agent.rules").read_bytes()
-
-
 def test_beside_the_installers_recorder_it_is_refused(refusal: str) -> None:
     """Where systemd/install has put a recorder, the package says so in one sentence and does not get in."""
     (sentence,) = [line for line in refusal.splitlines() if line.startswith("recorder-agent: ")]
@@ -200,14 +129,16 @@ def test_beside_the_installers_recorder_it_is_refused(refusal: str) -> None:
 def test_installed_it_runs_and_waits_for_a_microphone(installed: Machine) -> None:
     """After the installation alone the service is enabled, active, and says that there is no microphone."""
     installed.reaches("no_microphone")
-    unit = installed.unit()
-    assert (unit["ActiveState"], unit["UnitFileState"], unit["NRestarts"]) == ("active", "enabled", "0")
-    assert unit["FragmentPath"].startswith(("/lib/systemd/system/", "/usr/lib/systemd/system/"))
+    for name in (*SERVICES, TARGET):
+        unit = installed.unit(name)
+        assert (unit["ActiveState"], unit["UnitFileState"]) == ("active", "enabled")
+        assert unit.get("NRestarts", "0") == "0"
+        assert unit["FragmentPath"].startswith(("/lib/systemd/system/", "/usr/lib/systemd/system/"))
     groups = installed.container.shell("id --name --groups recorder-agent").split()
     assert groups == ["recorder-agent", "audio"]
     rights = installed.container.shell(f"stat --format '%a %U %G' {STATE}").split()
     assert rights == ["700", "recorder-agent", "recorder-agent"]
-    for judge in ("dpkg --verify recorder-agent", "systemd-analyze verify recorder-agent.service"):
+    for judge in ("dpkg --verify recorder-agent", f"systemd-analyze verify {' '.join((*SERVICES, TARGET))}"):
         verdict = installed.container.run(*judge.split())
         assert verdict.stdout + verdict.stderr == ""
 
@@ -226,32 +157,80 @@ def test_it_records_once_it_is_told_what(recording: Machine) -> None:
     assert recording.answer("status")["credential"]["state"] != "missing"
 
 
-def test_an_upgrade_keeps_settings_token_and_queue(upgraded: Change) -> None:
-    """After an upgrade another process records, with the same settings and token, and all that was queued."""
-    machine = upgraded.machine
+def kept(change: Change) -> None:
+    """Look whether another process records, with the same settings and token, and all that was queued."""
+    machine = change.machine
     machine.reaches("recording")
-    assert machine.container.run("dpkg-query", "--show", "recorder-agent").stdout.strip().endswith("-2")
     unit = machine.unit()
     assert unit["ActiveState"] == "active"
-    assert unit["MainPID"] not in {"0", upgraded.process}
-    assert machine.container.path(CONFIG).read_text("utf-8") == upgraded.config
-    assert machine.container.path(f"{STATE}/device-token").read_bytes() == upgraded.token
-    assert upgraded.audio
-    assert upgraded.audio <= machine.audio()
-    assert {Path(name).stem for name in upgraded.audio} <= {
+    assert unit["MainPID"] not in {"0", change.process}
+    assert machine.container.path(CONFIG).read_text("utf-8") == change.config
+    assert machine.container.path(f"{STATE}/device-token").read_bytes() == change.token
+    assert change.audio
+    assert change.audio <= machine.audio()
+    assert {Path(name).stem for name in change.audio} <= {
         Path(row["path"]).stem for row in machine.queue().values()
     }
+
+
+def test_going_back_to_one_service_loses_nothing(gone_back: Change) -> None:
+    """The older version finds settings, token and queue; its one service is enabled, and nothing is left of two."""
+    machine = gone_back.machine
+    kept(gone_back)
+    assert machine.container.run("dpkg-query", "--show", "recorder-agent").stdout.strip().endswith("-1")
+    assert machine.unit()["UnitFileState"] == "enabled"
+    machine.container.wait_for(
+        lambda: machine.unit(TARGET)["LoadState"] == "not-found", START_SECONDS, "reload of the units"
+    )
+    assert machine.unit(SERVICES[1])["ActiveState"] == "inactive"
+    left = machine.container.shell(
+        "find /etc/systemd /var/lib/systemd/deb-systemd-helper-enabled /usr/lib/recorder-agent"
+        " -name '*recorder-agent*target*' -o -name '*delivery*' -o -name going-back -o -name '*older*'"
+    )
+    assert left == ""
+
+
+def test_an_upgrade_keeps_settings_token_and_queue(upgraded: Change) -> None:
+    """Both services run after it, the link of the one is gone, and the owner's change is where it belongs."""
+    machine = upgraded.machine
+    kept(upgraded)
+    for unit in (*SERVICES, TARGET):
+        facts = machine.unit(unit)
+        assert (facts["ActiveState"], facts["UnitFileState"]) == ("active", "enabled")
+    wanted = machine.container.path("/etc/systemd/system/multi-user.target.wants")
+    assert {path.name for path in wanted.glob("recorder-agent*")} == {TARGET}
+    assert machine.container.path(OWN).read_text("utf-8") == "[Service]\nNice=-3\n"
+    assert "LoadCredential" in machine.container.path(OWN.replace(*SERVICES)).read_text("utf-8")
+    assert OWN in upgraded.said
+    machine.container.path(OWN).unlink()
+    machine.container.path(OWN.replace(*SERVICES)).unlink()
 
 
 def test_removed_it_leaves_what_is_the_owners(removed: Change) -> None:
     """After a removal nothing runs and no program is left; recordings, token and settings are."""
     machine = removed.machine
-    assert machine.unit()["ActiveState"] == "inactive"
+    assert {machine.unit(unit)["ActiveState"] for unit in (*SERVICES, TARGET)} == {"inactive"}
     assert not machine.container.path(PREFIX).exists()
     assert not os.path.lexists(machine.container.path("/usr/bin/recorder-agent"))
     assert removed.audio <= machine.audio()
     assert machine.container.path(CONFIG).read_text("utf-8") == removed.config
     assert machine.container.path(f"{STATE}/device-token").read_bytes() == removed.token
+
+
+def test_what_cannot_be_counted_is_not_deleted(removed: Change) -> None:
+    """A purge that cannot look through the recordings keeps them and says so; an error is no zero."""
+    machine = removed.machine
+    machine.container.write("/root/failing/find", "#!/bin/sh\nexit 1\n", 0o755)
+    script = "/var/lib/dpkg/info/recorder-agent.postrm"
+    path = {
+        "PATH": "/root/failing:/usr/sbin:/usr/bin:/sbin:/bin",
+        "DPKG_MAINTSCRIPT_PACKAGE": "recorder-agent",
+    }
+    text = machine.container.path(script).read_text("utf-8").split("# Automatically added")[0]
+    machine.container.write("/root/postrm", text, 0o755)  # what is ours of it
+    said = machine.container.run("/root/postrm", "purge", env=path)
+    assert "cannot be told" in said.stderr
+    assert removed.audio <= machine.audio()
 
 
 def test_a_purge_keeps_what_was_never_delivered(purged: Change) -> None:

@@ -15,6 +15,8 @@ HOW = 'run "recorder-agent token set"'
 
 _FORMAT = re.compile(r"dtok_[!-~]+")
 _LARGEST = 4096
+_NONE = b"\n"
+"""What stands for no token where a file has to be."""
 _FINGERPRINT_LENGTH = 8
 
 
@@ -52,7 +54,10 @@ class Token:
 
 
 def read_token(path: Path, *, ours: bool) -> Token | None:
-    """Return the token in a file, None when there is no file; CredentialError never tells what is in it."""
+    """Return the token in a file, None when there is no file; CredentialError never tells what is in it.
+
+    An empty line in a file that is not ours is none: the unit hands it over where systemd has no credential.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
@@ -66,6 +71,8 @@ def read_token(path: Path, *, ours: bool) -> Token | None:
         raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
     finally:
         os.close(descriptor)
+    if content == _NONE and not ours:
+        return None
     text = _decoded(content).strip()
     if not text:
         raise CredentialError(f"{path} is empty, and should hold the device token: {HOW}")
