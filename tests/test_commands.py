@@ -10,6 +10,7 @@ from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
 from studio import Studio
 
+from agent.bounds import COMMANDS
 from agent.config import RecordingConfig
 from agent.host.disk import Disk
 from agent.recording.clock import Instant
@@ -17,7 +18,7 @@ from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import Transfer
 from agent.sync.remote.commands import FILE, MOST_REMEMBERED, Commands, Remembered
-from agent.sync.remote.orders import MOST_ORDERS, MalformedOrder, orders_in, understand
+from agent.sync.remote.orders import MalformedOrder, orders_in, understand
 
 GRANT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZXZfMSJ9.c2lnbmF0dXJl"
 KEYS = ("commands", "pending_commands", "command")
@@ -128,7 +129,7 @@ def test_commands_are_found_under_each_key(key: str) -> None:
     assert list(orders_in({key: None})) == []
     assert list(orders_in({key: "now"})) == ["now"]
     assert list(orders_in({})) == []
-    assert len(list(orders_in({key: [one] * 1000}))) == MOST_ORDERS
+    assert len(list(orders_in({key: [one] * 1000}))) == COMMANDS
 
 
 def test_params_have_defaults() -> None:

@@ -107,7 +107,7 @@ class Fields:
                 several = bytes(self._raw[key])[:1] == b"["
                 given = self._elements(key)[: bounds.COMMANDS] if several else [self._raw[key]]
                 found[key] = [_any(raw) for raw in given]
-        offers = [key for key in self._raw if len(key) <= bounds.WORD_CHARS and _is_manifest(key)]
+        offers = [key for key in self._raw if len(key) <= bounds.WORD_CHARS and is_manifest(key)]
         for key in offers[: bounds.MANIFESTS]:
             inner = self.inner(key)
             version = (self if inner is None else inner).text(key if inner is None else "version")
@@ -176,6 +176,11 @@ def moment(value: object) -> float | None:
     return unix if 0 <= unix <= bounds.LATEST else None
 
 
+def is_manifest(key: str) -> bool:
+    """Tell whether a key of a heartbeat's answer names an offer of firmware (api.md section 6)."""
+    return bool(_FIRMWARE.search(key) or _OTA.search(key))
+
+
 def _fields(data: bytes) -> Fields | None:
     try:
         return Fields(_OBJECT.decode(data))
@@ -192,10 +197,6 @@ def _any(raw: msgspec.Raw) -> Any:
         return _ANY.decode(data)
     except _UNREADABLE:
         return None
-
-
-def _is_manifest(key: str) -> bool:
-    return bool(_FIRMWARE.search(key) or _OTA.search(key))
 
 
 def _inflated(body: bytes, window: int) -> bytes | None:

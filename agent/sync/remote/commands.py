@@ -18,12 +18,16 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from agent import bounds
 from agent.host.disk import Disk
+from agent.host.small_file import UnusableFile, load
 from agent.log import get_logger
 from agent.recording.clock import Instant
 from agent.recording.requests import ManualRequest
 from agent.status.board import Board, Snapshot, State
+from agent.sync.client.responses import is_manifest
 from agent.sync.client.words import clean
+from agent.sync.pacing.budget import Budget
 from agent.sync.remote.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
 
 log = get_logger(__name__)
@@ -32,6 +36,9 @@ FILE = "commands.json"
 REMEMBERED_MS = 86_400_000
 MOST_REMEMBERED = 500
 """The newest are kept, however many come in a day."""
+MINUTE_MS = 60_000
+MOST_EFFECTS = 64
+"""Effects that are awaited; the newest count."""
 UPLOAD_PATIENCE_MS = 30_000
 """A ``trigger_upload`` without an upload within so long had nothing to do."""
 
@@ -79,9 +86,10 @@ class Remembered:
 
     def _load(self) -> dict[str, Instant]:
         try:
-            return IDS.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            ids = load(self._path, IDS)
+        except (OSError, UnusableFile):
             return {}
+        return {identity: at for identity, at in ids.items() if bounds.is_word(identity, bounds.ID_CHARS)}
 
 
 def _is_over(at: Instant, now: Instant) -> bool:
@@ -130,6 +138,8 @@ class Commands:
         self._effects: list[_Effect] = []
         self._latest: ManualRequest | None = None
         self._said: set[str] = set()
+        self._budget = Budget(bounds.COMMANDS_PER_MINUTE, lambda: now().boot_ms / 1000)
+        self._said_too_many: int | None = None
 
     # effects
 
@@ -170,6 +180,7 @@ class Commands:
             self._remembered.add(list(fresh))
         for order in fresh.values():
             self._obey(order)
+        del self._effects[:-MOST_EFFECTS]
 
     def _choose(self, raw: object) -> Order | None:
         """Return an order that is new and understood."""
@@ -177,6 +188,10 @@ class Commands:
         if identity is not None and identity in self._remembered:
             self._say_once("a command came again", "command_repeated", id=identity)
             return None
+        if self._budget.wait() > 0:
+            self._too_many()
+            return None
+        self._budget.take()
         try:
             return understand(raw)
         except MalformedOrder as error:
@@ -184,6 +199,17 @@ class Commands:
                 "a command was ignored: it is malformed", "command_malformed", id=identity, reason=str(error)
             )
             return None
+
+    def _too_many(self) -> None:
+        """Say once a minute that more commands come than a person gives; they are not remembered."""
+        now = self._now().boot_ms
+        if self._said_too_many is None or now - self._said_too_many >= MINUTE_MS:
+            self._said_too_many = now
+            log.warning(
+                "commands are ignored: there are too many",
+                action="command_too_many",
+                per_minute=bounds.COMMANDS_PER_MINUTE,
+            )
 
     def _obey(self, order: Order) -> None:
         if not self._enabled:
@@ -293,10 +319,8 @@ class Commands:
     def _note_manifests(self, answer: Mapping[str, Any]) -> None:
         """Say once a version that an offered firmware is ignored: this is no vendor device."""
         for key, value in answer.items():
-            if "firmware" not in key.lower() and "manifest" not in key.lower():
-                continue
-            version = value.get("version") if isinstance(value, Mapping) else value
-            if value is not None:
+            if is_manifest(key) and value is not None:
+                version = value.get("version") if isinstance(value, Mapping) else value
                 self._say_once(
                     "the API offers a firmware, which is ignored",
                     "firmware_ignored",

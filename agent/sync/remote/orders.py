@@ -6,15 +6,14 @@ The key is not documented: ``commands``, ``pending_commands`` (lists) and ``comm
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from agent import bounds
 from agent.configvalues import is_ours, metadata
+from agent.sync.client.responses import moment
 from agent.sync.client.words import clean
 
-MOST_ORDERS = 32
-"""Orders of one answer that are looked at; no server means more."""
 DEFAULT_SECONDS = 3600
 LONGEST_SECONDS = 86_400
 
@@ -23,7 +22,6 @@ _SINGLE = "command"
 _ID = re.compile(r"cmd_[A-Za-z0-9_-]{1,120}")
 _LONGEST_TYPE = 40
 _LONGEST_KEY = 64
-_MILLISECONDS_FROM = 1e12
 _UNIX_FROM = 1e9
 
 
@@ -65,7 +63,7 @@ def orders_in(answer: Mapping[str, Any]) -> Iterator[object]:
     if answer.get(_SINGLE) is not None:
         value = answer[_SINGLE]
         found += value if isinstance(value, list) else [value]
-    yield from found[:MOST_ORDERS]
+    yield from found[: bounds.COMMANDS]
 
 
 def id_of(raw: object) -> str | None:
@@ -141,12 +139,5 @@ def _metadata(value: object) -> tuple[Mapping[str, Any], str]:
 
 def _moment(value: object) -> float | None:
     """Return an ISO 8601 time (UTC where it names no zone) or a unix time, in seconds or milliseconds."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= _UNIX_FROM:
-        return None
-    return value / 1000 if value >= _MILLISECONDS_FROM else float(value)
+    given = moment(value)
+    return None if given is None or (not isinstance(value, str) and given < _UNIX_FROM) else given
