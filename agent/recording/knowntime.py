@@ -11,6 +11,8 @@ from agent.bounds import EARLIEST, LATEST, BootId, ClockSource, OffsetMs, clampe
 from agent.host.small_file import load_or_none
 from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, milliseconds
 
+FINE_MS = 500
+"""What a server tells is known no finer."""
 FILE = "boots.json"
 CLOCK_FILE = "clock.json"
 LONGEST_UPTIME = 10 * 366 * 86_400.0
@@ -92,6 +94,8 @@ class KnownTime:
         if instant.clock == NTP or boot is None:
             return instant
         wall_ms = clamped_wall_ms(boot.offset_ms + instant.boot_ms)
+        if instant.clock == SERVER == boot.source and abs(wall_ms - instant.wall_ms) < FINE_MS:
+            return instant
         return Instant(wall_ms, instant.boot_id, instant.boot_ms, boot.source)
 
     def _known(self, boot_id: str) -> Boot | None:

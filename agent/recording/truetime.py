@@ -23,6 +23,7 @@ from agent.recording.knowntime import (
     CLOCK_FILE,
     EARLIEST_MS,
     FILE,
+    FINE_MS,
     LATEST_MS,
     Boot,
     ClockDocument,
@@ -43,8 +44,6 @@ TELLING_MS = 3000
 """Only an answer that came within two seconds can be confirmed by this machine's own clock."""
 SLACK_MS = 2000
 """How far the clocks of a server's machines may be apart."""
-FINE_MS = 500
-"""What is learnt from the server is kept anew when it differs by this much."""
 BOOTS_KEPT = 50
 
 

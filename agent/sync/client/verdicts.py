@@ -36,6 +36,8 @@ from agent.sync.client.words import words_of, xml_code
 
 _HASH_CHARS = 80
 """64 hex digits, and the white space that a server may put around them."""
+_HASH_DIGITS = 64
+_HEX_DIGITS = frozenset("0123456789abcdef")
 _MEDIA_ROWS = 16
 _NOT_DONE = frozenset({"pending", "streaming"})
 _CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -111,12 +113,12 @@ def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Compl
         after = said.retry_after(answer.headers, call.wall, bounds.VERIFYING_SECONDS)
         raise StillVerifying(_still_verifying(call), retry_after=after)
     body = expected(answer, call)
-    answered_id, answered_hash = body.text("id", bounds.ID_CHARS), body.text("content_sha256", _HASH_CHARS)
+    answered_id, answered_hash = body.text("id", bounds.ID_CHARS), _hash(body)
     if answered_id is None and answered_hash is None:
         _required(body, "id", bounds.ID_CHARS, answer, call)
     if answered_id is not None and answered_id != remote_id:
         raise Untrusted(f"{call.host} confirmed another recording than the one asked for; the file is kept.")
-    if answered_hash is not None and answered_hash.strip().lower() != sha256.lower():
+    if answered_hash is not None and answered_hash != sha256.lower():
         raise Untrusted(
             f"{call.host} confirmed other audio than was sent (its hash differs); the file is kept."
         )
@@ -132,6 +134,12 @@ def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Compl
     if status in _NOT_DONE:
         raise StillVerifying(_still_verifying(call))
     return Completion(verified=False, status=status, media=media)
+
+
+def _hash(body: Fields) -> str | None:
+    """Return a SHA-256 as 64 lowercase hex digits; what is none counts as missing."""
+    given = (body.text("content_sha256", _HASH_CHARS) or "").strip().lower()
+    return given if len(given) == _HASH_DIGITS and _HEX_DIGITS.issuperset(given) else None
 
 
 def _media(body: Fields) -> tuple[Media, ...]:
