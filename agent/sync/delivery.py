@@ -24,6 +24,7 @@ from agent.sync.client.failures import (
     NotSent,
     Offline,
     Rejected,
+    StorageUnreachable,
     UnreadableFile,
     Untrusted,
     UnusableAnswer,
@@ -186,8 +187,9 @@ class Delivery:
                 self._put(entry, on_progress)
             except UnreadableFile as error:
                 return self._outbox.damaged(entry, str(error))
-            except NotSent:
-                self._outbox.index(entry, "ticket_refused", ticket=None)
+            except (NotSent, StorageUnreachable) as error:
+                if isinstance(error, NotSent) or not error.connected:
+                    self._outbox.index(entry, "ticket_refused", ticket=None)
                 raise
             except UploadRefused:
                 entry = self._outbox.index(entry, "ticket_refused", ticket=None)

@@ -177,20 +177,21 @@ class RecordingsApi:
 
     def _stored_answer(self, ticket: UploadTicket, sending: Sending, size: int, host: str) -> Answer:
         """Return storage's answer; where there is none, it is asked whether the API can be reached at all."""
-        failure: ApiFailure
+        failure: Offline
         try:
             return self._storage.send(
                 "PUT", ticket.url, {**ticket.headers, "Content-Length": str(size)}, sending
             )
         except TooSlow as error:
-            raise StorageUnreachable(f"{error} The file is sent again later.") from None
+            raise StorageUnreachable(f"{error} The file is sent again later.", connected=True) from None
         except Offline as error:
             failure = error
         if not self._is_reachable():
             raise failure
         log.info("the api can be reached, storage cannot", action="storage_unreachable", host=host)
         raise StorageUnreachable(
-            f"Storage did not take the upload, although the API can be reached ({failure}) It is sent again later."
+            f"Storage did not take the upload, although the API can be reached ({failure}) It is sent again later.",
+            connected=failure.connected,
         )
 
     def _is_reachable(self) -> bool:

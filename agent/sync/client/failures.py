@@ -48,6 +48,9 @@ class OfflineKind(StrEnum):
     """Something else answered in the API's place: a captive portal, a proxy, a wrong base URL."""
 
 
+_CONNECTED = frozenset({OfflineKind.TIMEOUT, OfflineKind.RESET, OfflineKind.PORTAL})
+
+
 class ApiFailure(AgentError):  # noqa: N818 - classes of outcomes, most of them no error of anybody
     """Base of all failures of a call; ``str()`` is the sentence for a person."""
 
@@ -55,9 +58,11 @@ class ApiFailure(AgentError):  # noqa: N818 - classes of outcomes, most of them 
 class Offline(ApiFailure, StillWaiting):
     """The API could not be reached; uses up no recording's attempts."""
 
-    def __init__(self, message: str, *, kind: OfflineKind) -> None:
+    def __init__(self, message: str, *, kind: OfflineKind, connected: bool | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.connected = kind in _CONNECTED if connected is None else connected
+        """Whether the host was reached at all."""
 
 
 class Aborted(ApiFailure, StillWaiting):
@@ -85,8 +90,10 @@ class StorageBusy(Busy):
 class StorageUnreachable(StorageBusy):
     """The upload ended without an answer while the API can be reached: it concerns this recording alone."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, connected: bool) -> None:
         super().__init__(message, status=None)
+        self.connected = connected
+        """Whether the host was reached at all; else another upload URL may name a better one."""
 
 
 class UnusableAnswer(Busy):

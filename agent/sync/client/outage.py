@@ -21,9 +21,12 @@ def outage(error: Exception, host: str, *, proxy: str | None = None) -> Offline:
             kind=OfflineKind.PROXY,
         )
     if isinstance(error, httpx.TimeoutException):
-        doing = "connect" if isinstance(error, httpx.ConnectTimeout) else "answer"
+        connected = not isinstance(error, httpx.ConnectTimeout)
+        doing = "answer" if connected else "connect"
         return Offline(
-            f"{host} did not {doing} in time{by_way}; check the network.", kind=OfflineKind.TIMEOUT
+            f"{host} did not {doing} in time{by_way}; check the network.",
+            kind=OfflineKind.TIMEOUT,
+            connected=connected,
         )
     roots = tuple(_chain(error))
     for root in roots:

@@ -84,7 +84,7 @@ def test_a_storage_host_that_is_not_there_stops_no_other(tmp_path: Path) -> None
     with hostile_server() as server, agent(tmp_path, server.url) as (parts, clock):
         fill(parts, 3)
         server.poison(Cell("upload_url", "field:upload_url", "host that is not there"), times=1)
-        live(parts, clock, 1)
+        live(parts, clock, 0.05)
         assert len(server.delivered()) == 2
         assert parts.board.snapshot.online
         (waiting,) = [entry for entry in parts.outbox.store.all() if entry.completed_ms is None]
