@@ -7,14 +7,14 @@ SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install 
 MINUTES ?= 30
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
-APART := tests/arm64 tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3 tests/systemd
+APART := tests/suites tests/arm64 tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3 tests/systemd
 # Under CI=true hypothesis would make the same choices each time.
 PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 export PYTHON
 
-.PHONY: help setup setup-demo setup-test demo test lint types unit bench deb clean
-.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-arm64 soak
+.PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
+.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -45,6 +45,15 @@ types: setup-test ## mypy, strict
 
 unit: setup-test ## the tests alone
 	$(PYTEST) --numprocesses=3 --dist=loadfile $(addprefix --ignore=,$(APART))
+	@[ "$$(id -u)" -eq 0 ] || $(MAKE) --no-print-directory unit-root
+
+# As anybody but root: the tests that need it, by sudo. They leave nothing of root's in this folder.
+unit-root:
+	@if command -v sudo >/dev/null && sudo -v; then \
+		sudo env PYTHONDONTWRITEBYTECODE=1 $(PYTEST) -p no:cacheprovider -m root tests $(addprefix --ignore=,$(APART)); \
+	else \
+		echo "the tests that need root are left out: there is no right to use sudo"; \
+	fi
 
 bench: setup-test ## measure what it costs, recording and idle (SHORT=--short)
 	$(PY) tests/bench/bench.py $(SHORT)
@@ -74,6 +83,9 @@ test-s3: ## the upload against a real S3 server
 
 test-systemd: setup-test ## the service and the packages on machines of their own (containers), as root
 	$(PYTEST) -s tests/systemd
+
+test-fresh: setup-test ## demo and tests on Debian 12 and 13 made from nothing (containers), as root
+	$(PYTEST) -s tests/suites/fresh
 
 test-arm64: setup-test ## the arm64 package in an emulated userland, as root (15 to 25 minutes)
 	tests/arm64/run

@@ -41,8 +41,6 @@ class Inside(Machine):
 @pytest.fixture
 def link() -> Iterator[str]:
     """A veth pair from here into a namespace of the same name, down on our side."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
     name = f"wake{os.getpid()}"
     if subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine makes no network namespaces")
@@ -69,6 +67,7 @@ def left(daemon: Daemon) -> float:
 
 
 @pytest.mark.parametrize("with_recording", [False, True])
+@pytest.mark.root
 def test_a_link_that_is_back_is_used_at_once(link: str, tmp_path: Path, with_recording: bool) -> None:
     """With a recording waiting or none, the first request comes within 2 s, long before the backoff's end."""
     with SandboxServer(tmp_path / "sandbox", host=HOST) as server:

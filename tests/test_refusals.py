@@ -176,7 +176,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.root
 def test_a_disk_that_is_full(machine: Machine, server: SandboxServer, tmp_path: Path, wav: Path) -> None:
     """No room by ``min_free_mb``, or none at all: exit 1, and all that was captured until then is delivered later."""
     noise = write_wav(tmp_path / "long.wav", 48_000, 1, speech(48_000, 1, 48_000 * 120))
@@ -198,7 +198,7 @@ def test_a_disk_that_is_full(machine: Machine, server: SandboxServer, tmp_path: 
         assert stored(server, rescued["id"])[0].stat().st_size > captured - 100_000
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.root
 def test_a_daemon_on_a_full_disk(machine: Machine, tmp_path: Path) -> None:
     """It stays, says so, and records again by itself when there is room: nobody needs to restart it."""
     loop = write_wav(tmp_path / "loop.wav", RATE, 1, speech(RATE, 1, 5 * RATE))

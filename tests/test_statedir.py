@@ -17,7 +17,6 @@ from agent.statedir import StateDirectory
 from agent.statelock import StateLock
 
 SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 NOBODY = 65534
 
 
@@ -176,7 +175,7 @@ def foreign(tmp_path: Path) -> Path:
     return folder
 
 
-@AS_ROOT
+@pytest.mark.root
 def test_root_becomes_the_owner_for_good(foreign: Path) -> None:
     """User, groups and HOME change, files belong to the owner, and there is no way back."""
     told = as_somebody(
@@ -200,7 +199,7 @@ except PermissionError:
     ]
 
 
-@AS_ROOT
+@pytest.mark.root
 def test_an_owner_without_a_name_serves_too(foreign: Path) -> None:
     """A container's number: its group, and no home."""
     os.chown(foreign, 54321, 54322)
@@ -215,7 +214,7 @@ print(os.getuid(), os.getgid(), os.getgroups(), os.environ['HOME'])
     assert told == "54321 54322 [54322] /\n"
 
 
-@AS_ROOT
+@pytest.mark.root
 def test_somebody_else_is_told_so(foreign: Path) -> None:
     """No right to it is one sentence, whatever is tried first."""
     told = as_somebody(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,22 +15,22 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "udev", "ca-certificates", "procp
 BUILD_SECONDS = 300
 
 
-def base_tree() -> Path:
-    """Return the root of a minimal Debian of the host's release; it is built when there is none yet."""
-    release = _release()
+def base_tree(release: str = "", packages: Sequence[str] = PACKAGES) -> Path:
+    """Return the root of a minimal Debian (of the host's release); it is built when there is none yet."""
+    release = release or _release()
     options = registries.apt_options()
-    digest = sha256("\0".join((release, options, *PACKAGES)).encode()).hexdigest()[:12]
+    digest = sha256("\0".join((release, options, *packages)).encode()).hexdigest()[:12]
     tree = HOME / f"base-{release}-{digest}"
     HOME.mkdir(parents=True, exist_ok=True)
     _sweep()
     if tree.is_dir():
         return tree
-    building = HOME / f"building-{os.getpid()}"
-    settings = HOME / f"apt-{os.getpid()}.conf"
+    building = HOME / f"building-{os.getpid()}-{release}"
+    settings = HOME / f"apt-{os.getpid()}-{release}.conf"
     settings.write_text(options, "utf-8")
     try:
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
              f"--aptopt={settings}", release, str(building)],
             check=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
