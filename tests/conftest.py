@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from lifetimes import everything_closed
 
 from agent import log
 
@@ -36,3 +37,10 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in set(root.handlers) - set(before[0]):
         handler.close()
     root.handlers[:], root.level, room.level = before
+
+
+@pytest.fixture(autouse=True)
+def _closed_with_the_test() -> Iterator[None]:
+    """Leave no database open, on any version of Python."""
+    with everything_closed():
+        yield

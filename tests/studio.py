@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from joined import adopt_at_once
+from lifetimes import closed_after_test
 from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
 from agent.config import OpusConfig, RecordingConfig
@@ -47,6 +48,7 @@ class Studio:
         self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
         self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
         self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
+        closed_after_test(self.outbox)
         self.coverage = Coverage(Ledger(self.folder, self.disk), self.truetime.apart_ms)
         self.disk_failures = 0
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from acceptance import Machine, calls, machine, server, wait_for
@@ -26,7 +27,7 @@ def test_each_recording_remembers_its_binding(machine: Machine, server: SandboxS
     assert start.lineage == lineage
     assert json.loads(audio.with_suffix(".json").read_text())["lineage"] == lineage
     machine.ok("repair")
-    with sqlite3.connect(machine.state / "outbox.db") as index:
+    with closing(sqlite3.connect(machine.state / "outbox.db")) as index:
         assert index.execute("SELECT lineage FROM recordings").fetchall() == [(lineage,)]
     assert calls(server) == []
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lifetimes import closed_after_test
 from simulated import SimulatedClock
 
 from agent.config import StorageConfig
@@ -39,6 +40,7 @@ class Card:
         self.free = 1000 * SIZE
         self.disk = Disk()
         self.outbox = Outbox(folder, self.disk, self.now)
+        closed_after_test(self.outbox)
         self.ballast = Ballast(folder, self.disk)
         self.coverage = Coverage(Ledger(folder, self.disk), lambda _a, _b: None)
         storage = StorageConfig(**settings)  # type: ignore[arg-type] # a test's own words
