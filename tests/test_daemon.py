@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from acceptance import Daemon, Json, Machine, machine, server, stored, wait_for
 from speech import speech, write_wav
@@ -70,10 +71,18 @@ def wav(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "a.wav", RATE, 1, speech(RATE, 1, RATE))
 
 
+def humming(pcm: bytes) -> bytes:
+    """Return mono speech with a tone of -53 dBFS under it: its pauses are not digital silence."""
+    voice = np.frombuffer(pcm, "<i2").astype(float)
+    hum = 100 * np.sin(2 * np.pi * 440 / RATE * np.arange(len(voice)))
+    heard: bytes = np.clip(voice + hum, -32768, 32767).astype("<i2").tobytes()
+    return heard
+
+
 @pytest.fixture
 def daemon(machine: Machine, tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon that records speech without an end."""
-    loop = write_wav(tmp_path / "loop.wav", RATE, 1, speech(RATE, 1, 20 * RATE))
+    """A daemon that records speech without an end, in a room that hums."""
+    loop = write_wav(tmp_path / "loop.wav", RATE, 1, humming(speech(RATE, 1, 20 * RATE)))
     machine.configure(audio={"input": f"file:{loop}?loop"})
     with machine.daemon() as running:
         wait_for(lambda: running.status()["recording"] is not None)
