@@ -136,8 +136,8 @@ class LifeParts(DelivererWiring):
         outbox = super().outbox
         complete, prune = outbox.complete, outbox.prune
 
-        def completed(entry: Entry, *, verified: bool) -> Entry:
-            entry = complete(entry, verified=verified)
+        def completed(entry: Entry, **facts: Any) -> Entry:
+            entry = complete(entry, **facts)
             self.diary.note("delivered", entry.id)
             return entry
 
