@@ -42,8 +42,7 @@ class Inside(Machine):
 def link() -> Iterator[str]:
     """A veth pair from here into a namespace of the same name, down on our side."""
     name = f"wake{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine makes no network namespaces")
+    ip(f"netns add {name}")
     try:
         ip(f"link add {name} type veth peer name eth0 netns {name}")
         ip(f"addr add {HOST}/24 dev {name}")
