@@ -219,7 +219,7 @@ class Outbox:
         Raises:
             AgentError: it is being delivered at this moment.
         """
-        with self._claimed(entry) as mine:
+        with self.in_hand(entry) as mine:
             if not mine:
                 raise AgentError(f"{entry.id} is being delivered at this moment; try again when that is over")
             if entry.status is not Status.UPLOADED:
@@ -230,7 +230,7 @@ class Outbox:
 
     def prune(self, entry: Entry) -> None:
         """Remove a recording's row, then its files (procedure Prune); one that somebody works on stays."""
-        with self._claimed(entry) as mine:
+        with self.in_hand(entry) as mine:
             if mine:
                 self._prune(entry)
 
@@ -245,8 +245,25 @@ class Outbox:
         self.store.leftovers = self.store.leftovers or entry.ticket is not None
 
     @contextlib.contextmanager
-    def _claimed(self, entry: Entry) -> Iterator[bool]:
-        """Hold the file of a recording; one that has none can be nobody else's."""
+    def at_work(self, entry: Entry) -> Iterator[bool]:
+        """Hold the file of a waiting recording; gives False when others have it, or have dropped it: its row goes."""
+        with self.in_hand(entry) as mine:
+            vanished = mine and self.has_vanished(entry)
+            if vanished:
+                self.forget(entry)
+            yield mine and not vanished
+
+    def has_vanished(self, entry: Entry) -> bool:
+        """Whether the recorder has dropped a waiting recording: neither its audio nor its sidecar is there."""
+        folder = self.files.audio(entry).parent
+        return not any((folder / name).exists() for name in (entry.audio_name, entry.sidecar_name))
+
+    @contextlib.contextmanager
+    def in_hand(self, entry: Entry) -> Iterator[bool]:
+        """Hold the file of a recording against the recorder and other threads; gives False when they have it.
+
+        One that has no file can be nobody else's.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 mine = stack.enter_context(claimed(self.files.audio(entry)))

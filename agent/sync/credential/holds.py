@@ -28,10 +28,13 @@ class Holds:
         self._settled: object = None
 
     def deliver(self, entry: Entry, deliver: Callable[[Entry], Entry]) -> Entry | None:
-        """Return what ``deliver`` returns; None when the recording is held instead, before its next call."""
+        """Return what ``deliver`` returns, its file in hand to the end.
+
+        None when somebody else has the file, when it has vanished, or when the recording is held before its next call.
+        """
         try:
-            with self._credentials.only_for(entry):
-                return deliver(entry)
+            with self._outbox.at_work(entry) as may, self._credentials.only_for(entry):
+                return deliver(entry) if may else None
         except OtherOwner as error:
             log.warning("held", action="recording_held", id=entry.id, reason=str(error))
             self._hold(entry)
