@@ -153,8 +153,9 @@ class Follower:
         """Show how far the recording is; AgentError when it will get no further by itself."""
         if self._store is None:
             self._store = open_for_reading(self._state)
-        found = Recordings(self._store, Files(self._state.path, Disk())).all()
-        entry = found[0] if found else None
+        entry = next(self._store.all(), None) if self._store is not None else None
+        if entry is None:  # the deliverer has not heard of it yet
+            entry = next(iter(Recordings(None, Files(self._state.path, Disk())).all()), None)
         if entry is None or entry.status is self._shown:
             return entry
         self._shown = entry.status
