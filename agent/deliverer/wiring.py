@@ -24,8 +24,9 @@ from agent.index.retention import Retention
 from agent.outbox.entry import Entry
 from agent.recording.clock import Clock, Instant, SystemClock
 from agent.recording.ledger import DELIVERY_FILE, Cause, Gap, Ledger
+from agent.recording.segment import discard_never_begun
 from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
-from agent.statedir import StateDirectory
+from agent.statedir import Process, StateDirectory
 from agent.status.board import Board
 from agent.sync.credential.credentials import BINDING, Credentials, credential_of
 from agent.sync.pacing.backoff import Backoff
@@ -99,6 +100,8 @@ class DelivererWiring:
 
     def reconcile(self, stopped: Callable[[], bool] = lambda: False, *, dry_run: bool = False) -> Findings:
         """Bring files and index together; only for the one process that holds the state directory's lock."""
+        if not dry_run and not self.state.is_locked(Process.RECORDER):
+            discard_never_begun(self.outbox.files.recording, self.disk)
         return Reconciler(self.outbox, self.disk, stopped=stopped, dry_run=dry_run).run()
 
     @cached_property

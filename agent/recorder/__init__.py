@@ -30,7 +30,7 @@ Invariants
 
 Procedures
     Open    number (durable) → ``<stem>.opus.new``: create, lock, both headers, fsync → rename to ``.part`` → fsync of
-            the folder. Nobody else looks at ``.new``; left behind it is removed at the next start.
+            the folder. While a recorder runs nobody else looks at ``.new``; left behind it is removed.
     Finish  last page with EOS, fdatasync → sidecar under a temporary name in ``outbox/``, fsync → rename the audio
             into ``outbox/``, then the sidecar to its name, which commits → fsync of both folders → ``recorder.json``
             → unlock → tell the deliverer.

@@ -250,7 +250,7 @@ def lock_open_file(file: BinaryIO) -> bool:
 
 
 def discard_never_begun(folder: Path, disk: Disk) -> None:
-    """Remove files whose opening was cut short, before they had a sample; for the recorder, at its start."""
+    """Remove files whose opening was cut short, before they had a sample; at a start, or where no recorder runs."""
     for path in sorted(folder.glob(f"*{NEW}")):
         with contextlib.suppress(OSError):
             if not path.is_symlink() and path.is_file() and not is_being_written(path):
