@@ -9,6 +9,7 @@ from agent import __version__
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.config import Config
 from agent.host.clocksync import clock_state
+from agent.host.medium import in_memory
 from agent.host.storage import room, shortage
 from agent.outbox.entry import HELD, Entry, Status
 from agent.outbox.files import AUDIO, Files, names
@@ -111,8 +112,9 @@ def _storage(config: Config, folder: Path) -> Json:
     try:
         free = room(folder).free_mb
     except OSError:
-        return {"free_mb": None, "full": None}
-    return {"free_mb": free, "full": shortage(folder, config.storage.min_free_mb) is not None}
+        return {"free_mb": None, "full": None, "in_memory": None}
+    is_full = shortage(folder, config.storage.min_free_mb) is not None
+    return {"free_mb": free, "full": is_full, "in_memory": in_memory(folder)}
 
 
 def row_of(entry: Entry, files: Files) -> Json:

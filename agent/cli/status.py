@@ -83,6 +83,13 @@ def _over_and_over(session: Session) -> Iterator[Json]:
             now = now | NOTHING | {"state": "stopped"}
 
 
+def _storage(storage: Json) -> str:
+    words = [f"{storage['free_mb']} MB free"]
+    words += ["full"] if storage["full"] else []
+    words += ["in memory, gone with the power"] if storage.get("in_memory") else []
+    return ", ".join(words)
+
+
 def _line(now: Json) -> str:
     """Return what is worth a line of its own when it changes."""
     parts = [_state(now)]
@@ -141,7 +148,7 @@ def _text(now: Json) -> list[str]:
         ("delivery", now["delivery"]),
         ("API", {True: "reached", False: "not reached", None: "not tried yet"}[now["online"]]),
         ("device token", f"{now['credential']['state']} {now['credential']['fingerprint'] or ''}".strip()),
-        ("storage", f"{storage['free_mb']} MB free" + (", full" if storage["full"] else "")),
+        ("storage", _storage(storage)),
         ("clock", clock["source"] or "unknown"),
         ("version", now["version"]),
     ]

@@ -9,6 +9,7 @@ from agent import statedir
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
+from agent.host.medium import in_memory
 from agent.host.storage import room, shortage
 from agent.index.database import diagnose
 from agent.index.reading import open_for_reading
@@ -69,6 +70,11 @@ def disk_space(session: Session) -> Finding:
     if problem:
         what, _, remedy = problem.partition("; ")
         return critical(what, remedy)
+    if in_memory(path):
+        return critical(
+            f"{path} lies in memory: what is recorded is gone with the power, and the memory fills up",
+            "name a storage.directory on a card or disk, or switch the overlay file system off in raspi-config",
+        )
     free = room(path).free_mb
     opus = session.loaded.config.opus.bitrate_kbps
     hours = (free - storage.min_free_mb) * 8000 / opus / 3600

@@ -15,6 +15,7 @@ from agent import __version__
 from agent.button import Button
 from agent.config import LoadedConfig
 from agent.errors import AgentError
+from agent.host.medium import in_memory
 from agent.log import get_logger
 from agent.recorder.handlers import RecorderHandlers
 from agent.recorder.lastgood import keep
@@ -129,6 +130,13 @@ class RecorderProcess:
     def _work(self) -> int:
         wiring = self._wiring = RecorderWiring(self._loaded.config, self._state)
         wiring.board.report(settings=self._settings_problem)
+        if in_memory(self._state.path):
+            logger.warning(
+                "the state directory lies in memory: what is recorded is gone with the power; name a "
+                "storage.directory on a card or disk",
+                action="storage_in_memory",
+                state=str(self._state.path),
+            )
         downtime = wiring.downtime()
         began = wiring.now()
         discard_never_begun(wiring.files.recording, wiring.disk)
