@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.errors import CredentialError
+from agent.host.secrecy import keep_out_of_dumps
 
 HOW = 'run "recorder-agent token set"'
 
@@ -29,6 +30,7 @@ class Token:
         """Take a token's text, without blanks around it; CredentialError for anything else."""
         if not _FORMAT.fullmatch(text):
             raise CredentialError("this is no device token: one begins with dtok_ and has no blanks in it")
+        keep_out_of_dumps()
         self._text = text
 
     def reveal(self) -> str:
