@@ -27,7 +27,8 @@ def test_continuous_recording_is_cut_without_loss(machine: Machine, tmp_path: Pa
 
     with machine.daemon() as daemon:
         wait_for(lambda: daemon.status()["state"] == "recording")
-        wait_for(lambda: daemon.status()["state"] == "idle" and daemon.status()["pending"] == 0)
+        wait_for(lambda: daemon.status()["state"] == "idle")
+        wait_for(lambda: {row["status"] for row in machine.queue()} == {"uploaded"})
         rows = machine.queue()
         assert daemon.status()["recording"] is None
         assert daemon.stop() == 0
