@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 soak
+.PHONY: test-hostile test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -70,6 +70,9 @@ test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as
 test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 	$(PYTEST) -s tests/fleet
 	OFFLINE_SEEDS=200 $(PYTEST) -s tests/test_request_budget.py -k hour_offline
+
+test-hostile: setup-test ## absurd answers of a server, on the client and on delivery
+	$(PYTEST) -s tests/suites/hostile
 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/matrix

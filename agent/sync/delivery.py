@@ -40,6 +40,8 @@ FRESH_TICKETS = 3
 """How many upload URLs in a row storage may refuse before this recording backs off."""
 CONFLICTS = 3
 """How many times a file is sent again after a 409 before the recording is parked."""
+UNUSABLE_ANSWERS = 3
+"""After so many under one key a create is made under another: the server may keep its first answer for a day."""
 TICKET_MARGIN_MS = 60_000
 """An upload URL this close to its end is not begun with."""
 
@@ -107,6 +109,8 @@ class Delivery:
         self._tell_created = created
         self._usage = usage
         self._pace = pace
+        self._unusable: dict[str, int] = {}
+        """How many answers in a row to the create of a recording could not be used, by local id."""
 
     def deliver(self, entry: Entry, on_progress: Progress) -> Entry:
         """Do every step that is missing; the entry returned is uploaded, or parked as damaged."""
@@ -156,9 +160,19 @@ class Delivery:
             except BindingChanged:
                 continue
             except AgentError as error:
-                if _is_definite_refusal(error):
+                if _is_definite_refusal(error) or self._is_stored_nonsense(entry, error):
                     self._outbox.note(entry, "refused", create_refusals=entry.create_refusals + 1)
                 raise
+
+    def _is_stored_nonsense(self, entry: Entry, error: AgentError) -> bool:
+        """Whether a key has got an answer that cannot be used so often that it may be one that is kept and replayed."""
+        if not isinstance(error, UnusableAnswer):
+            return False
+        self._unusable[entry.id] = self._unusable.get(entry.id, 0) + 1
+        if self._unusable[entry.id] < UNUSABLE_ANSWERS:
+            return False
+        del self._unusable[entry.id]
+        return True
 
     def _body(self, entry: Entry) -> dict[str, Any]:
         return {

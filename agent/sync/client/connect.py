@@ -53,13 +53,18 @@ class PatientBackend(httpcore.SyncBackend):
             for family, seconds in timeouts:
                 for address in families[family]:
                     try:
-                        stream = super().connect_tcp(address, port, seconds, local_address, options)
+                        stream = self._connect(address, port, seconds, local_address, options)
                     except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:
                         error = failed
                     else:
                         self._remember(host, family)
                         return stream
         raise error or httpcore.ConnectError("the host has no address")
+
+    def _connect(
+        self, address: str, port: int, timeout: float | None, local_address: str | None, options: list[Any]
+    ) -> httpcore.NetworkStream:
+        return super().connect_tcp(address, port, timeout, local_address, options)
 
     def _addresses(self, host: str, port: int) -> dict[int, list[str]]:
         """Return the addresses of a host by family, the one that is tried first in front."""
