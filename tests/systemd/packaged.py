@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from container import Container
 from machine import OLDER
 
@@ -109,12 +108,6 @@ def change(machine: Machine, action: Callable[[], str]) -> Change:
     )  # a link, or it
     before = config.read_text("utf-8"), token.read_bytes(), machine.audio(), machine.unit()["MainPID"]
     return Change(machine, action(), *before)
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The package, built and judged, and that of the last version that has one service."""
-    return build_package(tmp_path_factory.mktemp("package"))
 
 
 def build_package(folder: Path) -> Package:

@@ -10,6 +10,7 @@ from container import Container
 from debian import base_tree
 from installed import INSTALL_SECONDS, Installation
 from machine import DELIVERY, SOURCE, TARGET, UNIT, VOICE, Recorder, bring_sources
+from packaged import Package, build_package
 from speech import speech, write_wav
 from waiting import Waiting, begin
 
@@ -24,6 +25,12 @@ TOKEN_FILE = "/root/token"
 def debian() -> Path:
     """A minimal Debian, not booted: the lowest layer of all containers."""
     return base_tree()
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package, built and judged, and that of the last version that has one service."""
+    return build_package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")

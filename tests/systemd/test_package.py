@@ -20,7 +20,7 @@ from packaged import (
 )
 from speech import speech, write_wav
 
-pytest_plugins = ["stage", "packaged"]
+pytest_plugins = ["stage"]
 
 VOICE = "/srv/voice.wav"
 OWN = f"/etc/systemd/system/{SERVICES[0]}.d/own.conf"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packaged import PREFIX, PROJECT, SERVICES, TARGET, Package, dpkg
 
-pytest_plugins = ["stage", "packaged"]
+pytest_plugins = ["stage"]
 
 
 def test_lintian_finds_no_error(package: Package) -> None:
