@@ -129,7 +129,7 @@ class NetworkWatch:
                     self._listen(listener)
             except OSError as error:
                 log.info(
-                    "netlink cannot be used, so the routes are looked at instead",
+                    "without netlink the routes are looked at once a second",
                     action="network_polled",
                     reason=error.strerror,
                 )
