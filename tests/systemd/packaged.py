@@ -54,7 +54,8 @@ class Machine:
     def install(self, package: Path, *, check: bool = True) -> str:
         """Install a package from its file, with what it depends on."""
         self.container.put(package, f"/var/tmp/{package.name}")  # noqa: S108 - the container's own
-        options = ("--no-install-recommends", "--allow-downgrades")
+        keeps = "Dpkg::Options::=--force-confold"  # the versions explain the settings in other words
+        options = ("--no-install-recommends", "--allow-downgrades", "--option", keeps)
         return self.apt("install", *options, f"/var/tmp/{package.name}", check=check)  # noqa: S108
 
     def answer(self, *command: str) -> Any:
