@@ -5,6 +5,7 @@ PY := .venv/bin/python
 SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install systemd/uninstall systemd/go-back tests/arm64/run \
 	$(wildcard packaging/debian/recorder-agent.p*)
 MINUTES ?= 30
+CUTS ?= 12
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
 APART := tests/suites tests/arm64 tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3 tests/systemd
@@ -14,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-hostile test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 soak
+.PHONY: test-hostile test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -92,6 +93,11 @@ test-fresh: setup-test ## demo and tests on Debian 12 and 13 made from nothing (
 
 test-arm64: setup-test ## the arm64 package in an emulated userland, as root (15 to 25 minutes)
 	tests/arm64/run
+
+test-vm: deb ## the package on a real kernel in a virtual machine, as root (CUTS=100, PARTS="cuts board", SHORT=--short)
+	@packaging/setup vm
+	PYTHONPATH=tests/suites:tests/faults $(PYTEST) tests/suites/vm
+	PYTHONPATH=tests/suites:tests/faults:tests/systemd $(PY) -m vm $(SHORT) --cuts $(CUTS) --seed $(SEED) $(PARTS)
 
 soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less)
 	$(PY) tests/faults/soak.py --minutes $(MINUTES)

@@ -1,0 +1,131 @@
+"""Runs the suite: ``python -m vm [--short] [--deb FILE] [PART...]``; exit code 0 when all is as expected."""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from vm import board, cards, control, cuts, short
+from vm.findings import Findings, known_reds, table, verdict
+from vm.image import CACHE, PROJECT, agent_image
+from vm.lab import lab
+from vm.machine import accelerator, require_tools
+from vm.problem import CannotRunError
+
+PARTS = ("cuts", "cards", "board", "control")
+
+
+def main() -> int:
+    """Return the exit code."""
+    wanted = arguments()
+    signal.signal(signal.SIGTERM, interrupted)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
+
+    findings = Findings(say)
+    work = Path(tempfile.mkdtemp(prefix="recorder-agent-vm-", dir="/var/tmp"))
+    try:
+        require_tools()
+        say(f"SEED={wanted.seed}, images are kept in {CACHE}")
+        run(wanted, work, findings, say)
+    except CannotRunError as error:
+        say(f"the suite cannot run: {error}")
+        return 1
+    finally:
+        keep_logs(work, wanted.keep)
+        shutil.rmtree(work, ignore_errors=True)
+    reds = known_reds()
+    print(f"\n{table(findings.all, reds)}\n")
+    for line in findings.not_run:
+        print(f"not run: {line}")
+    for key, reason in reds.items():
+        print(f"known red: {key}: {reason}")
+    failures = verdict(findings.all, reds)
+    for line in failures:
+        print(f"FAILED: {line}")
+    say("failed" if failures else "as expected")
+    return 1 if failures else 0
+
+
+def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Say) -> None:
+    """Run the parts that were asked for."""
+    rng = random.Random(wanted.seed)
+    image = agent_image(wanted.deb or newest_deb(), say)
+    options, why = accelerator(image, work)
+    say(why)
+    if wanted.short:
+        with lab(image, work / "short", findings, rng, options) as one:
+            short.run(one)
+        return
+    for part in wanted.parts or PARTS:
+        say(f"part {part}")
+        findings.begin(part)
+        if part == "control":
+            sabotaged = agent_image(wanted.deb or newest_deb(), say, without_sync=True)
+            with lab(sabotaged, work / part, findings, rng, options) as one:
+                control.run(one)
+            continue
+        with lab(image, work / part, findings, rng, options, microphones=2 if part == "cards" else 1) as one:
+            if part == "cuts":
+                cuts.run(one, wanted.cuts, blind=True)
+                one.machine.power_off()
+            elif part == "cards":
+                cards.run(one)
+            else:
+                board.run(one)
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="make test-vm", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all when none is named"
+    )
+    parser.add_argument("--short", action="store_true", help="three cuts, one unplug, the LED, one reboot")
+    parser.add_argument("--deb", type=Path, help="the package; the newest in dist/ when left out")
+    parser.add_argument("--cuts", type=int, default=12, help="power cuts in the part cuts")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--keep", type=Path, help="a folder for serial lines and journals")
+    wanted = parser.parse_args()
+    unknown = set(wanted.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
+    return wanted
+
+
+def newest_deb() -> Path:
+    """Return the package that was built last.
+
+    Raises:
+        CannotRunError: none was built.
+    """
+    built = sorted((PROJECT / "dist").glob("recorder-agent_*.deb"), key=lambda path: path.stat().st_mtime)
+    if not built:
+        raise CannotRunError("there is no package in dist/: run make deb.")
+    return built[-1]
+
+
+def keep_logs(work: Path, folder: Path | None) -> None:
+    """Copy what machines have written on their serial lines."""
+    for log in work.glob("*/*.log") if folder else ():
+        assert folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(log, folder / f"{log.parent.name}-{log.name}")
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """End in order, so that nothing is left running."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

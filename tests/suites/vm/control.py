@@ -1,0 +1,20 @@
+"""The control: without the fsync of the file layer, power cuts must cost more than the settings promise."""
+
+from vm import cuts
+from vm.lab import Lab
+
+CUTS = 2
+
+
+def run(lab: Lab) -> None:
+    """Cut the power of a machine whose agent syncs nothing; it is good when the judge of ``cuts`` finds it bad."""
+    done = cuts.campaign(lab, CUTS, blind=False)
+    lab.machine.power_on()
+    booted = lab.machine.started_at
+    lab.machine.wait_ready()
+    lab.wait_stream(5)
+    lab.wait_settled(booted)
+    lost = cuts.losses(lab, done)
+    worst = max(lost, default=0.0)
+    lab.findings.check("cuts_fail_without_fsync", f"lost {worst:.1f} s", f"more than {cuts.BOUND_SECONDS:.0f} s",
+                       good=worst > cuts.BOUND_SECONDS)  # fmt: skip

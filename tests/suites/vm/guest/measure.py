@@ -1,0 +1,99 @@
+"""Measures every process of the recorder's units for measure.py SECONDS: wake-ups, processor time, memory.
+
+Prints JSON: seconds of a reference loop, kB of a bare interpreter, and the processes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LOOPS = 500_000
+GROUPS = "/sys/fs/cgroup/system.slice"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def reference_seconds() -> float:
+    """Return the processor time of a fixed piece of work: the median of three."""
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        total = 0
+        for number in range(LOOPS):
+            total += number & 7
+        taken.append(time.process_time() - began)
+    return sorted(taken)[1]
+
+
+def bare_interpreter() -> int:
+    """Return the proportional set size, in kB, of an interpreter that does nothing."""
+    process = subprocess.Popen([sys.executable, "-I", "-c", "print(flush=True); input()"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    size = pss(process.pid)
+    process.kill()
+    process.wait()
+    return size
+
+
+def pss(pid: int) -> int:
+    """Return the proportional set size of a process in kB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def processes() -> dict[int, str]:
+    """Return the processes of all units, with what tells them apart."""
+    found = {}
+    for file in Path(GROUPS).glob("recorder-agent*/**/cgroup.procs"):
+        for pid in file.read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            kept = [word.decode("utf-8", "replace") for word in words if word]
+            found[int(pid)] = " ".join(word.rsplit("/", 1)[-1] for word in kept)[:60]
+    return found
+
+
+def counters(pid: int) -> tuple[int, int]:
+    """Return the voluntary context switches and clock ticks of all threads of a process."""
+    switches = ticks = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                switches += int(line.split()[1])
+        fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return switches, ticks
+
+
+def main() -> None:
+    """Measure and print."""
+    seconds = float(sys.argv[1])
+    reference, bare = reference_seconds(), bare_interpreter()
+    names = processes()
+    before = {pid: counters(pid) for pid in names}
+    began = time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - began
+    rows = []
+    for pid, name in names.items():
+        try:
+            switches, ticks = counters(pid)
+            size = pss(pid)
+        except OSError:
+            continue
+        rows.append({
+            "name": name,
+            "wakeups_per_second": (switches - before[pid][0]) / passed,
+            "cpu_share": (ticks - before[pid][1]) / TICKS / passed,
+            "pss_kb": size,
+        })  # fmt: skip
+    print(json.dumps({"reference_seconds": reference, "bare_kb": bare, "processes": rows}))
+
+
+if __name__ == "__main__":
+    main()
