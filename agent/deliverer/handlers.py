@@ -10,7 +10,7 @@ from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
-from agent.status.control import Handler, Message, Peer
+from agent.status.control import Handler, Peer, Request
 from agent.sync.drained import answer_of
 
 OWNERS_OWN = frozenset({"delete", "release", "retry", "refresh", "repair"})
@@ -54,7 +54,7 @@ class DelivererHandlers:
             **{name: self._queue_action(action) for name, action in ACTIONS.items()},
         }
 
-    def _sync(self, _request: Message, peer: Peer) -> Any:
+    def _sync(self, _request: Request, peer: Peer) -> Any:
         """Try everything now, and tell the asking side how far each upload is."""
         self._house.look()
         syncer = self._threads.syncer
@@ -73,7 +73,7 @@ class DelivererHandlers:
         with syncer.listening(tell):
             return answer_of(syncer.drain(everything=True), self._wiring.outbox.store)
 
-    def _refresh(self, _request: Message, _peer: Peer) -> Any:
+    def _refresh(self, _request: Request, _peer: Peer) -> Any:
         """Exchange the device token for a new one."""
         from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - once in the life of a token
 
@@ -83,17 +83,13 @@ class DelivererHandlers:
         finally:
             wiring.outbox.arrived.set()
 
-    def _repair(self, request: Message, _peer: Peer) -> Any:
+    def _repair(self, request: Request, _peer: Peer) -> Any:
         """Bring files and index together now, or only tell what would be done."""
-        return {
-            "sentences": self._wiring.reconcile(
-                self._stopping.is_set, dry_run=bool(request.get("dry_run"))
-            ).sentences
-        }
+        return {"sentences": self._wiring.reconcile(self._stopping.is_set, dry_run=request.dry_run).sentences}
 
     def _queue_action(self, action: Callable[..., list[str]]) -> Handler:
-        def do(request: Message, _peer: Peer) -> Any:
-            ids, transfer = request.get("ids"), self._wiring.board.snapshot.transfer
+        def do(request: Request, _peer: Peer) -> Any:
+            ids, transfer = request.ids, self._wiring.board.snapshot.transfer
             if transfer is not None and any(transfer.id.startswith(one) for one in ids or ()):
                 raise AgentError(
                     f"{transfer.id} is being delivered at this moment; try again when that is over"

@@ -2,9 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from agent.configvalues import metadata as metadata_complaint
 from agent.errors import AgentError
@@ -15,7 +13,7 @@ from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
 from agent.report import row_of
 from agent.status.board import State
-from agent.status.control import Handler, Message, Peer
+from agent.status.control import Handler, Peer, Request
 from agent.status.led import Light
 
 log = get_logger(__name__)
@@ -25,6 +23,8 @@ PROGRESS_SECONDS = 0.5
 """How often a command that waits for a recording hears of it."""
 MARK_SECONDS = 5.0
 """How long the recorder may take to note a mark: it may be waiting for a slow disk."""
+IDENTIFY_SECONDS = 10.0
+"""How long the light says which device this is, when nobody says how long."""
 BLINK_SECONDS = 0.5
 """How long the light says that a mark was noted."""
 
@@ -101,15 +101,15 @@ class RecorderHandlers:
 
     # the control socket
 
-    def _level(self, _request: Message, _peer: Peer) -> Any:
+    def _level(self, _request: Request, _peer: Peer) -> Any:
         level = self._wiring.board.level_dbfs()
         return {"level_dbfs": None if level is None else round(level, 1)}
 
-    def _number(self, _request: Message, _peer: Peer) -> Any:
+    def _number(self, _request: Request, _peer: Peer) -> Any:
         """Give a sequence number to a command that writes a file of its own, and the binding to write it under."""
         return {"number": self._wiring.memory.next_number(), "binding": self._wiring.binding.current()}
 
-    def _start(self, request: Message, _peer: Peer) -> Any:
+    def _start(self, request: Request, _peer: Peer) -> Any:
         """Start a manual recording that goes on when the asking side has left; answer with its first sample."""
         manual = _manual(request)
         self._recorder().start(manual)
@@ -123,20 +123,20 @@ class RecorderHandlers:
         now = self._wiring.board.snapshot.recording
         return {"started": True, "id": now.id if now else None}
 
-    def _stop(self, _request: Message, _peer: Peer) -> Any:
+    def _stop(self, _request: Request, _peer: Peer) -> Any:
         recorder = self._recorder()
         manual = recorder.manual
         recorder.stop_manual()
         return {"stopped": manual is not None}
 
-    def _mute(self, request: Message, _peer: Peer) -> Any:
+    def _mute(self, request: Request, _peer: Peer) -> Any:
         """Mute (``on``: true, the default), or unmute."""
         recorder = self._recorder()
-        muted = recorder.turn_mute(on=bool(request.get("on", True)))
+        muted = recorder.turn_mute(on=request.on)
         return {"muted": muted, "durable": recorder.mute_is_durable}
 
-    def _mark(self, request: Message, _peer: Peer) -> Any:
-        return self._put_mark(str(request.get("text") or ""))
+    def _mark(self, request: Request, _peer: Peer) -> Any:
+        return self._put_mark(request.text or "")
 
     def _put_mark(self, text: str) -> dict[str, Any]:
         mark = MarkRequest(self._wiring.clock.monotonic(), text)
@@ -149,10 +149,10 @@ class RecorderHandlers:
             self._light.identify(BLINK_SECONDS)
         return {"id": mark.recording_id, "offset_ms": mark.offset_ms}
 
-    def _record(self, request: Message, peer: Peer) -> Any:
+    def _record(self, request: Request, peer: Peer) -> Any:
         """Record on request; without a length, for as long as the asking side stays, unless it is ``detached``."""
         manual, recorder = _manual(request), self._recorder()
-        detached = request.get("detached") is True
+        detached = request.detached
         recorder.start(manual)
         is_left = False
         while not manual.done.wait(PROGRESS_SECONDS):
@@ -184,33 +184,22 @@ class RecorderHandlers:
             return False
         return True
 
-    def _identify(self, request: Message, _peer: Peer) -> Any:
+    def _identify(self, request: Request, _peer: Peer) -> Any:
         """Let the light flicker."""
         if self._light is None:
             raise AgentError("there is no light; the log says why")
-        self._light.identify(float(request.get("seconds", 10)))
+        self._light.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
         return {}
 
 
-class _Asked(msgspec.Struct):
-    """What ``record`` and ``start`` may say."""
-
-    name: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] | None = None
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)] | None = None
-    metadata: dict[str, Any] = {}
-
-
-_ASKED = msgspec.json.Decoder(_Asked)
-
-
-def _manual(request: Message) -> ManualRequest:
-    try:
-        asked = _ASKED.decode(msgspec.json.encode(request))
-    except msgspec.ValidationError as error:
-        raise _wrong(f"that cannot be recorded ({error})") from error
-    if complaint := metadata_complaint(asked.metadata):
+def _manual(request: Request) -> ManualRequest:
+    if request.seconds is not None and not 0 < request.seconds <= LONGEST_SECONDS:
+        raise _wrong(f"a recording lasts more than 0 s and at most {LONGEST_SECONDS} s")
+    if request.name is not None and len(request.name) > LONGEST_NAME:
+        raise _wrong(f"a name has at most {LONGEST_NAME} characters")
+    if complaint := metadata_complaint(request.metadata):
         raise _wrong(f"the metadata {complaint}")
-    return ManualRequest(name=asked.name, seconds=asked.seconds, metadata=asked.metadata)
+    return ManualRequest(name=request.name, seconds=request.seconds, metadata=request.metadata)
 
 
 def _wrong(sentence: str) -> AgentError:

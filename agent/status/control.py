@@ -1,68 +1,69 @@
-"""The local socket: how a command speaks with the running daemon.
+"""The local socket: where a process is asked, by people, by members of a group, and by the other process.
 
-One JSON object a line. The asking side sends ``{"command": …, …}``; the daemon answers with any number of
-``{"event": …, …}`` and ends with ``{"result": …}`` or ``{"error": sentence, "exit_code": n}``.
+One thread takes connections and reads requests, whoever sends what; a request that is whole is answered in a thread
+of its own. Whoever connects can hold up neither: connections are few, one that asks nothing is cut, and makes room
+before that for one that comes; lines are short; and what is read passes ``messages``.
 """
 
 import contextlib
-import grp
 import os
+import queue
+import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from agent.errors import AgentError
 from agent.log import get_logger
-from agent.statedir import bind, connect
+from agent.statedir import bind
+from agent.status.control_client import NoDaemon, ask
+from agent.status.control_peer import Handler, Peer, failed, say_at_once, share_with
+from agent.status.messages import REQUEST_BYTES, USAGE, Message, Request, encoded, request_of
+
+__all__ = ["ControlServer", "Handler", "Message", "NoDaemon", "Peer", "Request", "ask"]
 
 log = get_logger(__name__)
 
-LONGEST_LINE = 1 << 20
+CONNECTIONS = 32
+CONNECTIONS_OF_OTHERS = 24
+"""Of those, so many may be of other users than our own and root: the owner is always heard."""
+IDLE_SECONDS = 10.0
+"""Without a whole request for so long a connection is cut."""
 SEND_SECONDS = 5
 """An asking side that has not read for so long is taken for gone."""
-_CREDENTIALS = struct.Struct("3i")
-"""``struct ucred``: process, user, group (unix(7))."""
+BACKLOG = 16
+RETRY_SECONDS = 5.0
+"""When it can have no socket it is tried again so much later."""
+SHORT_SECONDS = 0.5
+"""When there is no descriptor for a connection it waits so long in the backlog."""
+_BUSY = 75
+_TOO_MANY = failed("the daemon is busy with too many others; try again later", _BUSY) | {"busy": True}
+"""For those that were not listened to: they may try again."""
 _TIME = struct.Struct("@ll")
 """``struct timeval``."""
-Message = dict[str, Any]
-MESSAGE = msgspec.json.Decoder(Message)
 
 
-class Peer:
-    """The asking side, as a handler sees it."""
+class _Connection:
+    """One connection; while ``is_busy`` it belongs to the thread that answers."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def may_own(self) -> bool:
-        """Whether it is the daemon's own user, or root."""
-        credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}
-
-    def tell(self, **event: Any) -> None:
-        """Send an event; OSError when nobody listens any more, or nobody has read for a while."""
-        self._connection.sendall(msgspec.json.encode(event) + b"\n")
-
-    def gone(self) -> bool:
-        """Whether the other side has hung up."""
-        try:
-            return self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-
-Handler = Callable[[Message, Peer], Any]
+    def __init__(self, peer_socket: socket.socket, idle_since: float) -> None:
+        self.socket = peer_socket
+        self.peer = Peer(peer_socket)
+        self.is_owner = self.peer.may_own()
+        self.buffer = bytearray()
+        self.idle_since = idle_since
+        self.is_busy = False
 
 
 class ControlServer:
-    """Answers commands, one thread a connection, until ``close``; its owner, root and a group may ask."""
+    """Answers commands until ``close``; its owner, root and a group may ask.
+
+    A socket that cannot be had now (a foreign thing at its path, no right to the folder) is said, and tried again:
+    whoever is served here does not depend on being asked.
+    """
 
     def __init__(
         self,
@@ -71,144 +72,251 @@ class ControlServer:
         *,
         group: str = "",
         owners_own: Collection[str] = (),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._handlers = handlers
+        self._group = group
         self._owners_own = owners_own
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.path.unlink(missing_ok=True)
-        bind(self._listener, path)
-        self.path.chmod(0o600)
-        if group:
-            share_with(path, group)
-        self._listener.listen(16)
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        self._monotonic = monotonic
+        self._connections: dict[int, _Connection] = {}
+        self._answered: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
+        self._accepts_at = 0.0
+        self._is_closed = self._is_short = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.epoll()
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._listener: socket.socket | None = None
+        self._listen()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Stop listening and remove the socket."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.path.unlink(missing_ok=True)
+        """Stop listening and remove the socket; what is being answered goes on."""
+        self._is_closed = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), name="control-peer", daemon=True).start()
+    # the thread that takes connections and reads
 
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(SEND_SECONDS, 0))
-            connection.settimeout(30)
-            for line in lines(connection):
-                connection.settimeout(None)
-                self._answer(line, Peer(connection))
-
-    def _answer(self, line: bytes, peer: Peer) -> None:
+    def _run(self) -> None:
         try:
-            request = MESSAGE.decode(line)
-            handler = self._handlers.get(str(request.get("command")))
+            while not self._is_closed:
+                try:
+                    self._turn()
+                except Exception:  # one connection's, whatever it was: the others can still ask
+                    log.exception("asking failed", action="control_failed")
+                    time.sleep(SHORT_SECONDS)
+        finally:
+            if self._listener is not None:
+                self._listener.close()
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            for connection in self._idle():
+                self._drop(connection)
+            self._poll.close()
+
+    def _turn(self) -> None:
+        """Wait for something, and do it."""
+        for descriptor, _ in self._poll.poll(self._seconds()):
+            connection = self._connections.get(descriptor)
+            if descriptor == self._wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+            elif self._listener is not None and descriptor == self._listener.fileno():
+                self._accept(self._listener)
+            elif connection is not None and not connection.is_busy:
+                self._read(connection)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._resume(self._answered.get_nowait())
+        now = self._monotonic()
+        for connection in self._idle():
+            if now - connection.idle_since >= IDLE_SECONDS:
+                self._drop(connection)
+        if self._accepts_at and now >= self._accepts_at:
+            self._accepts_at = 0.0
+            if self._listener is None:
+                self._listen()
+            else:
+                self._poll.register(self._listener, select.EPOLLIN)
+
+    def _idle(self) -> list[_Connection]:
+        """Return the connections that are not being answered, the one that has been idle longest first."""
+        idle = [each for each in self._connections.values() if not each.is_busy]
+        return sorted(idle, key=lambda each: each.idle_since)
+
+    def _seconds(self) -> float | None:
+        """Return how long nothing has to be done; None: until something comes."""
+        due = [each.idle_since + IDLE_SECONDS for each in self._idle()[:1]]
+        if self._accepts_at:
+            due.append(self._accepts_at)
+        return max(0.0, min(due) - self._monotonic()) + 0.001 if due else None
+
+    def _listen(self) -> None:
+        listener = None
+        try:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._clear_path()
+            bind(listener, self.path)
+            self.path.chmod(0o600)
+            if self._group:
+                share_with(self.path, self._group)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            self._poll.register(listener, select.EPOLLIN)
+            self._listener = listener
+        except OSError as error:
+            if listener is not None:
+                listener.close()
+            self._accepts_at = self._monotonic() + RETRY_SECONDS
+            log.error(
+                "nobody can ask this process: it can have no socket; tried again",
+                action="control_unavailable",
+                path=str(self.path),
+                error=error,
+            )
+
+    def _clear_path(self) -> None:
+        """Remove what stands at the socket's name; a folder is set aside."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except (IsADirectoryError, PermissionError):
+            self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}.foreign"))
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            peer_socket, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # no descriptor, no memory: what waits in the backlog goes on waiting
+            self._rest(error)
+            return
+        self._is_short = False
+        try:
+            peer_socket.setblocking(True)
+            peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(SEND_SECONDS, 0))
+            connection = _Connection(peer_socket, self._monotonic())
+        except OSError:
+            peer_socket.close()
+            return
+        if not self._make_room(connection):
+            say_at_once(peer_socket, _TOO_MANY)
+            peer_socket.close()
+            return
+        self._connections[peer_socket.fileno()] = connection
+        self._poll.register(peer_socket, select.EPOLLIN)
+        self._read(connection)
+
+    def _rest(self, error: OSError) -> None:
+        (log.debug if self._is_short else log.warning)(
+            "no connection can be taken", action="control_busy", error=error
+        )
+        self._is_short = True
+        if self._listener is not None:
+            self._poll.unregister(self._listener)
+        self._accepts_at = self._monotonic() + SHORT_SECONDS
+
+    def _make_room(self, new: _Connection) -> bool:
+        """See that a connection may be taken in, if need be in the place of the one that has been idle longest."""
+        others = sum(not each.is_owner for each in self._connections.values())
+        if new.is_owner:
+            if len(self._connections) < CONNECTIONS:
+                return True
+            idle = self._idle()
+            idle.sort(key=lambda each: each.is_owner)  # strangers first
+        else:
+            if others < CONNECTIONS_OF_OTHERS and len(self._connections) < CONNECTIONS:
+                return True
+            idle = [each for each in self._idle() if not each.is_owner]
+        if idle:
+            say_at_once(idle[0].socket, _TOO_MANY)
+            self._drop(idle[0])
+        return bool(idle)
+
+    def _read(self, connection: _Connection) -> None:
+        try:
+            data = connection.socket.recv(REQUEST_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(connection)
+            return
+        connection.buffer += data
+        self._answer_next(connection)
+
+    def _answer_next(self, connection: _Connection) -> None:
+        """Have the next whole request answered."""
+        buffer = connection.buffer
+        end = buffer.find(b"\n", 0, REQUEST_BYTES)
+        if end < 0:
+            if len(buffer) >= REQUEST_BYTES:
+                say_at_once(connection.socket, failed(f"a request has at most {REQUEST_BYTES} bytes", USAGE))
+                self._drop(connection)
+            return
+        line = bytes(buffer[:end])
+        del buffer[: end + 1]
+        connection.is_busy = True
+        self._poll.unregister(connection.socket)
+        thread = threading.Thread(
+            target=self._serve, args=(connection, line), name="control-peer", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            connection.is_busy = False
+            self._poll.register(connection.socket, select.EPOLLIN)
+            say_at_once(
+                connection.socket, failed("the daemon has no thread to answer with; try again later", _BUSY)
+            )
+            self._drop(connection)
+
+    def _resume(self, connection: _Connection) -> None:
+        """Listen again to a connection that was answered."""
+        connection.is_busy = False
+        connection.idle_since = self._monotonic()
+        self._poll.register(connection.socket, select.EPOLLIN)
+        self._answer_next(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        descriptor = connection.socket.fileno()
+        self._connections.pop(descriptor, None)
+        with contextlib.suppress(OSError, ValueError):
+            self._poll.unregister(descriptor)
+        connection.socket.close()
+
+    # the threads that answer
+
+    def _serve(self, connection: _Connection, line: bytes) -> None:
+        try:
+            connection.socket.sendall(self._answer(line, connection.peer))
+        except OSError:  # nobody reads: the thread above finds it closed
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+        finally:
+            if self._is_closed:
+                connection.socket.close()
+            else:
+                self._answered.put(connection)
+                os.eventfd_write(self._wake, 1)
+
+    def _answer(self, line: bytes, peer: Peer) -> bytes:
+        try:
+            request = request_of(line)
+            handler = self._handlers.get(request.command)
             if handler is None:
-                raise AgentError(
-                    f"this daemon does not know the command {request.get('command')!r}; upgrade it"
-                )
-            if request["command"] in self._owners_own and not peer.may_own():
+                raise AgentError(f"this daemon does not know the command {request.command!r}; upgrade it")
+            if request.command in self._owners_own and not peer.may_own():
                 raise AgentError(
                     "this decides over recordings or the token, which the group may not; use sudo"
                 )
-            answer = {"result": handler(request, peer)}
-        except msgspec.DecodeError:
-            answer = {"error": "that was not a JSON object on one line; send one", "exit_code": 2}
+            return encoded({"result": handler(request, peer)})
         except AgentError as error:
-            answer = {"error": str(error), "exit_code": error.exit_code}
-        except Exception as error:
+            return encoded(failed(str(error), error.exit_code))
+        except Exception as error:  # whatever it was, it is this command's, and the process goes on
             log.exception(
                 "a command failed", action="control_failed", command=line[:80].decode(errors="replace")
             )
-            sentence = f"the daemon failed at this command ({error}); its log says more"
-            answer = {"error": sentence, "exit_code": 1}
-        peer.tell(**answer)
-
-
-def share_with(path: Path, group: str) -> None:
-    """Let a group use the socket; where it cannot have it, only its owner and root may, and that is said."""
-    try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-        path.chmod(0o660)
-    except KeyError:
-        log.info(
-            "only its owner and root may use the control socket: there is no such group",
-            action="control_group_missing",
-            group=group,
-        )
-    except OSError as error:
-        log.warning(
-            "only its owner and root may use the control socket: it cannot be given to the group",
-            action="control_group_failed",
-            group=group,
-            error=error,
-        )
-
-
-class NoDaemon(AgentError):  # noqa: N818 - a state, asked for by many commands
-    """No daemon answers on this state directory."""
-
-
-def ask(
-    path: Path,
-    request: Message,
-    on_event: Callable[[Message], None] = lambda _: None,
-    *,
-    patience: float | None = None,
-) -> Any:
-    """Send a command to the daemon and return its result; ``patience`` is for each word of the answer, in seconds.
-
-    Raises:
-        NoDaemon: nobody listens.
-        TimeoutError: it is silent for longer than ``patience``.
-        AgentError: the daemon's sentence, with its exit code.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(patience)
-        try:
-            connect(connection, path)
-        except TimeoutError:
-            raise
-        except PermissionError as error:
-            raise AgentError(
-                f"you may not speak with the daemon ({path}): join the group in control.group, or use sudo"
-            ) from error
-        except OSError as error:
-            raise NoDaemon("no daemon is running; start it with `recorder-agent run` or systemctl") from error
-        connection.sendall(msgspec.json.encode(request) + b"\n")
-        for line in lines(connection):
-            answer = MESSAGE.decode(line)
-            if "event" in answer:
-                on_event(answer)
-            elif "error" in answer:
-                raise as_failed(answer)
-            else:
-                return answer.get("result")
-    raise AgentError("the daemon went away before it answered; look into its log")
-
-
-def as_failed(answer: Message) -> AgentError:
-    """Return the daemon's error as one of ours, with its exit code."""
-    error = AgentError(str(answer["error"]))
-    error.exit_code = int(answer.get("exit_code", 1))
-    return error
-
-
-def lines(connection: socket.socket) -> Iterator[bytes]:
-    """Yield what arrives, a line at a time; ends with the connection or an overlong line."""
-    buffer = b""
-    while chunk := connection.recv(65536):
-        buffer += chunk
-        while b"\n" in buffer:
-            line, buffer = buffer.split(b"\n", 1)
-            yield line
-        if len(buffer) > LONGEST_LINE:
-            return
+            return encoded(failed(f"the daemon failed at this command ({error}); its log says more", 1))
