@@ -379,4 +379,5 @@ def test_a_crowd_at_the_socket_costs_no_sample(machine: Machine, tmp_path: Path)
                         client.sendall(b"x" * (1 << 17))
             assert daemon.status()["state"] == "recording"
         assert daemon.stop() == 0
-    assert machine.ok("gaps", "--json").json == []
+    gaps = machine.ok("gaps", "--json").json
+    assert [gap for gap in gaps if gap["cause"] != "not_running"] == []  # before it began
