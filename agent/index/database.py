@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from agent.host.disk import Disk
+from agent.host.small_file import is_regular
 from agent.index.totals import totals_are_right
 from agent.log import get_logger
 
@@ -106,7 +107,7 @@ def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) ->
         target = path.with_name(f"{path.name}.damaged-{stamp}-{count}")
     for suffix in reversed(SUFFIXES):
         source = path.with_name(path.name + suffix)
-        if source.exists():
+        if os.path.lexists(source):
             disk.rename(source, target.with_name(target.name + suffix), f"index.set_aside{suffix}")
     disk.sync_folder(path.parent, "index.sync_folder")
     log.error(
@@ -116,6 +117,8 @@ def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) ->
 
 def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Connection:
     disk.step("index.open")
+    if (odd := _odd_one(path)) is not None:
+        raise ForeignIndex(f"{odd.name} is not a regular file")
     existed = path.exists() and path.stat().st_size > 0
     if existed and not _has_known_versions(path):
         raise ForeignIndex("its header names a version that SQLite would only read")
@@ -134,6 +137,15 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
         connection.close()
         raise
     return connection
+
+
+def _odd_one(path: Path) -> Path | None:
+    """Return the first of the index's files that is there and is not a regular one; SQLite would hang or follow it."""
+    for suffix in SUFFIXES:
+        file = path.with_name(path.name + suffix)
+        if os.path.lexists(file) and not is_regular(file):
+            return file
+    return None
 
 
 def _has_known_versions(path: Path) -> bool:
@@ -200,6 +212,8 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
     Raises:
         sqlite3.Error: it cannot be looked at (busy, out of reach).
     """
+    if (odd := _odd_one(path)) is not None:
+        return f"the index would be set aside: {odd.name} is not a regular file"
     if not path.exists():
         return "there is no index; it would be built from the files"
     connection = connect(path, read_only=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.host.disk import Disk
+from agent.host.small_file import is_regular
 from agent.index.actions import find
 from agent.index.store import Store
 from agent.outbox import sidecar
@@ -20,7 +21,7 @@ WAITING = {Status.READY, Status.CREATED, Status.STORED}
 
 def open_for_reading(state: StateDirectory) -> Store | None:
     """Return the index for reading; None when there is none yet, or none that can be read."""
-    if not state.database.exists():
+    if not is_regular(state.database):
         return None
     try:
         return Store(state.database, Disk(), read_only=True)
