@@ -64,6 +64,7 @@ def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Sa
     if wanted.short:
         with lab(image, work / "short", findings, rng, options) as one:
             short.run(one)
+            findings.host(one.machine.waited_share)
         return
     for part in wanted.parts or PARTS:
         say(f"part {part}")
@@ -72,6 +73,8 @@ def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Sa
             sabotaged = agent_image(wanted.deb or newest_deb(), say, without_sync=True)
             with lab(sabotaged, work / part, findings, rng, options) as one:
                 control.run(one)
+                one.machine.power_off()
+                findings.host(one.machine.waited_share)
             continue
         with lab(image, work / part, findings, rng, options, microphones=2 if part == "cards" else 1) as one:
             if part == "cuts":
@@ -81,6 +84,7 @@ def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Sa
                 cards.run(one)
             else:
                 board.run(one)
+            findings.host(one.machine.waited_share)
 
 
 def arguments() -> argparse.Namespace:

@@ -6,6 +6,8 @@ from vm import disk, light, suspend
 from vm.lab import Lab, began
 
 MEASURED_SECONDS = 15
+LOOPS_A_SECOND = 2.5
+"""All processes together may cost so much, in reference loops of guest/measure.py."""
 AGAIN_SECONDS = 150.0
 SHUTDOWN_SECONDS = 60
 KEPT_SECONDS = 1.5
@@ -36,13 +38,15 @@ def measure(lab: Lab) -> None:
     lab.findings.figure("reference", f"loop {loop:.2f} s, interpreter {bare} kB")
     total = 0.0
     for row in measured["processes"]:
-        total += row["cpu_share"]
+        total += row["cpu_share"] / loop
         lab.findings.figure(
             f"cost of {row['name']}",
             f"{row['wakeups_per_second']:.1f} wake-ups/s, CPU {row['cpu_share'] / loop:.2f} loops/s"
             f" ({100 * row['cpu_share']:.0f} %), PSS {row['pss_kb'] / bare:.1f} interpreters ({row['pss_kb']} kB)",
         )
-    lab.findings.check("processor", f"{100 * total:.0f} % of one core", "100 %", good=total < 1)
+    lab.findings.check(
+        "processor", f"{total:.2f} loops/s", f"{LOOPS_A_SECOND} loops/s", good=total <= LOOPS_A_SECOND
+    )
 
 
 def judge_led(lab: Lab) -> None:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 KNOWN_REDS = Path(__file__).parent / "known_reds.toml"
 
+HOST = "host_has_time"
+WAITED_SHARE = 0.4
+"""A machine that waits longer for a processor loses sound that no recorder could have kept."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -44,6 +48,13 @@ class Findings:
     def check(self, name: str, figure: str, bound: str, *, good: bool) -> None:
         """Take a figure, and whether it is within its bound."""
         self._add(Finding(self._part, name, figure, bound, good))
+
+    def host(self, waited_share: float) -> None:
+        """Take how long the machine waited for a processor of this host; beyond the bound nothing can be judged."""
+        self.check(
+            HOST, f"waited for a processor {100 * waited_share:.0f} % of its time",
+            f"{100 * WAITED_SHARE:.0f} %", good=waited_share <= WAITED_SHARE,
+        )  # fmt: skip
 
     def skip(self, what: str, why: str) -> None:
         """Take what could not be run."""
@@ -85,6 +96,9 @@ def verdict(findings: list[Finding], reds: dict[str, str]) -> list[str]:
     for each in findings:
         if each.good is not None:
             judged[each.key] = judged.get(each.key, True) and each.good
+    busy = [key for key, good in judged.items() if key.endswith(f".{HOST}") and not good]
+    if busy:
+        return [f"{key}: this host is too busy to judge by; run it again when it is not" for key in busy]
     failures = [f"{key} is red" for key, good in judged.items() if not good and key not in reds]
     failures += [
         f"{key} is green now: take it off {KNOWN_REDS.name}" for key in reds if judged.get(key, False)

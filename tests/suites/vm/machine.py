@@ -1,5 +1,6 @@
 """One virtual machine: power, commands inside, power cuts."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ class Machine:
         self._accelerator = accelerator
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
+        self._ran = self._waited = 0.0
         self.started_at = 0.0
         """Host time of the last power on."""
 
@@ -115,6 +117,7 @@ class Machine:
         """Kill the machine as a power cut does, and return the host time of that."""
         process = self._process
         assert process is not None
+        self._note_waiting()
         killed = time.time()
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -123,6 +126,7 @@ class Machine:
 
     def power_off(self, seconds: float = 90) -> bool:
         """Shut it down in order; False: it had to be killed."""
+        self._note_waiting()
         self.run("systemctl poweroff", 10)
         if self._process is None:
             return True
@@ -137,6 +141,11 @@ class Machine:
     def is_on(self) -> bool:
         """Say whether QEMU runs."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def waited_share(self) -> float:
+        """How much of the time in which the machine wanted a processor of this host it had to wait for one."""
+        return self._waited / max(1e-9, self._ran + self._waited)
 
     def end(self) -> None:
         """Leave nothing running."""
@@ -157,6 +166,13 @@ class Machine:
                 while "event" in answer:
                     answer = json.loads(stream.readline())
             return answer.get("return", answer)
+
+    def _note_waiting(self) -> None:
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir() if self._process else ():
+            with contextlib.suppress(OSError):
+                ran, waited, _ = map(int, (task / "schedstat").read_text("ascii").split())
+                self._ran += ran / 1e9
+                self._waited += waited / 1e9
 
     def _options(self) -> list[str]:
         serial = self.folder / "serial.log"

@@ -68,3 +68,12 @@ def test_known_reds_bite_in_both_directions() -> None:
     assert found.verdict([finding("twice", good=True), finding("twice", good=False)], {}) == [
         "cuts.twice is red"
     ]
+
+
+def test_nothing_is_judged_on_a_host_without_time() -> None:
+    rows = found.Findings(print)
+    rows.begin("cuts")
+    rows.check("lost_per_cut", "22 s", "7 s", good=False)
+    rows.host(0.8)
+    assert [line for line in found.verdict(rows.all, {}) if "too busy" in line]
+    assert len(found.verdict(rows.all, {})) == 1

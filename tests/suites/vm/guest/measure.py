@@ -52,9 +52,9 @@ def processes() -> dict[int, str]:
     found = {}
     for file in Path(GROUPS).glob("recorder-agent*/**/cgroup.procs"):
         for pid in file.read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            kept = [word.decode("utf-8", "replace") for word in words if word]
-            found[int(pid)] = " ".join(word.rsplit("/", 1)[-1] for word in kept)[:60]
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            role = words[words.index("--only") + 1] if "--only" in words else "capture process"
+            found[int(pid)] = "recorder with deliverer" if "run" in words and "--only" not in words else role
     return found
 
 
