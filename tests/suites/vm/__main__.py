@@ -76,7 +76,15 @@ def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Sa
                 one.machine.power_off()
                 findings.host(one.machine.waited_share)
             continue
-        with lab(image, work / part, findings, rng, options, microphones=2 if part == "cards" else 1) as one:
+        with lab(
+            image,
+            work / part,
+            findings,
+            rng,
+            options,
+            microphones=2 if part == "cards" else 1,
+            with_line_in=part == "cards",
+        ) as one:
             if part == "cuts":
                 cuts.run(one, wanted.cuts, blind=True)
                 one.machine.power_off()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.sandbox.server import SandboxServer
+from vm import line_in
 from vm.findings import Findings
 from vm.heard import Collection, Slot
 from vm.image import Image, working_copy
@@ -93,6 +94,7 @@ def lab(
     rng: random.Random,
     accelerator: tuple[str, ...],
     microphones: int = 1,
+    with_line_in: bool = False,
 ) -> Iterator[Lab]:
     """Set a lab up over a fresh copy of an image; nothing of it runs afterwards."""  # fmt: skip
     folder.mkdir()
@@ -104,6 +106,7 @@ def lab(
         machine = Machine(
             working_copy(image, folder), folder, api_port=server.port, accelerator=accelerator,
             usb={number: each.socket for number, each in plugged.items()},
+            more=line_in.prepare(folder) if with_line_in else ([], {}),
         )  # fmt: skip
         stack.callback(machine.end)
         yield Lab(machine, plugged, Collection(server), findings, rng)

@@ -39,18 +39,27 @@ class Answer:
 class Machine:
     """A virtual machine over one disk; its files (serial line, QMP) go into ``folder``.
 
-    ``usb`` are the sockets of USB devices, by port; ``api_port`` is where the recordings API listens on this host.
+    ``usb`` are the sockets of USB devices, by port; ``api_port`` is where the recordings API listens on this host;
+    ``more`` are further options of QEMU, and what it needs in its environment.
     QEMU ends with this process, whatever happens to it.
     """
 
     def __init__(
-        self, image: Image, folder: Path, *, api_port: int, usb: dict[int, Path], accelerator: tuple[str, ...]
+        self,
+        image: Image,
+        folder: Path,
+        *,
+        api_port: int,
+        usb: dict[int, Path],
+        accelerator: tuple[str, ...],
+        more: tuple[list[str], dict[str, str]] = ([], {}),
     ) -> None:
         self.image = image
         self.folder = folder
         self._api_port = api_port
         self._usb = usb
         self._accelerator = accelerator
+        self._more, self._environment = more
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._ran = self._waited = 0.0
@@ -65,6 +74,7 @@ class Machine:
             self._process = subprocess.Popen(
                 ["nice", "-n", "10", "setpriv", "--pdeathsig", "KILL", QEMU, *self._options()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **self._environment},
             )  # fmt: skip
 
     def wait_ready(self, seconds: float = BOOT_SECONDS) -> float:
@@ -190,7 +200,7 @@ class Machine:
         for port, path in self._usb.items():
             options += ["-chardev", f"socket,id=usb{port},path={path},reconnect=1"]
             options += ["-device", f"usb-redir,chardev=usb{port},id=redir{port},bus=xhci.0,port={port}"]
-        return options
+        return options + self._more
 
     def _tail(self, name: str) -> str:
         try:
