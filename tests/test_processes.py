@@ -198,7 +198,7 @@ def test_run_starts_a_deliverer_again_and_keeps_one_that_was_left(
         assert Path(f"/proc/{second.pid}").exists()
         with hearing.popen("run", stderr=subprocess.DEVNULL) as again:
             try:
-                wait_for(lambda: folder_of(hearing).is_service(Process.RECORDER) and again.poll() is None)
+                wait_for(folder_of(hearing).is_locked)
                 wait_for(lambda: state_of(hearing) == "recording")
                 kept = holder_of(lock)
                 assert kept is not None

@@ -50,7 +50,8 @@ METRICS_MODE = 0o644
 """Read by the node exporter, whoever that is."""
 LOOK_SECONDS = 1.0
 METRICS_SECONDS = 30.0
-HOOK_SECONDS = 2.0
+SELDOM_SECONDS = 2.0
+"""How often the index is asked and the owner's command looked after, while nothing changes."""
 
 Json = dict[str, Any]
 
@@ -87,7 +88,7 @@ class Publisher:
         on_fault = wiring.config.hooks.on_fault
         self._command = OwnersCommand(on_fault, wiring.clock.monotonic) if on_fault else None
         self._hook = FaultHook(self._command.tell, wiring.clock.monotonic) if self._command else None
-        self._hook_due = 0.0
+        self._due = 0.0
 
     @property
     def is_manual(self) -> bool:
@@ -121,9 +122,9 @@ class Publisher:
         """Look at the recorder and the queue, and write what is due."""
         board, now = self._wiring.board, self._wiring.clock.monotonic()
         self._look_at_recorder()
-        self._count()
-        if now >= self._hook_due:
-            self._hook_due = now + HOOK_SECONDS
+        if now >= self._due or board.changed.is_set():
+            self._due = now + SELDOM_SECONDS
+            self._count()
             self._look_at_hook()
         changed = board.changed.is_set()
         board.changed.clear()

@@ -106,9 +106,9 @@ class Arrivals:
                     )
 
 
-def arrivals_of(outbox: Outbox, disk: Disk) -> Arrivals:
+def arrivals_of(outbox: Outbox, disk: Disk, wall_ns: Callable[[], int] = time.time_ns) -> Arrivals:
     """Return the arrivals of an outbox."""
-    return Arrivals(outbox, Repair(outbox, disk, Findings()))
+    return Arrivals(outbox, Repair(outbox, disk, Findings()), wall_ns)
 
 
 def _stems(folder: Path) -> set[str]:

@@ -16,6 +16,7 @@ from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.locks import claimed
 from agent.recording.clock import Instant
+from agent.recording.ledger import Cause, read_gaps
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
 
@@ -248,15 +249,21 @@ class Outbox:
     def at_work(self, entry: Entry) -> Iterator[bool]:
         """Hold the file of a waiting recording; gives False when others have it, or have dropped it: its row goes."""
         with self.in_hand(entry) as mine:
-            vanished = mine and self.has_vanished(entry)
+            vanished = mine and self._was_dropped(entry)
             if vanished:
                 self.forget(entry)
+                self.files.discard_sidecar(self.files.audio(entry).with_name(entry.sidecar_name))
             yield mine and not vanished
 
-    def has_vanished(self, entry: Entry) -> bool:
-        """Whether the recorder has dropped a waiting recording: neither its audio nor its sidecar is there."""
-        folder = self.files.audio(entry).parent
-        return not any((folder / name).exists() for name in (entry.audio_name, entry.sidecar_name))
+    def _was_dropped(self, entry: Entry) -> bool:
+        """Whether the recorder has dropped a waiting recording: audio and sidecar are gone, or are just going."""
+        audio = self.files.audio(entry)
+        if audio.exists():
+            return False
+        if not audio.with_name(entry.sidecar_name).exists():
+            return True
+        gaps = read_gaps(self.files.root)
+        return any(gap.recording_id == entry.id and gap.cause is Cause.DROPPED for gap in gaps)
 
     @contextlib.contextmanager
     def in_hand(self, entry: Entry) -> Iterator[bool]:

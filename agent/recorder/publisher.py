@@ -35,7 +35,7 @@ log = get_logger(__name__)
 STATUS_FILE = "status.json"
 STATUS_MODE = 0o640
 """Read by the group of the runtime directory."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 
 Json = dict[str, Any]
 

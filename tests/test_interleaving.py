@@ -1,0 +1,249 @@
+"""Recorder and deliverer on one outbox, their durable steps interleaved by chance: nothing lost, nothing twice.
+
+Each is a thread that may do a step only when it is its turn; the seed decides whose turn it is, at every named step of
+the file layer and of the index. Between two steps the other does as much as chance gives it.
+"""
+
+import contextlib
+import os
+import random
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from simulated import SimulatedClock
+
+import agent.index.outbox
+import agent.index.reconcile
+from agent.config import StorageConfig
+from agent.host.ballast import Ballast
+from agent.host.disk import Disk
+from agent.host.storage import Room
+from agent.index.arrivals import arrivals_of
+from agent.index.outbox import Outbox
+from agent.index.reconcile import Reconciler
+from agent.outbox.entry import Status
+from agent.outbox.files import Files
+from agent.recorder import space
+from agent.recorder.memory import Memory
+from agent.recorder.sink import OutboxFolder
+from agent.recorder.space import DiskSpace
+from agent.recording.clock import Instant
+from agent.recording.coverage import Coverage
+from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
+from agent.statedir import MEMORY, StateDirectory
+
+STEPS = int(os.environ.get("INTERLEAVED_STEPS", "4000"))
+SEED = int(os.environ.get("INTERLEAVED_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
+BUSY = 0.05
+"""How often the deliverer has something to deliver by: less often than is recorded, so that some must be dropped."""
+KEPT = 8
+"""How many recordings the card has room for."""
+PATIENCE = 60.0
+
+
+class Baton:
+    """Lets one of two threads do one step at a time."""
+
+    def __init__(self, seed: int, steps: int) -> None:
+        self._rng = random.Random(seed)
+        self._turn = threading.Condition()
+        self._whose = 0
+        self._left = steps
+        self.ended = [True, True]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps are done; what was begun is ended all the same."""
+        return self._left <= 0 or any(self.ended)
+
+    def step(self, me: int) -> None:
+        """Hand the turn on by chance, and wait for one's own."""
+        with self._turn:
+            if self.ended[1 - me]:
+                return
+            self._left -= 1
+            self._whose = me if self.ended[1 - me] else self._rng.randrange(2)
+            self._turn.notify_all()
+            assert self._turn.wait_for(lambda: self._whose == me or self.ended[1 - me], PATIENCE)
+
+    def end(self, me: int) -> None:
+        """Leave all turns to the other."""
+        with self._turn:
+            self.ended[me] = True
+            self._turn.notify_all()
+
+
+class World:
+    """One outbox, the recorder's half and the deliverer's half of what works on it."""
+
+    def __init__(self, folder: Path, seed: int, steps: int) -> None:
+        StateDirectory(folder, folder).create()
+        self.folder = folder
+        self.clock = SimulatedClock()
+        self.baton = Baton(seed, steps)
+        self.rng = [random.Random(f"{seed} {me}") for me in range(2)]
+        self.made: set[str] = set()
+        self.delivered: set[str] = set()
+        disks = [Disk(lambda _step, me=me: self.baton.step(me)) for me in range(2)]  # type: ignore[misc]
+        self.files = Files(folder, disks[0])
+        self.sink = OutboxFolder(folder, disks[0], Memory(folder, disks[0], self.files))
+        settings = StorageConfig(min_free_mb=0, max_mb=0, when_full="drop_oldest")
+        coverage = Coverage(Ledger(folder, disks[0]), lambda _a, _b: None)
+        self.space = DiskSpace(self.files, disks[0], settings, Ballast(folder, disks[0]), coverage)
+        self.outbox = Outbox(folder, disks[1], self.now)
+        self.arrivals = arrivals_of(self.outbox, disks[1], wall_ns=lambda: 0)
+        self.failures: list[BaseException] = []
+
+    def now(self) -> Instant:
+        """Return this moment."""
+        return Instant(round(self.clock.wall() * 1000), "boot", round(self.clock.boottime() * 1000), "ntp")
+
+    # the recorder
+
+    def record(self) -> None:
+        """Finish recordings, and make room for the next."""
+        number = self.sink.next_sequence(self.now(), "continuous")
+        identity = f"00000000-0000-7000-8000-{number:012d}"
+        start = SegmentStart(
+            id=identity,
+            seq=number,
+            session_id=identity,
+            segment=1,
+            mode="continuous",
+            started=self.now(),
+            sample_rate=16_000,
+            channels=1,
+        )
+        part = self.files.recording / f"{start.stem}.opus{PART}"
+        with part.open("wb") as file:
+            assert lock_open_file(file)
+            file.write(identity.encode())
+            file.flush()
+            self.sink.accept(FinishedSegment(start, part, 160_000, len(identity), "0" * 64))
+            self.made.add(identity)
+        self.clock.sleep(0.01)
+        self.space.problem(False)
+
+    # the deliverer
+
+    def deliver(self) -> None:
+        """Adopt, then take one recording through its last step, and now and then prune one."""
+        self.arrivals.look()
+        for entry in self.outbox.store.waiting(limit=2 if self.rng[1].random() < BUSY else 0):
+            with self.outbox.at_work(entry) as may:
+                if may:
+                    assert self.outbox.files.audio(entry).read_bytes() == entry.id.encode()
+                    self.outbox.complete(entry, verified=self.rng[1].random() < 0.5)
+                    self.delivered.add(entry.id)
+        if self.rng[1].random() < 0.2:
+            done = next(self.outbox.store.delivered(verified=True), None)
+            if done is not None:
+                self.outbox.prune(done)
+
+    def run(self) -> None:
+        """Let both work until the steps are over."""
+        threads = [
+            threading.Thread(target=self._work, args=(me, work), daemon=True)
+            for me, work in enumerate((self.record, self.deliver))
+        ]
+        self.baton.ended = [False, False]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+
+    def _work(self, me: int, work: Callable[[], None]) -> None:
+        try:
+            while not self.baton.is_over:
+                self.baton.step(me)
+                work()
+        except BaseException as error:  # noqa: BLE001 - raised again where the test sees it
+            self.failures.append(error)
+        finally:
+            self.baton.end(me)
+
+    def room(self, _folder: Path) -> Room:
+        """Stand in for statvfs: less than nothing is free while there are too many."""
+        count = sum(len(list((self.folder / name).glob("*.opus"))) for name in ("outbox", "sent"))
+        return Room(1_000_000 * (KEPT - count), 1 << 40)
+
+    def judge(self) -> list[str]:
+        """Return what is wrong once the deliverer has looked at all: one sentence each."""
+        self.arrivals.look()
+        Reconciler(self.outbox, Disk()).run()
+        rows = {entry.id: entry for entry in self.outbox.store.all()}
+        dropped = {gap.recording_id for gap in read_gaps(self.folder) if gap.cause is Cause.DROPPED}
+        wrong = []
+        for identity in self.made:
+            if identity not in rows and identity not in dropped and identity not in self.delivered:
+                wrong.append(f"{identity} is lost")
+            if identity in dropped and identity in self.delivered:
+                wrong.append(f"{identity} was dropped and delivered")
+        for entry in rows.values():
+            if not self.outbox.files.audio(entry).exists():
+                wrong.append(f"{entry.id} has a row and no file")
+            if entry.status is Status.PARKED:
+                wrong.append(f"{entry.id} is parked: {entry.parked_reason}")
+        for name in ("outbox", "sent"):
+            names = [path.name for path in (self.folder / name).iterdir()]
+            wrong += [f"{name} has no row" for name in names if name[26:62] not in rows]
+        return wrong
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder in which fsync costs nothing."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        yield Path(name)
+
+
+def lived(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> tuple[World, list[str]]:
+    """Let a world live through its steps; return it and what is wrong with it."""
+    world = World(folder, seed, STEPS)
+    monkeypatch.setattr(space, "room", world.room)
+    try:
+        world.run()
+        return world, world.judge()
+    finally:
+        world.outbox.close()
+
+
+def test_nothing_is_lost_whatever_the_order_of_steps(
+    in_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finish, adopt, deliver, move, prune and drop, step by step in an order of chance."""
+    print(f"INTERLEAVED_SEED={SEED}")
+    world, wrong = lived(in_memory, monkeypatch, SEED)
+    print(f"{len(world.made)} made, {len(world.delivered)} delivered")
+    assert wrong == []
+    assert len(world.made) > 20
+    assert world.delivered
+    assert [gap for gap in read_gaps(in_memory) if gap.cause is Cause.DROPPED]
+
+
+def test_without_the_locks_something_is_wrong(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: where each takes what it wants, some recording is dropped while it is delivered."""
+
+    @contextlib.contextmanager
+    def taken(audio: Path) -> Iterator[bool]:
+        audio.stat()
+        yield True
+
+    for module in (space, agent.index.outbox, agent.index.reconcile):
+        monkeypatch.setattr(module, "claimed", taken)
+    for attempt in range(20):
+        folder = in_memory / str(attempt)
+        folder.mkdir()
+        try:
+            _, wrong = lived(folder, monkeypatch, SEED + attempt)
+        except (OSError, AssertionError):
+            return
+        if wrong:
+            return
+    pytest.fail("nothing went wrong without the locks")
