@@ -79,6 +79,8 @@ class Disk:
         After a power cut both may be names of one file; rename(2) would leave both.
         """
         self._observer(step)
+        if source == target:
+            return
         source.rename(target)
         with contextlib.suppress(FileNotFoundError):
             if source.samefile(target):

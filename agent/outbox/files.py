@@ -52,8 +52,9 @@ class Files:
 
     def finish_move(self, part: Path, entry: Entry) -> None:
         """Do what is left of a Finish whose sidecar is in ``outbox/``, under its temporary or its own name."""
-        if part.exists():
-            self._disk.rename(part, self.outbox / entry.audio_name, "finish.rename_audio")
+        target = self.outbox / entry.audio_name
+        if part != target and part.exists():
+            self._disk.rename(part, target, "finish.rename_audio")
         temporary = self.outbox / (entry.sidecar_name + TEMPORARY)
         if temporary.exists():
             self._disk.rename(temporary, self.outbox / entry.sidecar_name, "finish.rename_sidecar")
