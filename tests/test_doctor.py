@@ -65,6 +65,7 @@ class Patient:
             self.patch.delenv(name, raising=False)
         self.patch.setenv("RUNTIME_DIRECTORY", str(self.state))
         self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
+        self.patch.setattr("agent.doctor.local.in_memory", lambda _folder: False)  # the tests' own folder may
         self.patch.setattr("agent.audio.opened.OPEN_SECONDS", 2.0)
         self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
         self.systemd(LoadState="loaded", ActiveState="active", NRestarts="0")
@@ -479,7 +480,13 @@ def test_the_first_thing_said(
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line from outside, with hardly any environment."""
+    """Run the command line from outside, with hardly any environment; its state directory counts as one on a disk."""
+    on_disk = folder / "on-disk"
+    on_disk.mkdir(exist_ok=True)
+    (on_disk / "sitecustomize.py").write_text(
+        "import agent.host.medium\nagent.host.medium.in_memory = lambda *_: False\n"
+    )
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(on_disk), environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-c", "from agent.cli import main; main()", *arguments]
     done = subprocess.run(
         command,

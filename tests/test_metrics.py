@@ -264,6 +264,7 @@ def test_the_files_go_when_the_recorder_stops(tmp_path: Path) -> None:
         assert list(parts.state.runtime.iterdir()) == []
 
 
+@pytest.mark.root
 def test_the_group_may_read_status_json_and_everybody_the_metrics(tmp_path: Path) -> None:
     """Modes hold whatever the umask; delivery.json gets the group of its folder."""
     modes: dict[str, tuple[int, int]] = {}

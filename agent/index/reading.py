@@ -24,9 +24,15 @@ def open_for_reading(state: StateDirectory) -> Store | None:
     if not is_regular(state.database):
         return None
     try:
-        return Store(state.database, Disk(), read_only=True)
+        store = Store(state.database, Disk(), read_only=True)
     except sqlite3.Error:
         return None
+    try:
+        store.counts()
+    except sqlite3.Error:  # it is just being made, or damaged
+        store.close()
+        return None
+    return store
 
 
 class Recordings:
