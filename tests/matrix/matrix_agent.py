@@ -166,7 +166,7 @@ def live(
     clock = Clock()
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
         folder = Path(name)
-        shutil.copytree(template, folder, dirs_exist_ok=True)
+        shutil.copytree(template, folder, dirs_exist_ok=True, symlinks=True)
         server = Server(cell.contract, cell.call, list(cell.answers), clock.wall)
         _configure(folder, server.base_url)
         loaded = load(folder / "config.toml", {})
