@@ -21,6 +21,9 @@ from agent.status.documents import Queue
 
 Json = dict[str, Any]
 
+SILENT = "silent"
+"""The only word on the quality of a microphone that is known: zeros for a minute. Others stay None: unknown."""
+
 
 def status_of(
     snapshot: Snapshot,
@@ -70,12 +73,14 @@ def status_of(
             "name": snapshot.microphone_name or config.audio.input,
             "state": snapshot.microphone_state,
             "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
+            "quality": SILENT if snapshot.microphone_state == SILENT else None,
         },
         "storage": _storage(config, folder),
         "clock": {
             "synchronized": None if synchronized is None else synchronized == "ntp",
             "source": synchronized,
         },
+        "network": {"connection": None, "metered": None},
         "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
         "next_windows": windows_shown(windows),
         "delivery": snapshot.delivery.value,
@@ -139,6 +144,8 @@ def row_of(entry: Entry, files: Files) -> Json:
         "verified": entry.verified,
         "recovered": entry.recovered,
         "clock": entry.started.clock,
+        "peak_dbfs": None,
+        "rms_dbfs": None,
     }
 
 
@@ -178,6 +185,8 @@ def open_rows(folder: Path) -> list[Json]:
                 "verified": False,
                 "recovered": False,
                 "clock": start.started.clock,
+                "peak_dbfs": None,
+                "rms_dbfs": None,
             }
         )
     return rows

@@ -40,6 +40,8 @@ ROW: dict[str, type | tuple[type, ...]] = {
     "verified": bool,
     "recovered": bool,
     "clock": str,
+    "peak_dbfs": (float, type(None)),
+    "rms_dbfs": (float, type(None)),
 }
 STATUS: dict[str, Any] = {
     "state": str,
@@ -56,8 +58,12 @@ STATUS: dict[str, Any] = {
         "name": str,
         "state": str,
         "level_dbfs": (float, int, type(None)),
+        "quality": (str, type(None)),
     },
-    "storage": {"free_mb": int, "full": bool},
+    "storage": {"free_mb": int, "full": bool, "in_memory": (bool, type(None))},
+    "network": {"connection": (str, type(None)), "metered": (bool, type(None))},
+    "delivery": str,
+    "next_windows": list,
     "clock": {"synchronized": (bool, type(None)), "source": (str, type(None))},
     "credential": {"state": str, "fingerprint": (str, type(None))},
     "version": str,
