@@ -198,6 +198,18 @@ def test_a_storm_is_said(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (read[-1]["count"], read[-1]["actions"]) == (980, {"a_b": 980})
 
 
+def test_a_storm_is_said_at_the_end(pipe: Pipe) -> None:
+    """A program that ends within the minute says what it has left out."""
+    logger = queued(pipe)
+    for _ in range(100):
+        logger.warning("again", action="a_b")
+    log.flush()
+    read = [json.loads(line) for line in pipe.lines()]
+    assert (read[-1]["action"], read[-1]["count"]) == ("log_limited", 80)
+    log.flush()
+    assert pipe.lines() == []
+
+
 class OddError(Exception):
     """As opuslib's: even its text is an error."""
 

@@ -59,7 +59,7 @@ def record(
     session: Session, seconds: float | None, wav: Path | None, name: str | None, as_json: bool
 ) -> None:
     """Record once and queue the recording; beside a running daemon, the daemon records."""
-    log.configure("error", session.loaded.config.log.format)
+    log.configure("error", session.loaded.config.log.format, queued=True)
     request = ManualRequest(name=name, seconds=seconds)
     if wav is None and session.serves(Process.RECORDER):
         rows = _ask_daemon(session.state, request)

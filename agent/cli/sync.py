@@ -23,7 +23,7 @@ from agent.sync.drained import answer_of
 @click.pass_obj
 def sync(session: Session, as_json: bool) -> int:
     """Deliver what waits, ignoring backoff; exit 0, 1 (parked), 75 (still waits) or 77 (device token)."""
-    log.configure("error", session.loaded.config.log.format)
+    log.configure("error", session.loaded.config.log.format, queued=True)
     log_nothing()
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):

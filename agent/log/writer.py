@@ -14,7 +14,7 @@ import select
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from logging.handlers import QueueHandler
 from typing import Any, TextIO
 
@@ -168,7 +168,11 @@ class QueuedHandler(QueueHandler):
             self._count_dropped()
 
     def flush(self) -> None:
-        """Wait until what is queued is written, at most ``FLUSH_SECONDS``."""
+        """Say what was left out, and wait until what is queued is written, at most ``FLUSH_SECONDS``."""
+        with self._counts:
+            limited = self._limit.take_left_out(at_once=True)
+        for record in _left_out(0, limited):
+            self.enqueue(self.output.entry(record))
         with self.queue.all_tasks_done:
             self.queue.all_tasks_done.wait_for(lambda: not self.queue.unfinished_tasks, FLUSH_SECONDS)
 
@@ -203,23 +207,19 @@ class QueuedHandler(QueueHandler):
         with self._counts:
             dropped, self._dropped = self._dropped, 0
             limited = self._limit.take_left_out()
-        if dropped:
-            self._tell(
-                "lines of this log were dropped: nobody took them in time",
-                action="log_dropped",
-                count=dropped,
-            )
-        if limited:
-            self._tell(
-                "lines of this log were left out: too many within a minute",
-                action="log_limited",
-                count=sum(limited.values()),
-                actions=dict(limited.most_common()),
-            )
+        for record in _left_out(dropped, limited):
+            self.output.write(self.output.entry(record))
 
-    def _tell(self, event: str, *, action: str, **fields: object) -> None:
-        record = Record("agent.log", logging.WARNING, event, action, fields)
-        self.output.write(self.output.entry(record))
+
+def _left_out(dropped: int, limited: Counter[str]) -> Iterator[Record]:
+    """Yield the lines that say how many others are missing."""
+    if dropped:
+        sentence = "lines of this log were dropped: nobody took them in time"
+        yield Record("agent.log", logging.WARNING, sentence, "log_dropped", {"count": dropped})
+    if limited:
+        sentence = "lines of this log were left out: too many within a minute"
+        fields = {"count": limited.total(), "actions": dict(limited.most_common())}
+        yield Record("agent.log", logging.WARNING, sentence, "log_limited", fields)
 
 
 class Limit:
@@ -242,10 +242,16 @@ class Limit:
         self._admitted[action] += 1
         return True
 
-    def take_left_out(self) -> Counter[str]:
-        """Return how many lines of each action were left out in windows that have passed, once."""
+    def take_left_out(self, *, at_once: bool = False) -> Counter[str]:
+        """Return how many lines of each action were left out in windows that have passed, once.
+
+        With ``at_once`` those of the present window are counted too.
+        """
         self._turn()
         due, self._due = self._due, Counter()
+        if at_once:
+            due += self._left_out
+            self._left_out.clear()
         return due
 
     def _turn(self) -> None:
