@@ -42,7 +42,7 @@ class Shown:
             return False
         pause = max(self.off)
         short = [each for each in self.off if each < 0.6 * pause]
-        return self.share < 0.6 and 1.5 <= len(short) / max(1, len(self.off) - len(short)) <= 2.6
+        return 0.15 < self.share < 0.6 and 1.6 <= len(short) / max(1, len(self.off) - len(short)) <= 2.6
 
 
 def set_up(lab: Lab) -> str:

@@ -3,9 +3,13 @@
 import numpy as np
 from timecode import HEARD_RATE, SLOT_SECONDS, slot
 
+from agent.status.led import PATTERNS
+from agent.status.patterns import Pattern
+from agent.status.table import Condition
 from vm import findings as found
 from vm.cuts import ledger, overlaps
 from vm.heard import read_slots
+from vm.light import Shown
 from vm.microphones import CODES_APART
 
 START = 1_790_000_000.25
@@ -77,3 +81,27 @@ def test_nothing_is_judged_on_a_host_without_time() -> None:
     rows.host(0.8)
     assert [line for line in found.verdict(rows.all, {}) if "too busy" in line]
     assert len(found.verdict(rows.all, {})) == 1
+
+
+def played(pattern: Pattern, seconds: float) -> Shown:
+    """Return what the log of an LED of one brightness has of a pattern."""
+    runs: list[tuple[bool, float]] = []
+    while sum(length for _, length in runs) < seconds:
+        for step in pattern:
+            lit = any(step.colour)
+            if runs and runs[-1][0] == lit:
+                runs[-1] = (lit, runs[-1][1] + step.seconds)
+            else:
+                runs.append((lit, step.seconds))
+    whole = runs[1:-1]
+    return Shown(
+        sum(length for _, length in whole),
+        [length for lit, length in whole if lit],
+        [length for lit, length in whole if not lit],
+    )
+
+
+def test_the_led_of_one_condition_is_taken_for_no_other() -> None:
+    shown = {condition: played(pattern, 24) for condition, pattern in PATTERNS.items()}
+    assert [each for each, seen in shown.items() if seen.is_recording] == [Condition.RECORDING]
+    assert [each for each, seen in shown.items() if seen.is_no_microphone] == [Condition.NO_MICROPHONE]
