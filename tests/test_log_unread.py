@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from acceptance import Machine, machine, server, wait_for
+from acceptance import Machine, end_deliverer, machine, server, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from speech import speech, write_wav
@@ -310,16 +310,25 @@ def is_recording(machine: Machine) -> bool:
     return run.code == 0 and run.json["state"] == "recording"
 
 
-def records_and_ends(machine: Machine, process: "subprocess.Popen[str]") -> None:
-    """It records, goes on recording, and ends at SIGTERM as soon as ever."""
+def standard_error_of(process: "subprocess.Popen[str]") -> Path:
+    return Path(f"/proc/{process.pid}/fd/2").readlink()
+
+
+def records_and_ends(
+    machine: Machine, process: "subprocess.Popen[str]", is_right: Callable[[], bool] = lambda: True
+) -> None:
+    """It records, goes on recording, is right, and ends at SIGTERM as soon as ever."""
     try:
         wait_for(lambda: is_recording(machine))
+        assert is_right()
         before = machine.ok("status", "--json").json["recording"]["duration_ms"]
         wait_for(lambda: machine.ok("status", "--json").json["recording"]["duration_ms"] > before + 1000)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     finally:
         process.kill()
+        process.wait()
+        end_deliverer(machine.state)
     assert [row["status"] for row in machine.queue()] != []
 
 
@@ -352,9 +361,7 @@ def test_run_without_a_standard_error(recording: Machine, closed: str) -> None:
         cwd=recording.folder,
         text=True,
     ) as process:
-        wait_for(lambda: is_recording(recording))
-        assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path("/dev/null")
-        records_and_ends(recording, process)
+        records_and_ends(recording, process, lambda: standard_error_of(process) == Path("/dev/null"))
 
 
 def test_a_second_run_with_a_full_pipe_ends(recording: Machine) -> None:
