@@ -150,10 +150,18 @@ class Machine:
 def end_deliverer(state: Path) -> None:
     """Kill the deliverer that a killed ``run`` has left behind."""
     folder = StateDirectory(state, state)
-    holder = holder_of(folder.lock_of(Process.DELIVERER))
-    if holder is not None and folder.is_locked(Process.DELIVERER):
-        os.kill(holder.pid, signal.SIGKILL)
-        wait_for(lambda: not folder.is_locked(Process.DELIVERER))
+
+    def ended() -> bool:
+        """Whether none holds the lock; one that has just taken it may not have written yet who it is."""
+        if not folder.is_locked(Process.DELIVERER):
+            return True
+        holder = holder_of(folder.lock_of(Process.DELIVERER))
+        with contextlib.suppress(OSError):
+            if holder is not None and b"deliverer" in Path(f"/proc/{holder.pid}/cmdline").read_bytes():
+                os.kill(holder.pid, signal.SIGKILL)
+        return False
+
+    wait_for(ended)
 
 
 @dataclass(frozen=True)

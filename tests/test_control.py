@@ -36,7 +36,7 @@ ANSWER_SECONDS = 10.0
 def serving(folder: Path, *arguments: str) -> Iterator[Path]:
     """Serve a socket in another process, for everybody."""
     for parent in (folder, *folder.parents):
-        if parent != Path("/") and parent.owner() == "root":
+        if not parent.stat().st_mode & 0o001:  # the folders pytest makes for its user
             parent.chmod(parent.stat().st_mode | 0o011)
     path = folder / "control.sock"
     command = [sys.executable, str(CHILD), str(path), *arguments]
