@@ -63,7 +63,7 @@ class Studio:
             OpusConfig(complexity=0),
             disk=self.disk,
             clock=self.clock,
-            instant=self.truetime.instant,
+            instant=self.truetime.at_boot,
             coverage=self.coverage,
             flush_seconds=5,
             min_seconds=self.settings.min_seconds,

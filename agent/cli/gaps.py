@@ -10,6 +10,7 @@ from agent.context import Session
 from agent.host.boot import boot_id
 from agent.host.clocksync import clock_state
 from agent.recording.clock import SystemClock, rfc3339
+from agent.recording.coverage import positive
 from agent.recording.knowntime import KnownTime
 from agent.recording.ledger import Gap, read_gaps
 
@@ -38,7 +39,7 @@ def gaps(session: Session, as_json: bool) -> None:
 def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:
     milliseconds = gap.milliseconds
     if milliseconds is None and gap.end is not None:
-        milliseconds = time.apart_ms(gap.start, gap.end)
+        milliseconds = positive(time.apart_ms(gap.start, gap.end))
     return {
         "cause": gap.cause.value,
         "from": rfc3339(time.corrected(gap.start).wall_ms),

@@ -1,131 +1,190 @@
-"""What was not recorded while the recorder, or the machine, was off: into the gap log, from its own files alone."""
+"""What was not recorded while the recorder, or the machine, was off: into the gap log, from its own files alone.
 
-import contextlib
-from collections.abc import Callable, Iterator
+Every second before a start is in one of three: a file, a gap, or the time since the newest of both. The gap log says
+which gap an earlier run left open, and by a number which files came after it; ``recorder.json`` says up to when all is
+known, and the recorder's newest file where its sound ends. In continuous mode the time since then is one gap with
+this run's own start: it opens where recording ended, and ends at this run's first sample.
+"""
+
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from agent.audio.ogg import NotOggOpus, read_summary
 from agent.config import RecordingConfig
-from agent.host.small_file import UnusableFile
 from agent.log import get_logger
-from agent.outbox import sidecar
-from agent.outbox.files import AUDIO, SIDECAR, Files, names
-from agent.recorder.memory import Memory
-from agent.recorder.sink import UNASKED, end_of
+from agent.outbox.files import Files
+from agent.recorder.earlier import NEWEST, Stretch, stretches
+from agent.recorder.memory import Absence, Memory
 from agent.recording.clock import UNSYNCHRONIZED, Instant
-from agent.recording.coverage import Coverage
+from agent.recording.coverage import Coverage, positive
 from agent.recording.knowntime import KnownTime
 from agent.recording.ledger import Cause, Gap, last_gaps, ledger_size
-from agent.recording.segment import PART, SegmentStart, is_being_written
 from agent.recording.triggers import Schedule
 
 log = get_logger(__name__)
 
-NEWEST = 20
-"""How many of the newest sidecars are looked at when ``recorder.json`` is lost."""
+
+class Before(NamedTuple):
+    """What the files tell of the time before a start."""
+
+    left_open: Gap | None
+    """The gap in which an earlier run ended, or one whose end was never written."""
+    closed_at: Instant | None
+    """Where recording went on after it; None: nothing was recorded since."""
+    until: Instant | None
+    """The newest moment that is accounted for; None: there was none."""
 
 
 class Downtime:
-    """Notes the absence before a start, once; made before the recorder begins to record.
+    """Notes the absence before a start, once; made before anything is recorded or noted by this run.
 
-    Only what was there when it was made counts: the size of the gap log, the open files, the remembered instant.
+    ``look`` reads, and may run in a thread of its own while the microphone opens; ``note`` waits for it.
     """
 
-    def __init__(self, files: Files, memory: Memory, time: KnownTime, coverage: Coverage) -> None:
+    def __init__(
+        self,
+        files: Files,
+        memory: Memory,
+        time: KnownTime,
+        coverage: Coverage,
+        settings: RecordingConfig,
+        wall: Callable[[], float],
+    ) -> None:
         self._files = files
+        self._memory = memory
         self._time = time
         self._coverage = coverage
+        self._settings = settings
+        self._wall = wall
         self._ledger_size = ledger_size(files.root)
-        self._until = memory.until
-        self._is_new = memory.is_new
-        self._torn = [name for name in names(files.recording) if name.endswith(PART)]
+        self._until, self._recording = memory.until, memory.recording
+        self._mode = memory.mode
+        self._number = memory.last_number + 1
+        self._before: Before | None = None
+        self._reading, self._noting = threading.Lock(), threading.Lock()
+        self._is_noted = False
 
-    def note(self, began: Instant, settings: RecordingConfig, wall: Callable[[], float]) -> None:
-        """Write what is missing up to ``began``, where this run takes over.
+    def look(self) -> None:
+        """Read what the files tell; nothing is written."""
+        with self._reading:
+            if self._before is None:
+                self._before = self._read()
 
-        Raises:
-            OSError: as the disk gives it.
-        """
-        gaps = last_gaps(self._files.root, self._ledger_size)
-        if self._close_what_was_open(gaps, began) or settings.mode == "manual":
-            return
-        since = self._recorded_until(gaps, began)
-        if since is None:
-            return
-        if settings.mode == "schedule":
-            self._note_missed_windows(since, began, settings, wall)
-            return
-        milliseconds = self._time.apart_ms(since, began)
-        if milliseconds is None or milliseconds > 0:
-            self._coverage.write(Gap(Cause.NOT_RUNNING, since, began, milliseconds))
+    def note(self, began: Instant) -> None:
+        """Write what is missing up to ``began``; in continuous mode the gap stays open until the first sample."""
+        self.look()
+        with self._noting:
+            if self._before is not None and not self._is_noted:
+                self._note(self._before, began)
+                self._is_noted = True
 
-    def _close_what_was_open(self, gaps: list[Gap], began: Instant) -> bool:
-        """End a gap that an earlier run had open when it was killed: nothing was recorded until now in any case."""
-        for gap in reversed(gaps):
-            if gap.end is None and gap.milliseconds is None:
-                self._coverage.write(Gap(gap.cause, gap.start, began, self._time.apart_ms(gap.start, began)))
-                return True
-        return False
+    def judge(self) -> None:
+        """Let the calendar tell what was missing in absences, as far as the clock is right; not for the recorder."""
+        if self._is_noted and self._memory.absences:
+            absences = self._memory.absences
+            self._memory.begin(self._settings.mode, self._judged(absences))
 
-    def _recorded_until(self, gaps: list[Gap], began: Instant) -> Instant | None:
-        """Return the newest moment of an earlier run that is accounted for."""
-        ends = [self._until, *self._torn_ends(), *(self._newest_ends() if self._is_new else ())]
-        ends += [gap.end for gap in gaps if gap.recording_id is None]
+    # reading
+
+    def _read(self) -> Before:
+        gaps = [
+            gap
+            for gap in last_gaps(self._files.root, self._ledger_size)
+            if not gap.recording_id or _fills(gap)
+        ]
+        open_gap = next((gap for gap in reversed(gaps) if gap.is_open), None)
+        first = self._recording if self._recording is not None else self._number - NEWEST
+        if open_gap is not None and open_gap.before_number:
+            first = min(first, open_gap.before_number)
+        found = stretches(self._files, since_number=first, recorders=self._recording)
+        after = [stretch for stretch in found if open_gap is not None and self._follows(stretch, open_gap)]
+        ends = [end for gap in reversed(gaps) if (end := _end_of_gap(gap)) is not None]
+        ends += [absence.until for absence in self._memory.absences]
+        ends += [self._until] if self._until is not None else []
+        ends += [stretch.ended for stretch in found]
+        return Before(open_gap, after[0].began if after else None, self._newest(ends))
+
+    def _follows(self, stretch: Stretch, gap: Gap) -> bool:
+        """Whether a file was recorded after a gap had opened."""
+        if gap.before_number:
+            return stretch.number >= gap.before_number
+        return (self._time.apart_ms(gap.start, stretch.began) or 0) > 0
+
+    def _newest(self, moments: list[Instant]) -> Instant | None:
+        """Return the newest of some moments; of boots that cannot be compared, the one that comes first here."""
         newest: Instant | None = None
-        for end in ends:
-            if end is None or (self._time.apart_ms(end, began) or 0) < 0:
-                continue
-            if newest is None or (self._time.apart_ms(newest, end) or 0) > 0:
-                newest = end
+        for moment in moments:
+            if newest is None or (self._time.apart_ms(newest, moment) or 0) > 0:
+                newest = moment
         return newest
 
-    def _torn_ends(self) -> Iterator[Instant]:
-        """Yield where the files end that an earlier run left open, by their last whole page; nothing is written."""
-        for name in self._torn:
-            path = self._files.recording / name
-            with contextlib.suppress(NotOggOpus, OSError, UnusableFile):
-                if is_being_written(path):
-                    continue
-                summary = read_summary(path)
-                start = SegmentStart.from_tags(summary.tags)
-                if start is not None and start.mode in UNASKED:
-                    yield end_of(start, summary.samples_48k * start.sample_rate // 48000)
+    # noting
 
-    def _newest_ends(self) -> Iterator[Instant]:
-        """Yield the ends of the newest finished recordings."""
-        found = [
-            folder / name
-            for folder in (self._files.outbox, self._files.sent)
-            for name in names(folder)
-            if name.endswith(SIDECAR) and (folder / name).with_suffix(AUDIO).exists()
-        ]
-        for path in sorted(found, key=lambda path: path.name)[-NEWEST:]:
-            with contextlib.suppress(OSError):
-                entry = sidecar.read(path)
-                if entry is not None and entry.mode in UNASKED:
-                    start, length = entry.started, entry.duration_ms
-                    yield Instant(start.wall_ms + length, start.boot_id, start.boot_ms + length, start.clock)
+    def _note(self, before: Before, began: Instant) -> None:
+        since = before.until
+        if before.left_open is not None:
+            since = self._close(before.left_open, before, began)
+        absences = self._memory.absences
+        is_sane = since is not None and (self._time.apart_ms(since, began) or 0) >= 0
+        if since is not None and is_sane and "manual" not in {self._mode, self._settings.mode}:
+            if self._settings.mode == "schedule":
+                absences.append(Absence(since, began))
+            else:
+                self._coverage.lost(Cause.NOT_RUNNING, since)
+        self._memory.begin(self._settings.mode, absences)
 
-    def _note_missed_windows(
-        self, since: Instant, until: Instant, settings: RecordingConfig, wall: Callable[[], float]
-    ) -> None:
-        """Note how long windows of the schedule were open meanwhile, all of them in one gap.
+    def _close(self, gap: Gap, before: Before, began: Instant) -> Instant | None:
+        """End a gap that an earlier run had open; return up to when all is accounted for then."""
+        if before.closed_at is not None:
+            self._write(gap, before.closed_at)
+            return before.until
+        if gap.cause is Cause.NOT_RUNNING and self._settings.mode == "continuous":
+            self._coverage.go_on(gap)
+            return None
+        if self._settings.mode == "schedule":
+            self._write(gap, gap.start)
+            return gap.start
+        self._write(gap, began)
+        return began
 
-        The calendar needs a right clock at both ends.
-        """
-        since, until = self._time.corrected(since), self._time.corrected(until)
-        if UNSYNCHRONIZED in {since.clock, until.clock}:
-            return
-        schedule = Schedule(settings, wall)
-        windows = schedule.windows_between(_moment(since), _moment(until))
-        if not windows:
-            return
-        begin_ms = round(windows[0].begin.timestamp() * 1000)
-        start = Instant(
-            begin_ms, since.boot_id, max(0, since.boot_ms + begin_ms - since.wall_ms), since.clock
-        )
-        missed = sum((window.end - window.begin for window in windows), timedelta())
-        self._coverage.write(Gap(Cause.NOT_RUNNING, start, until, round(missed.total_seconds() * 1000)))
+    def _write(self, gap: Gap, end: Instant) -> None:
+        self._coverage.write(Gap(gap.cause, gap.start, end, positive(self._time.apart_ms(gap.start, end))))
+
+    def _judged(self, absences: list[Absence]) -> list[Absence]:
+        """Note the windows of the schedule that were open in some absences; return those that cannot be judged yet."""
+        kept = []
+        for absence in absences:
+            since, until = self._time.corrected(absence.since), self._time.corrected(absence.until)
+            if UNSYNCHRONIZED in {since.clock, until.clock}:
+                kept.append(absence)
+                continue
+            windows = Schedule(self._settings, self._wall).windows_between(_moment(since), _moment(until))
+            if windows:
+                length = sum((window.end - window.begin for window in windows), timedelta())
+                start = _at(since, windows[0].begin)
+                self._coverage.write(
+                    Gap(Cause.NOT_RUNNING, start, until, round(length.total_seconds() * 1000))
+                )
+        return kept
+
+
+def _fills(gap: Gap) -> bool:
+    """Whether a gap with a recording fills time that no file has."""
+    return gap.cause is Cause.TOO_SHORT
+
+
+def _end_of_gap(gap: Gap) -> Instant | None:
+    if gap.end is not None or gap.milliseconds is None:
+        return gap.end
+    start, length = gap.start, gap.milliseconds
+    return Instant(start.wall_ms + length, start.boot_id, start.boot_ms + length, start.clock)
+
+
+def _at(near: Instant, moment: datetime) -> Instant:
+    """Return a moment of the calendar on the clocks of an instant nearby."""
+    wall_ms = round(moment.timestamp() * 1000)
+    return Instant(wall_ms, near.boot_id, max(0, near.boot_ms + wall_ms - near.wall_ms), near.clock)
 
 
 def _moment(instant: Instant) -> datetime:

@@ -139,7 +139,7 @@ class RecorderHandlers:
         return self._put_mark(request.text or "")
 
     def _put_mark(self, text: str) -> dict[str, Any]:
-        mark = MarkRequest(self._wiring.clock.monotonic(), text)
+        mark = MarkRequest(self._wiring.clock.boottime(), text)
         self._recorder().mark(mark)
         if not mark.done.wait(MARK_SECONDS):
             raise AgentError("the recorder is busy with a slow disk; the mark may be late or missing")

@@ -1,11 +1,12 @@
 """``recorder.json``: the next sequence number, and the instant up to which is known what was recorded."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from agent.bounds import Sequence
 from agent.errors import AgentError
@@ -21,6 +22,18 @@ log = get_logger(__name__)
 FILE = "recorder.json"
 
 
+MOST_ABSENCES = 50
+
+Mode = Annotated[str, Meta(max_length=16)]
+
+
+class Absence(msgspec.Struct, frozen=True):
+    """A time in which this recorder recorded nothing."""
+
+    since: Instant
+    until: Instant
+
+
 class Remembered(msgspec.Struct, omit_defaults=True):
     """What ``recorder.json`` holds."""
 
@@ -29,6 +42,12 @@ class Remembered(msgspec.Struct, omit_defaults=True):
     """The end of the newest sample, or of what was accounted for at an orderly end."""
     binding: Binding | None = None
     """The binding that was in force last."""
+    recording: Sequence | None = None
+    """The number of the newest file that the recorder itself recorded into."""
+    mode: Mode | None = None
+    """``recording.mode`` of the run that wrote this."""
+    absences: Annotated[list[Absence], Meta(max_length=MOST_ABSENCES)] = []
+    """Times of which the calendar cannot tell yet what is missing: the clock was wrong at one of their ends."""
 
 
 REMEMBERED = msgspec.json.Decoder(Remembered)
@@ -115,6 +134,21 @@ class Memory:
         return self._now.until
 
     @property
+    def recording(self) -> int | None:
+        """The number of the newest file that the recorder itself recorded into."""
+        return self._now.recording
+
+    @property
+    def mode(self) -> str | None:
+        """``recording.mode`` of the run that wrote this."""
+        return self._now.mode
+
+    @property
+    def absences(self) -> list[Absence]:
+        """Times of which the calendar cannot tell yet what is missing."""
+        return list(self._now.absences)
+
+    @property
     def binding(self) -> str | None:
         """The binding that was in force last."""
         return self._now.binding
@@ -124,7 +158,8 @@ class Memory:
         with self._lock:
             number = self._now.next_seq
             self._now.next_seq += 1
-            self._now.until = at or self._now.until
+            if at is not None:
+                self._now.until, self._now.recording = at, number
             self._now.binding = binding or self._now.binding
             self._write("open.number")
             return number
@@ -134,6 +169,14 @@ class Memory:
         with self._lock:
             self._now.until = until
             self._write("finish.until")
+
+    def begin(self, mode: str, absences: Iterable[Absence]) -> None:
+        """Remember the mode of this run, and what the calendar cannot tell yet; nothing is written for no change."""
+        with self._lock:
+            kept = list(absences)[-MOST_ABSENCES:]
+            if (mode, kept) != (self._now.mode, self._now.absences):
+                self._now.mode, self._now.absences = mode, kept
+                self._write("begin")
 
     def _write(self, step: str) -> None:
         try:

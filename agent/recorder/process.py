@@ -25,7 +25,7 @@ from agent.recorder.wiring import RecorderWiring
 from agent.recording.ledger import Cause
 from agent.recording.recorder import Recorder
 from agent.recording.segment import discard_never_begun
-from agent.recording.triggers import trigger_for
+from agent.recording.triggers import Trigger, trigger_for
 from agent.statedir import Process, StateDirectory
 from agent.statelock import LockHeld, StateLock
 from agent.status.board import State
@@ -55,6 +55,7 @@ PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
 DELIVERER_SECONDS = 6.0
 FAULT_SECONDS = 10.0
 """After so long what could not be built is tried again."""
+JUDGE_SECONDS = 1.0
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
 
@@ -137,8 +138,8 @@ class RecorderProcess:
                 action="storage_in_memory",
                 state=str(self._state.path),
             )
-        downtime = wiring.downtime()
-        began = wiring.now()
+        self._downtime = wiring.downtime()
+        self._threads.start("downtime", self._account)
         discard_never_begun(wiring.files.recording, wiring.disk)
         publisher = self._publisher = Publisher(wiring)
         recording = self._threads.start("recorder", self._record)
@@ -156,9 +157,6 @@ class RecorderProcess:
         )
         button = self._with_button(handlers)
         publishing = self._threads.start("publisher", lambda: publisher.run(self._signals.stopping))
-        self._threads.start(
-            "downtime", lambda: downtime.note(began, self._loaded.config.recording, wiring.clock.wall)
-        )
         delivering = self._with_supervisor(wiring) if self._with_deliverer else None
         self._say_started()
         self._watch()
@@ -211,24 +209,38 @@ class RecorderProcess:
     def _record(self) -> None:
         """Build the recorder and run it; what cannot be built is a state, and tried again."""
         wiring, config = self._wiring, self._loaded.config
+        trigger: Trigger | None = None
         while not self._signals.stopping.is_set():
             try:
-                trigger = trigger_for(config.recording, lambda: wiring.now().wall_ms / 1000)
-                self._recorder = wiring.recorder(wiring.source(), trigger, unattended=True)
+                trigger = trigger or trigger_for(config.recording, lambda: wiring.now().wall_ms / 1000)
+                self._recorder = wiring.recorder(
+                    wiring.source(), trigger, unattended=True, before=self._downtime.note
+                )
                 self._recorder.run()
             except AgentError as error:
                 self._recorder = None
-                self._show_fault(error)
+                self._show_fault(error, is_wanted=trigger is not None and trigger.wish() is not None)
                 self._signals.stopping.wait(FAULT_SECONDS)
             else:
                 return
 
-    def _show_fault(self, error: AgentError) -> None:
-        board = self._wiring.board
+    def _account(self) -> None:
+        """Read what earlier runs left, then ask the calendar about absences until it can answer."""
+        self._downtime.look()
+        while self._loaded.config.recording.mode == "schedule" and not self._signals.stopping.wait(
+            JUDGE_SECONDS
+        ):
+            self._downtime.judge()
+
+    def _show_fault(self, error: AgentError, *, is_wanted: bool) -> None:
+        board, coverage, now = self._wiring.board, self._wiring.coverage, self._wiring.now()
+        self._downtime.note(now)
+        if is_wanted:
+            coverage.lost(Cause.FAULT, now)
+        else:
+            coverage.ended(now)
         if board.snapshot.fault != str(error):
             logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
-        if self._loaded.config.recording.mode == "continuous" and not self._wiring.coverage.is_open:
-            self._wiring.coverage.lost(Cause.FAULT, self._wiring.now())
         board.report(state=State.FAULT, fault=str(error))
         board.progress()
 

@@ -10,12 +10,9 @@ from agent.outbox.files import Files
 from agent.recorder.memory import Numbers
 from agent.recording.clock import Instant
 from agent.recording.marks import Marks
-from agent.recording.segment import FinishedSegment, SegmentStart
+from agent.recording.segment import FinishedSegment, end_of
 
 log = get_logger(__name__)
-
-UNASKED = {"continuous", "schedule"}
-"""Modes of recordings that nobody has to ask for: only between those a time without one is missing."""
 
 
 class OutboxFolder:
@@ -37,22 +34,23 @@ class OutboxFolder:
         self._announce = announce
         self.finished: list[Entry] = []
         """The newest ones, for whoever asked for them."""
+        self.is_of_recorder = False
+        """Whether what is recorded fills the time of the recorder; what a command records beside it does not."""
 
     @property
     def recording_folder(self) -> Path:
         """Where open files live."""
         return self.files.recording
 
-    def next_sequence(self, at: Instant, mode: str) -> int:
+    def next_sequence(self, at: Instant) -> int:
         """Return a number larger than any given before; ``at`` is where the new file's first sample begins."""
-        unasked = at if mode in UNASKED else None
-        return self._memory.next_number(at=unasked, binding=self._binding())
+        return self._memory.next_number(at=at if self.is_of_recorder else None, binding=self._binding())
 
     def accept(self, segment: FinishedSegment) -> Entry:
         """Take over a finished file; durable when this returns."""
         entry = Entry.of(segment, self.marks.of(segment.start.id))
         self.files.finish(segment, entry)
-        if entry.mode in UNASKED:
+        if self.is_of_recorder:
             self._memory.note(end_of(segment.start, segment.samples))
         self.finished = [*self.finished[-KEPT:], entry]
         log.info(
@@ -69,10 +67,3 @@ class OutboxFolder:
 
 
 KEPT = 1000
-
-
-def end_of(start: SegmentStart, samples: int) -> Instant:
-    """Return the instant of the end of a file's newest sample."""
-    length = samples * 1000 // start.sample_rate
-    began = start.started
-    return Instant(began.wall_ms + length, began.boot_id, began.boot_ms + length, began.clock)

@@ -57,7 +57,9 @@ class RecorderWiring:
         self.files = Files(state.path, self.disk)
         self.time = KnownTime(self.clock, self.boot_id, machine)
         self.time.read_clock(state.path)
-        self.coverage = Coverage(Ledger(state.path, self.disk), self.time.apart_ms)
+        self.coverage = Coverage(
+            Ledger(state.path, self.disk), self.time.apart_ms, lambda: self.memory.last_number + 1
+        )
         self.reserve = Ballast(state.path, self.disk)
 
     def now(self) -> Instant:
@@ -92,7 +94,14 @@ class RecorderWiring:
 
     def downtime(self) -> Downtime:
         """Return what notes the absence before this start; to be made before anything is recorded."""
-        return Downtime(self.files, self.memory, self.time, self.coverage)
+        return Downtime(
+            self.files,
+            self.memory,
+            self.time,
+            self.coverage,
+            self.config.recording,
+            lambda: self.now().wall_ms / 1000,
+        )
 
     def read_what_is_told(self) -> None:
         """Look at what the deliverer tells: the clock, and the binding."""
@@ -115,14 +124,22 @@ class RecorderWiring:
             monotonic=self.clock.monotonic,
         )
 
-    def recorder(self, source: Source, trigger: Trigger, *, unattended: bool) -> Recorder:
-        """Return a recorder that reads a source into the outbox."""
+    def recorder(
+        self,
+        source: Source,
+        trigger: Trigger,
+        *,
+        unattended: bool,
+        before: Callable[[Instant], object] = lambda _began: None,
+    ) -> Recorder:
+        """Return a recorder that reads a source into the outbox; ``before`` accounts for the time before its start."""
+        self.sink.is_of_recorder = unattended
         workshop = Workshop(
             self.sink,
             self.config.opus,
             disk=self.disk,
             clock=self.clock,
-            instant=self.time.instant,
+            instant=self.time.at_boot,
             coverage=self.coverage,
             flush_seconds=self.config.storage.flush_seconds,
             min_seconds=self.config.recording.min_seconds,
@@ -137,5 +154,6 @@ class RecorderWiring:
             storage_problem=self.space.problem,
             disk_failed=self.reserve.give_up,
             mute=Mute(self.state.path, self.disk) if unattended else None,
+            before=before,
             unattended=unattended,
         )

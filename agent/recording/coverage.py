@@ -22,9 +22,15 @@ class Coverage:
     take from the ledger is a minute of them. Their silence is in the file in any case.
     """
 
-    def __init__(self, ledger: Ledger, apart_ms: Callable[[Instant, Instant], int | None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        apart_ms: Callable[[Instant, Instant], int | None],
+        next_number: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._ledger = ledger
         self._apart_ms = apart_ms
+        self._next_number = next_number
         self.missing_ms = 0
         """What was not recorded since the start, in gaps that are over, as far as their length is known."""
         self._open: Gap | None = None
@@ -37,13 +43,22 @@ class Coverage:
         """Whether nothing is being recorded although it should be."""
         return self._open is not None
 
+    @property
+    def open_since(self) -> Instant | None:
+        """Since when nothing is being recorded although it should be."""
+        return None if self._open is None else self._open.start
+
+    def go_on(self, gap: Gap) -> None:
+        """Nothing has been recorded since an earlier run left this gap open: it is this run's."""
+        self._open = gap
+
     def lost(self, cause: Cause, at: Instant) -> None:
         """Nothing is recorded from ``at`` on; an open gap of another cause ends there."""
         if self._open is not None:
             if self._open.cause is cause:
                 return
             self.ended(at)
-        self._open = Gap(cause, at)
+        self._open = Gap(cause, at, before_number=self._next_number())
         self._ledger.add(self._open)
 
     def ended(self, at: Instant) -> None:
@@ -51,7 +66,7 @@ class Coverage:
         gap, self._open = self._open, None
         if gap is None:
             return
-        gap = Gap(gap.cause, gap.start, at, self._apart_ms(gap.start, at))
+        gap = Gap(gap.cause, gap.start, at, positive(self._apart_ms(gap.start, at)))
         self._ledger.add(gap)
         self.missing_ms += gap.milliseconds or 0
         self._say(gap)
@@ -99,3 +114,8 @@ class Coverage:
         (log.warning if is_long else log.debug)(
             "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
         )
+
+
+def positive(milliseconds: int | None) -> int | None:
+    """Return a length; None for one below zero, which only clocks that disagree give."""
+    return None if milliseconds is not None and milliseconds < 0 else milliseconds

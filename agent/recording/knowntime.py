@@ -76,10 +76,13 @@ class KnownTime:
 
     def instant(self, monotonic: float) -> Instant:
         """Return a moment of the monotonic clock on the other clocks, its wall time as good as it is known."""
-        ago = milliseconds(self._clock.monotonic() - monotonic)
-        boot_ms = self._boot_ms() - ago
+        return self.at_boot(self._clock.boottime() - (self._clock.monotonic() - monotonic))
+
+    def at_boot(self, seconds: float) -> Instant:
+        """Return a moment of the boot clock (CLOCK_BOOTTIME, in seconds) on the other clocks."""
+        boot_ms = milliseconds(seconds)
         state = self.state()
-        wall_ms = self._wall_ms() - ago
+        wall_ms = self._wall_ms() - (self._boot_ms() - boot_ms)
         boot = self._boots.get(self._boot_id)
         if state == SERVER and boot is not None:
             wall_ms = boot.offset_ms + boot_ms

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.bounds import DurationMs, LocalId
+from agent.bounds import DurationMs, LocalId, Sequence
 from agent.host.disk import Disk
 from agent.host.small_file import UnusableFile, decode, open_regular, read_bytes
 from agent.log import get_logger
@@ -57,6 +57,13 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     milliseconds: DurationMs | None = None
     """Its length where samples tell it; else it follows from both ends."""
     recording_id: LocalId | None = None
+    before_number: Sequence = 0
+    """Of a gap that is open: what is recorded after it has this number or a larger one; 0: not told."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its end had not come when it was written."""
+        return self.end is None and self.milliseconds is None
 
 
 GAP = msgspec.json.Decoder(Gap)
@@ -100,8 +107,12 @@ def _ends_line(descriptor: int, size: int) -> bool:
 
 
 def read_gaps(folder: Path) -> list[Gap]:
-    """Return the gaps of a state directory's ledgers, oldest first; a gap that was closed later stands once."""
-    return [*_gaps_of(folder / FILE), *_gaps_of(folder / DELIVERY_FILE)]
+    """Return the gaps of a state directory's ledgers, oldest first; a gap that was closed later stands once.
+
+    One that was closed where it began is none.
+    """
+    gaps = [*_gaps_of(folder / FILE), *_gaps_of(folder / DELIVERY_FILE)]
+    return [gap for gap in gaps if gap.milliseconds != 0]
 
 
 def last_gaps(folder: Path, size: int) -> list[Gap]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 from agent.audio.level import LevelMeter
 from agent.audio.source import Block, Source, SourceState
 from agent.log import get_logger
+from agent.recording.clock import Clock
+from agent.recording.sampleclock import SampleClock
 from agent.recording.timeline import Timeline
 from agent.status.board import Board
 
@@ -25,20 +27,21 @@ class Heard(NamedTuple):
     clipped: int
     """Samples of it at the limit of 16 bits."""
     begins_at: float
-    """Monotonic time of its first sample, in seconds."""
+    """When its first sample was captured by the sample clock, in seconds of the boot clock."""
+    resumed: bool = False
+    """Whether the machine was suspended just before it."""
 
 
 class Listener:
     """Reads a source for the recorder, in the recorder's thread."""
 
-    def __init__(self, source: Source, board: Board) -> None:
+    def __init__(self, source: Source, board: Board, clock: Clock) -> None:
         self.source = source
         self.sample_rate = source.sample_rate
         self.channels = source.channels
-        self.until: float | None = None
-        """Monotonic time of the end of the newest sample; None before there was one."""
         self._board = board
         self._timeline = Timeline(source.sample_rate, source.channels)
+        self._samples = SampleClock(clock, self._timeline, 2 * source.channels, source.sample_rate)
         self._meter = LevelMeter(source.sample_rate, source.channels)
         self._shown = SourceState.CLOSED.value
         board.level_dbfs = self._meter.dbfs
@@ -60,11 +63,9 @@ class Listener:
                 action="capture_gap",
                 milliseconds=missing * 1000 // self.sample_rate,
             )
-        seconds = len(block.samples) / (2 * self.channels * self.sample_rate)
-        self.until = block.captured_at
-        return Heard(
-            block, missing, self._meter.clipped_samples - before, begins_at=block.captured_at - seconds
-        )
+        begins_at = self._samples.begins_at(block)
+        clipped = self._meter.clipped_samples - before
+        return Heard(block, missing, clipped, begins_at, resumed=self._samples.resumed)
 
     def close(self) -> None:
         """Let go of the device."""

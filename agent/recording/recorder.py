@@ -14,6 +14,7 @@ from agent.recording.mute import Mute
 from agent.recording.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
 from agent.recording.session import Session, Workshop, no_listener
 from agent.recording.storagewatch import StorageWatch
+from agent.recording.timeaccount import TimeAccount
 from agent.recording.triggers import Trigger, Wish, manual_wish
 from agent.status.board import Board, RecordingNow, State
 
@@ -44,9 +45,10 @@ class Recorder(Inbox):
         storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
         disk_failed: Callable[[], object] = lambda: None,
         mute: Mute | None = None,
+        before: Callable[[Instant], object] = lambda _began: None,
         unattended: bool = True,
     ) -> None:
-        self._listener = Listener(source, board)
+        self._listener = Listener(source, board, workshop.clock)
         self._trigger = trigger
         self._workshop = workshop
         self._settings = settings
@@ -56,19 +58,13 @@ class Recorder(Inbox):
         self._unattended = unattended
         self._clock = workshop.clock
         self._storage = StorageWatch(storage_problem, workshop.clock.monotonic)
-        self._coverage = workshop.coverage
         self._stopped_at: float | None = None
         self._session: Session | None = None
         self._wish: Wish | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._source_ended = False
-        self._wanted_since = self._clock.monotonic()
-
-    @property
-    def wanted_since(self) -> Instant:
-        """Since when a recording is wanted of this recorder: where an absence before its start ends."""
-        return self._workshop.instant(self._wanted_since)
+        self._account = TimeAccount(workshop, before, unattended=unattended)
 
     @property
     def records_unasked(self) -> bool:
@@ -93,8 +89,6 @@ class Recorder(Inbox):
         Raises:
             AgentError: only when not ``unattended``; what was captured is finished first.
         """
-        if self._unattended and self._trigger.wish() is not None:
-            self._lost(Cause.MUTED if self.is_muted else Cause.NOT_RUNNING)
         try:
             while self._stopped_at is None:
                 self._turn()
@@ -102,8 +96,9 @@ class Recorder(Inbox):
                     break
             self._drain()
         finally:
+            self._begin_account()
             self._end_session()
-            self._coverage.ended(self._workshop.instant(self._clock.monotonic()))
+            self._account.close()
             self._listener.close()
             self._board.report(state=State.STOPPED, recording=None)
 
@@ -118,6 +113,9 @@ class Recorder(Inbox):
         if self._session is None and not self._begin():
             self._rest()
             return
+        if self._manual is None and self._wish is not None and not self._listener.is_listening:
+            self._begin_account()
+            self._account.wanted(self._wish.since)
         self._listen(READ_SECONDS)
         if self._session is not None and self._over(self._session):
             self._end_session()
@@ -192,8 +190,11 @@ class Recorder(Inbox):
             log.info("the file was recorded to its end", action="source_ended")
             return
         if heard is not None:
-            if self._write(heard) and self._coverage.is_open:
-                self._coverage.ended(self._workshop.instant(heard.begins_at))
+            self._begin_account()
+            if heard.resumed:
+                self._finish_segment()
+                self._account.lost(Cause.NOT_RUNNING)
+            self._write(heard)
             self._board.progress()
             self._check_storage()
         elif not self._listener.is_listening:
@@ -201,24 +202,29 @@ class Recorder(Inbox):
             if self._listener.is_missing:
                 self._board.report(state=State.NO_MICROPHONE, recording=None)
 
-    def _write(self, heard: Heard | None) -> bool:
-        """Write what was heard; return whether the disk took it."""
+    def _begin_account(self) -> None:
+        if not self._account.is_begun:
+            is_wanted = self._trigger.wish() is not None
+            cause = Cause.MUTED if self.is_muted else Cause.NOT_RUNNING
+            self._account.begin(cause if is_wanted else None)
+
+    def _write(self, heard: Heard | None) -> None:
+        """Write what was heard, as far as the disk takes it."""
         while self._session is not None and heard is not None:
             session = self._session
             try:
                 heard = session.take(heard)
             except OSError as error:
                 self._disk_failed(session, error)
-                return False
+                return
             except AgentError as error:
                 self._cannot_record(session, error)
-                return False
+                return
             self._show(session)
             if heard is not None:
                 self._end_session()
                 if self._unattended:
                     self._begin()
-        return True
 
     def _show(self, session: Session) -> None:
         if self._manual is not None and session.segments:
@@ -241,17 +247,9 @@ class Recorder(Inbox):
 
     # what goes wrong
 
-    def _lost(self, cause: Cause, unwritten_seconds: float = 0.0) -> None:
-        """Note in the ledger that nothing is recorded from the newest sample on, or since something is wanted.
-
-        The newest sample is one that the disk has taken; where nothing was recorded before, only the cause changes now.
-        """
-        if not self._unattended:
-            return
-        since = max(self._wanted_since, (self._listener.until or 0.0) - unwritten_seconds)
-        if self._coverage.is_open:
-            since = self._clock.monotonic()
-        self._coverage.lost(cause, self._workshop.instant(since))
+    def _lost(self, cause: Cause) -> None:
+        self._begin_account()
+        self._account.lost(cause)
 
     def _lose_source(self, lost: SourceLost) -> None:
         self._finish_segment()
@@ -266,13 +264,13 @@ class Recorder(Inbox):
         if not self._unattended:
             raise error
         session.abandon()
-        self._lost(Cause.FAULT, session.unwritten_seconds)
+        self._lost(Cause.FAULT)
         self._session = None
         self._rest_for(str(error), State.FAULT, Cause.FAULT)
 
     def _disk_failed(self, session: Session, error: OSError) -> None:
         session.abandon()
-        self._lost(Cause.STORAGE, session.unwritten_seconds)
+        self._lost(Cause.STORAGE)
         self._session = None
         self._tell_disk_failed()
         folder = self._workshop.sink.recording_folder
@@ -333,11 +331,10 @@ class Recorder(Inbox):
         self._listener.close()
         if self.is_muted:
             self._wish = self._trigger.wish()
+        self._begin_account()
         is_wanted = self._wish is not None and not self._source_ended
         if not is_wanted:
-            self._wanted_since = self._clock.monotonic()
-            if self._coverage.is_open:
-                self._coverage.ended(self._workshop.instant(self._wanted_since))
+            self._account.not_wanted()
         elif self.is_muted:
             self._lost(Cause.MUTED)
         if self.is_muted or not is_wanted:

@@ -38,7 +38,7 @@ class MarkRequest:
     """A mark in the recording that runs."""
 
     at: float
-    """The moment, on the monotonic clock."""
+    """The moment, in seconds of the boot clock."""
     text: str = ""
     done: Event = field(default_factory=Event)
     recording_id: str | None = None

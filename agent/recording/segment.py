@@ -64,6 +64,13 @@ class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
 START = msgspec.json.Decoder(SegmentStart)
 
 
+def end_of(start: SegmentStart, samples: int) -> Instant:
+    """Return the instant at which the last of a file's samples ends."""
+    length = samples * 1000 // start.sample_rate
+    began = start.started
+    return Instant(began.wall_ms + length, began.boot_id, began.boot_ms + length, began.clock)
+
+
 class FinishedSegment(msgspec.Struct, frozen=True):
     """A whole, durable file under its ``.part`` name, ready to be taken over by the outbox."""
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from agent.audio.opus import OpusEncoder, OpusSettings
 from agent.host.disk import Disk
 from agent.log import get_logger
@@ -15,9 +17,14 @@ from agent.recording.ledger import Cause
 from agent.recording.listener import Heard
 from agent.recording.marks import Marks
 from agent.recording.pendingmarks import PendingMarks
-from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart
+from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
 
 log = get_logger(__name__)
+
+SAME_SECONDS = 0.0001
+"""Moments of the sample clock that are no further apart are one: less than a sample lies between them."""
+STEP_MS = 500
+"""By so much the wall clock must have moved for a file that begins where another ended to be dated anew."""
 
 UNKNOWN = "unknown"
 """A binding that cannot be told; what is captured under it is held."""
@@ -38,7 +45,7 @@ class SegmentSink(Protocol):
     def marks(self) -> Marks:
         """Where the marks of unfinished files are kept."""
 
-    def next_sequence(self, at: Instant, mode: str) -> int:
+    def next_sequence(self, at: Instant) -> int:
         """Return a number larger than any given before, for a file whose first sample begins at ``at``."""
 
     def accept(self, segment: FinishedSegment) -> object:
@@ -64,7 +71,7 @@ class Workshop:
         self.sink = sink
         self.clock = clock
         self.instant = instant
-        """Gives a moment of the monotonic clock on the other clocks."""
+        """Gives a moment of the boot clock, in seconds, on the other clocks."""
         self.coverage = coverage
         self.min_seconds = min_seconds
         self.lineage = lineage
@@ -74,6 +81,30 @@ class Workshop:
         self._flush_seconds = flush_seconds
         self._encoder: OpusEncoder | None = None
         self._format: tuple[int, int] | None = None
+        self.until: Instant | None = None
+        """The end of the newest sample that the disk has taken; None before there was one."""
+        self._until_seconds = 0.0
+
+    def ended(self, seconds: float, until: Instant) -> None:
+        """Note where a file ended, by the boot clock in seconds and by the file itself."""
+        self._until_seconds, self.until = seconds, until
+
+    def begins(self, seconds: float) -> Instant:
+        """Return the instant of a file's first sample: where it follows the last file's to the sample, that one's end.
+
+        Rounding and the moment's own reading of the wall clock would make them a millisecond or more apart.
+        """
+        fresh, until, missing = self.instant(seconds), self.until, self.coverage.open_since
+        if missing is not None and missing.boot_id == fresh.boot_id and fresh.boot_ms < missing.boot_ms:
+            return msgspec.structs.replace(fresh, boot_ms=missing.boot_ms)
+        if until is None or until.boot_id != fresh.boot_id:
+            return fresh
+        if abs(seconds - self._until_seconds) < SAME_SECONDS:
+            is_right = until.clock == fresh.clock and abs(until.wall_ms - fresh.wall_ms) < STEP_MS
+            return until if is_right else msgspec.structs.replace(fresh, boot_ms=until.boot_ms)
+        if self._until_seconds <= seconds and fresh.boot_ms < until.boot_ms:
+            return msgspec.structs.replace(fresh, boot_ms=until.boot_ms)
+        return fresh
 
     def new_id(self) -> str:
         """Return a fresh local id."""
@@ -117,8 +148,6 @@ class Session:
         """Taken in so far, per channel."""
         self.segments = 0
         self.open_segment: OpenSegment | None = None
-        self.unwritten_seconds = 0.0
-        """How much of what was taken in the disk has refused, at the end."""
         self._workshop = workshop
         self._channels = channels
         self._width = 2 * channels
@@ -130,6 +159,8 @@ class Session:
         self.marks = PendingMarks(workshop.sink.marks, workshop.instant)
         """Moments that the stream of samples has not reached yet."""
         self._on_finished = on_finished
+        self._position = 0.0
+        """The end of what was written, in seconds of the boot clock."""
 
     @property
     def complete(self) -> bool:
@@ -170,7 +201,8 @@ class Session:
         What was lost before the session's first sample is only noted: a session begins with sound.
         """
         if missing and not self.samples:
-            self._note_lost(missing, begins_at, None)
+            if not self._workshop.coverage.is_open:
+                self._note_lost(missing, begins_at, None)
             return 0
         while missing and not self.complete:
             segment = self.open_segment or self._open(begins_at)
@@ -192,7 +224,7 @@ class Session:
         """Write silence a second at a time: it may stand for minutes."""
         silence = memoryview(bytes(min(samples, self.sample_rate) * self._width))
         for done in range(0, samples, self.sample_rate):
-            self._write(silence[: (samples - done) * self._width], begins_at)
+            self._write(silence[: (samples - done) * self._width], begins_at + done / self.sample_rate)
 
     def _room(self, segment: OpenSegment) -> int:
         """Return how many samples the segment still takes."""
@@ -208,16 +240,17 @@ class Session:
             count = len(part) // self._width
             self.samples += count
             begins_at += count / self.sample_rate
+            self._position = begins_at
             samples = samples[len(part) :]
             if segment.samples >= self._segment_samples or self.complete:
                 self.cut()
         return samples
 
     def _open(self, begins_at: float) -> OpenSegment:
-        started = self._workshop.instant(begins_at)
+        started = self._workshop.begins(begins_at)
         start = SegmentStart(
             id=self._workshop.new_id(),
-            seq=self._workshop.sink.next_sequence(started, self.mode),
+            seq=self._workshop.sink.next_sequence(started),
             session_id=self.id,
             segment=self.segments + 1,
             mode=self.mode,
@@ -230,6 +263,9 @@ class Session:
         )
         self.open_segment = self._workshop.open(start)
         self.segments += 1
+        self._position = begins_at
+        if self._workshop.coverage.is_open:
+            self._workshop.coverage.ended(started)
         log.info(
             "recording",
             action="recording_started",
@@ -258,6 +294,7 @@ class Session:
                 self._drop(segment)
                 return
             self._workshop.sink.accept(segment.finish())
+            self._workshop.ended(self._position, end_of(segment.start, segment.samples))
         except OSError:
             self._fail(segment)
             raise
@@ -280,6 +317,7 @@ class Session:
             id=segment.start.id,
             duration_ms=segment.duration_ms,
         )
+        self._workshop.ended(self._position, end_of(segment.start, segment.samples))
 
     def abandon(self) -> None:
         """Let go of the open file without finishing it: the disk refuses it; repair will take it up."""
@@ -290,4 +328,5 @@ class Session:
 
     def _fail(self, segment: OpenSegment) -> None:
         segment.abandon()
-        self.unwritten_seconds = segment.unwritten_samples / self.sample_rate
+        written = segment.samples - segment.unwritten_samples
+        self._workshop.ended(self._position, end_of(segment.start, written))

@@ -30,6 +30,16 @@ class Timeline:
         self._late: list[float] = []
         self._flagged = False
 
+    @property
+    def samples(self) -> int:
+        """How many samples of this opening there were up to the end of the newest block, lost ones included."""
+        return self._samples
+
+    @property
+    def origin(self) -> float:
+        """When the first sample of this opening was captured by the least late of the blocks, in monotonic seconds."""
+        return min(self._least, self._least_before)
+
     def missing(self, block: Block) -> int:
         """Return how many samples per channel were lost before this block, and count both as captured."""
         samples = len(block.samples) // self._width

@@ -19,6 +19,8 @@ class Wish:
     """Where a segment is cut."""
     key: object = None
     """Tells one wish from the next: another key is another session."""
+    since: float | None = None
+    """Since when it is wanted, in unix seconds; None: since it was not wanted last."""
 
 
 class Trigger(Protocol):
@@ -69,7 +71,10 @@ class Schedule:
             moment = datetime.fromtimestamp(second, tz=UTC)
             opening = self._calendar.open_at(moment)
             self._wish = opening and Wish(
-                "schedule", self._settings.segment_seconds, (opening.line, opening.opened_at)
+                "schedule",
+                self._settings.segment_seconds,
+                (opening.line, opening.opened_at),
+                opening.opened_at.timestamp(),
             )
             self._same_from = second
             self._same_until = int(self._calendar.next_change(moment).timestamp())

@@ -226,9 +226,9 @@ class Life:
             )
             join(self._hears, self._parts)
             self._parts.note_finished(self._hears.sink)
-            downtime, began = self._hears.downtime(), self._hears.now()
+            self._downtime = self._hears.downtime()
             discard_never_begun(self._hears.files.recording, self._parts.disk)
-            downtime.note(began, self._parts.config.recording, self._clock.wall)
+            self._downtime.look()
             self._parts.outbox.store.unsettled.set()
             self._background()
             if self._order.wav:
@@ -255,7 +255,7 @@ class Life:
 
         source = Sound(pcm, self._clock, self._diary, between)
         trigger = trigger_for(parts.config.recording, self._clock.wall)
-        recorder = self._hears.recorder(source, trigger, unattended=True)
+        recorder = self._hears.recorder(source, trigger, unattended=True, before=self._downtime.note)
         recorder.run()
 
     def _background(self) -> None:
