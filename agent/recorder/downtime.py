@@ -122,17 +122,28 @@ class Downtime:
     # noting
 
     def _note(self, before: Before, began: Instant) -> None:
-        since = before.until
-        if before.left_open is not None:
-            since = self._close(before.left_open, before, began)
+        since, gap = before.until, before.left_open
         absences = self._memory.absences
-        is_sane = since is not None and (self._time.apart_ms(since, began) or 0) >= 0
-        if since is not None and is_sane and "manual" not in {self._mode, self._settings.mode}:
-            if self._settings.mode == "schedule":
+        is_by_calendar = self._settings.mode == "schedule"
+        if gap is not None and before.closed_at is None and is_by_calendar:
+            since = gap.start
+            absences = [absence for absence in absences if absence.since != since]
+        elif gap is not None:
+            since = self._close(gap, before, began)
+        if since is not None and self._is_missing(since, began):
+            if is_by_calendar:
                 absences.append(Absence(since, began))
             else:
                 self._coverage.lost(Cause.NOT_RUNNING, since)
-        self._memory.begin(self._settings.mode, absences)
+        self._memory.begin(self._settings.mode, absences, began)
+        if gap is not None and before.closed_at is None and is_by_calendar:
+            self._write(gap, gap.start)  # the calendar tells how much of it was wanted
+
+    def _is_missing(self, since: Instant, began: Instant) -> bool:
+        """Whether a time before this start may have been wanted; clocks of two boots may disagree."""
+        if "manual" in {self._mode, self._settings.mode}:
+            return False
+        return since.boot_id == began.boot_id or (self._time.apart_ms(since, began) or 0) >= 0
 
     def _close(self, gap: Gap, before: Before, began: Instant) -> Instant | None:
         """End a gap that an earlier run had open; return up to when all is accounted for then."""
@@ -142,9 +153,6 @@ class Downtime:
         if gap.cause is Cause.NOT_RUNNING and self._settings.mode == "continuous":
             self._coverage.go_on(gap)
             return None
-        if self._settings.mode == "schedule":
-            self._write(gap, gap.start)
-            return gap.start
         self._write(gap, began)
         return began
 
@@ -163,9 +171,9 @@ class Downtime:
             if windows:
                 length = sum((window.end - window.begin for window in windows), timedelta())
                 start = _at(since, windows[0].begin)
-                self._coverage.write(
-                    Gap(Cause.NOT_RUNNING, start, until, round(length.total_seconds() * 1000))
-                )
+                gap = Gap(Cause.NOT_RUNNING, start, until, round(length.total_seconds() * 1000))
+                if not self._coverage.write(gap):
+                    kept.append(absence)
         return kept
 
 

@@ -170,16 +170,25 @@ class Memory:
             self._now.until = until
             self._write("finish.until")
 
-    def begin(self, mode: str, absences: Iterable[Absence]) -> None:
-        """Remember the mode of this run, and what the calendar cannot tell yet; nothing is written for no change."""
+    def begin(self, mode: str, absences: Iterable[Absence], began: Instant | None = None) -> None:
+        """Remember the mode of this run, and what the calendar cannot tell yet; nothing is written for no change.
+
+        ``began`` is where the account begins when there was nothing before.
+        """
         with self._lock:
-            kept = list(absences)[-MOST_ABSENCES:]
-            if (mode, kept) != (self._now.mode, self._now.absences):
-                self._now.mode, self._now.absences = mode, kept
+            kept, until = list(absences)[-MOST_ABSENCES:], self._now.until or began
+            if (mode, kept, until) != (self._now.mode, self._now.absences, self._now.until):
+                self._now.mode, self._now.absences, self._now.until = mode, kept, until
                 self._write("begin")
 
     def _write(self, step: str) -> None:
-        try:
-            self._disk.replace(self._path, msgspec.json.encode(self._now), step)
-        except OSError as error:
-            log.error("the recorder's memory cannot be written", action="memory_failed", error=error)
+        """Write, and once more where the disk refuses: what is not remembered can cost a gap its place."""
+        data = msgspec.json.encode(self._now)
+        for is_last in (False, True):
+            try:
+                self._disk.replace(self._path, data, step)
+            except OSError as error:
+                if is_last:
+                    log.error("the recorder's memory cannot be written", action="memory_failed", error=error)
+            else:
+                return

@@ -103,10 +103,10 @@ class Coverage:
         if gap is not None:
             self._ledger.add(gap)
 
-    def write(self, gap: Gap) -> None:
-        """Write a gap that is known in full."""
-        self._ledger.add(gap)
+    def write(self, gap: Gap) -> bool:
+        """Write a gap that is known in full; return whether it is durable."""
         self._say(gap)
+        return self._ledger.add(gap)
 
     @staticmethod
     def _say(gap: Gap) -> None:

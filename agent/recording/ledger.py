@@ -80,16 +80,21 @@ class Ledger:
         self._lock = threading.Lock()
         self._unwritten: list[Gap] = []
 
-    def add(self, gap: Gap) -> None:
-        """Write a gap; one that the disk refuses is kept and written with the next."""
+    def add(self, gap: Gap) -> bool:
+        """Write a gap; return whether it is durable. One that the disk refuses is kept and written with the next."""
         with self._lock:
             self._unwritten.append(gap)
-            try:
-                self._write(b"".join(msgspec.json.encode(each) + b"\n" for each in self._unwritten))
-            except OSError as error:
-                log.error("the ledger cannot be written", action="ledger_failed", error=error)
-            else:
-                self._unwritten.clear()
+            data = b"".join(msgspec.json.encode(each) + b"\n" for each in self._unwritten)
+            for is_last in (False, True):
+                try:
+                    self._write(data)
+                except OSError as error:
+                    if is_last:
+                        log.error("the ledger cannot be written", action="ledger_failed", error=error)
+                else:
+                    self._unwritten.clear()
+                    return True
+            return False
 
     def _write(self, data: bytes) -> None:
         existed = self.path.exists()

@@ -234,8 +234,14 @@ class OpenSegment:
         self._disk.sync_folder(self.path.parent, "drop.sync_folder")
 
     def abandon(self) -> None:
-        """Close the file as it is, for repair to take up; without a whole page of sound it goes, nothing is in it."""
-        if not self._granule:
+        """Close the file as it is, for repair to take up; without a whole page of sound it goes, nothing is in it.
+
+        What it has is made durable if the disk lets it: the gap that begins here counts on it.
+        """
+        if self._granule:
+            with contextlib.suppress(OSError):  # it has failed before, and is let go of in any case
+                self._disk.sync_data(self._file, "abandon.sync")
+        else:
             with contextlib.suppress(
                 OSError
             ):  # a disk that failed may refuse this too; repair finds the file

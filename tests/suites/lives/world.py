@@ -132,39 +132,56 @@ class Card(Disk):
         if self.fails_once and not step.startswith("open.undo"):
             self.fails_once = False
             raise OSError(errno.EIO, "injected")
-        if self.is_full and step.rsplit(".", 1)[-1] in {"create", "write", "page", "headers", "sidecar", "last_page"}:
+        if self.is_full and step.rsplit(".", 1)[-1] in {
+            "create",
+            "write",
+            "page",
+            "headers",
+            "sidecar",
+            "last_page",
+        }:
             raise OSError(errno.ENOSPC, "injected")
 
     def create(self, path: Path, step: str) -> BinaryIO:
+        """Create a file whose name and bytes a power cut takes."""
         file = super().create(path, step)
-        self._know(file.fileno(), path, 0)
+        inode = os.fstat(file.fileno()).st_ino
+        self._synced[inode], self._files[inode] = 0, path
         self._pending.append(lambda: path.unlink(missing_ok=True))
         return file
 
     def write(self, file: BinaryIO, data: bytes, step: str) -> None:
-        self._know(file.fileno(), Path(os.readlink(f"/proc/self/fd/{file.fileno()}")), None)
+        """Write what a power cut takes."""
+        status = os.fstat(file.fileno())
+        self._synced.setdefault(status.st_ino, status.st_size)
+        if status.st_ino not in self._files:
+            self._files[status.st_ino] = Path(f"/proc/self/fd/{file.fileno()}").readlink()
         super().write(file, data, step)
 
     def sync_data(self, file: BinaryIO, step: str) -> None:
+        """Keep the bytes."""
         self._before(step)
         self._synced[os.fstat(file.fileno()).st_ino] = os.fstat(file.fileno()).st_size
 
     def sync(self, file: BinaryIO, step: str) -> None:
+        """Keep the bytes."""
         self.sync_data(file, step)
 
     def sync_folder(self, folder: Path, step: str) -> None:
+        """Keep all names that were given or taken until now."""
         del folder
         self._before(step)
         self._pending.clear()
 
     def rename(self, source: Path, target: Path, step: str) -> None:
+        """Rename until a power cut."""
         replaced = target.read_bytes() if target.exists() else None
         super().rename(source, target, step)
         self._files[target.stat().st_ino] = target
 
         def undo() -> None:
             if target.exists():
-                os.replace(target, source)
+                target.replace(source)
                 self._files[source.stat().st_ino] = source
             if replaced is not None:
                 target.write_bytes(replaced)
@@ -172,6 +189,7 @@ class Card(Disk):
         self._pending.append(undo)
 
     def unlink(self, path: Path, step: str) -> None:
+        """Remove until a power cut."""
         held = path.read_bytes() if path.exists() else None
         super().unlink(path, step)
         if held is not None:
@@ -194,11 +212,6 @@ class Card(Disk):
             undo()
         self._pending.clear()
 
-    def _know(self, descriptor: int, path: Path, size: int | None) -> None:
-        status = os.fstat(descriptor)
-        self._synced.setdefault(status.st_ino, status.st_size if size is None else size)
-        self._files.setdefault(status.st_ino, path)
-
 
 def void(_: object) -> None:
     """Drop a value."""
@@ -219,7 +232,7 @@ class Microphone:
         self.skips_seconds = 0.0
         self._clock, self._rng = clock, rng
         self._late = rng.choice([0.0, 0.05, 0.12])
-        self._block = rng.choice([2000, 4000])
+        self._block = rng.choice([2000, 4000, 8000])
         self._opens_at: float | None = None
         self._next = 0.0
         self._sequence = 0
@@ -233,7 +246,10 @@ class Microphone:
             return self._fail(end)
         if self.state is not SourceState.LISTENING:
             if self._opens_at is None:
-                self.state, self._opens_at = SourceState.OPENING, clock.monotonic() + self._rng.uniform(0.05, 0.6)
+                self.state, self._opens_at = (
+                    SourceState.OPENING,
+                    clock.monotonic() + self._rng.uniform(0.05, 0.6),
+                )
             if self._opens_at > end:
                 clock.sleep(end - clock.monotonic())
                 return None

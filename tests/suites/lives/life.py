@@ -1,0 +1,365 @@
+"""One simulated life of a recorder: runs and boots with what befalls them, and the sum at its end.
+
+Everything between the source and the card is the program's own: recorder, account, gap log, memory, files, repair.
+"""
+
+import random
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from world import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
+
+from agent.audio.ogg import NotOggOpus, read_summary
+from agent.audio.oggrepair import Unrepairable, carry_out, plan_repair
+from agent.config import OpusConfig, RecordingConfig, ScheduleWindow
+from agent.host.disk import Disk
+from agent.outbox import sidecar
+from agent.outbox.entry import Entry
+from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, Files, digest, names
+from agent.recorder.downtime import Downtime
+from agent.recorder.memory import Memory
+from agent.recorder.sink import OutboxFolder
+from agent.recording.clock import Instant
+from agent.recording.coverage import Coverage
+from agent.recording.knowntime import KnownTime
+from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.mute import Mute
+from agent.recording.recorder import Recorder
+from agent.recording.requests import ManualRequest
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
+from agent.recording.session import Workshop
+from agent.recording.triggers import trigger_for
+from agent.status.board import Board
+
+WINDOW_MINUTES, EVERY_MINUTES = 5, 10
+READINGS_MS = 2
+"""Between two boots a length follows from four readings of clocks in whole milliseconds."""
+LAST_BLOCK_MS = 1150
+"""A stop, and the end of a window, leave out the block of the microphone in which they fall."""
+LATE_MS = 125
+"""So late the blocks of the microphone arrive."""
+
+
+class Span(NamedTuple):
+    """A stretch of true time in milliseconds since the life began, and what it is."""
+
+    begin: int
+    end: int
+    what: str
+    said: int
+    """How long it is by its own account, in milliseconds."""
+
+
+@dataclass
+class Life:
+    """A recorder's folder, the machine around it, and the dice."""
+
+    seed: int
+    diary: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.world = World()
+        self.folder = Path(tempfile.mkdtemp(prefix="life", dir="/dev/shm"))
+        for name in ("recording", "outbox", "sent", "damaged"):
+            (self.folder / name).mkdir()
+        self.boots: dict[str, BootClock] = {}
+        self.mode = self.rng.choice(["continuous", "continuous", "schedule"])
+        self.settings = RecordingConfig(
+            mode=self.mode,  # type: ignore[arg-type] # one of its values
+            segment_seconds=self.rng.choice([10, 20, 60]),
+            min_seconds=self.rng.choice([0, 0, 3]),
+            schedule=(
+                ScheduleWindow(start=f"*/{EVERY_MINUTES} * * * *", minutes=WINDOW_MINUTES, timezone="UTC"),
+            ),
+        )
+        self.first_start: int | None = None
+        self.last_stop = 0
+        self.clock = self._boot()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.folder)
+
+    def live(self, runs: int) -> None:
+        """Run, die and run again; the last run ends in order."""
+        for number in range(runs):
+            self._run(is_last=number == runs - 1)
+        self.card = Card(self.rng, self.clock)
+        self.card.slow = 0.0
+        self._deliver(1.0)
+
+    # what happens
+
+    def _boot(self) -> BootClock:
+        name = f"boot-{len(self.boots)}"
+        right_after = self.rng.choice([0.0, 0.0, self.rng.uniform(0, 60)])
+        if self.mode == "schedule":
+            right_after = 0.0  # by a wrong clock it would record at other times than the judge expects
+        clock = BootClock(self.world, name, self.rng.uniform(-5000, 5000), right_after)
+        self.boots[name] = clock
+        return clock
+
+    def _run(self, *, is_last: bool) -> None:
+        rng, world = self.rng, self.world
+        card = self.card = Card(rng, self.clock)
+        if rng.random() < 0.4:
+            self._deliver(0.5)
+        with_deliverer_inside = rng.random() < 0.4
+        recorder, downtime = self._recorder(card)
+        if with_deliverer_inside:
+            self._deliver(0.5)
+        if rng.random() < 0.5:
+            downtime.look()
+            self._deliver(0.3)
+        now = self._ms()
+        self.first_start = now if self.first_start is None else self.first_start
+        world.forget_plans()
+        ending = (
+            "stop" if is_last else rng.choice(["stop", "kill", "kill", "step", "power", "power", "reboot"])
+        )
+        seconds = rng.choice([rng.uniform(0, 1), rng.uniform(0, 20), rng.uniform(0, 70)])
+        if is_last:
+            seconds += 10
+        self._plan(recorder, card, seconds, ending, is_last=is_last)
+        self.diary.append(
+            f"{now}: run, {ending} after {seconds:.3f} s, {self.clock.boot_id} {self.clock.machine()}"
+        )
+        try:
+            recorder.run()
+        except Died:
+            self.diary.append(f"{self._ms()}: dead")
+        for _ in range(2):
+            if self.mode == "schedule" and not card.is_dead:
+                downtime.judge()
+        self.last_stop = self._ms()
+        if (
+            not read_gaps(self.folder)
+            and Memory(self.folder, Disk(), Files(self.folder, Disk())).until is None
+        ):
+            self.first_start = None  # it died before its first durable step
+        world.forget_plans()
+        if ending == "power":
+            card.cut_power()
+        world.pass_until(
+            world.now + rng.choice([rng.uniform(0, 0.05), rng.uniform(0, 5), rng.uniform(0, 1500)])
+        )
+        if ending in {"power", "reboot"}:
+            self.clock = self._boot()
+            world.pass_until(world.now + rng.uniform(1, 20))
+
+    def _plan(self, recorder: Recorder, card: Card, seconds: float, ending: str, *, is_last: bool) -> None:
+        rng, world = self.rng, self.world
+
+        def die() -> None:
+            card.is_dead = True
+            raise Died
+
+        if ending in {"stop", "reboot"}:
+            world.after(seconds, recorder.stop)
+        elif ending == "step":
+            card.steps_left = rng.choice([rng.randrange(30), rng.randrange(200)])
+            world.after(600, die)
+        else:
+            world.after(seconds, die)
+        for _ in range(0 if is_last else rng.choice([0, 0, 1, 2, 4])):
+            self._befall(recorder, card, rng.uniform(0, seconds))
+
+    def _befall(self, recorder: Recorder, card: Card, at: float) -> None:
+        rng, world, microphone = self.rng, self.world, self.microphone
+        length = rng.choice([rng.uniform(0, 1), rng.uniform(0, 30)])
+        what = rng.choice(
+            ["absent", "absent", "hangs", "skips", "suspend", "step", "full", "eio", "mute", "manual"]
+        )
+        self.diary.append(f"    {what} at {at:.3f} for {length:.3f} s")
+
+        def during(target: object, name: str) -> None:
+            world.after(at, lambda: setattr(target, name, True))
+            world.after(at + length, lambda: setattr(target, name, False))
+
+        if what == "absent":
+            during(microphone, "is_absent")
+        elif what == "hangs":
+            during(microphone, "hangs")
+        elif what == "skips":
+            world.after(at, lambda: setattr(microphone, "skips_seconds", length))
+        elif what == "suspend":
+            clock = self.clock
+            world.after(at, lambda: clock.suspend(0.2 + length))
+        elif what == "step":
+            clock = self.clock
+            world.after(at, lambda: setattr(clock, "wrong_by", rng.uniform(-1e6, 1e6)))
+        elif what == "full":
+            during(card, "is_full")
+        elif what == "eio":
+            world.after(at, lambda: setattr(card, "fails_once", True))
+        elif what == "mute":
+            world.after(at, lambda: void(recorder.turn_mute(on=True)))
+            world.after(at + length, lambda: void(recorder.turn_mute(on=False)))
+        else:
+            request = ManualRequest(seconds=max(0.1, length))
+            world.after(at, lambda: recorder.start(request))
+
+    def _recorder(self, card: Card) -> tuple[Recorder, Downtime]:
+        """Build what records, as the process does."""
+        clock = self.clock
+        files = Files(self.folder, card)
+        memory = Memory(self.folder, card, files)
+        time = KnownTime(clock, clock.boot_id, clock.machine)
+        coverage = Coverage(Ledger(self.folder, card), time.apart_ms, lambda: memory.last_number + 1)
+        wall = lambda: time.at_boot(clock.boottime()).wall_ms / 1000  # noqa: E731 - as the wiring has it
+        downtime = Downtime(files, memory, time, coverage, self.settings, wall)
+        discard_never_begun(files.recording, Disk())
+        sink = OutboxFolder(self.folder, card, memory)
+        sink.is_of_recorder = True
+        workshop = Workshop(
+            sink,
+            OpusConfig(complexity=0),
+            disk=card,
+            clock=clock,
+            instant=time.at_boot,
+            coverage=coverage,
+            flush_seconds=self.rng.choice([1, 5]),
+            min_seconds=self.settings.min_seconds,
+        )
+        self.microphone = Microphone(clock, self.rng)
+        recorder = Recorder(
+            self.microphone,
+            trigger_for(self.settings, wall),
+            workshop,
+            self.settings,
+            Board(clock.monotonic),
+            storage_problem=lambda _was_full: "full" if card.is_full else None,
+            mute=Mute(self.folder, card),
+            before=downtime.note,
+            unattended=True,
+        )
+        return recorder, downtime
+
+    def _deliver(self, chance: float) -> None:
+        """Do what the deliverer does with files that nobody holds: repair, finish, move on."""
+        disk = Disk()
+        files = Files(self.folder, disk)
+        for name in names(files.recording):
+            if name.endswith(PART) and self.rng.random() < chance:
+                _repair(files.recording / name, files, disk)
+        for name in names(files.outbox):
+            if name.endswith(SIDECAR + TEMPORARY) and self.rng.random() < chance:
+                entry = sidecar.read(files.outbox / name)
+                if entry is not None and (files.outbox / entry.audio_name).exists():
+                    files.finish_move(files.outbox / "none", entry)
+            elif name.endswith(AUDIO) and self.rng.random() < chance / 2:
+                entry = sidecar.read((files.outbox / name).with_suffix(SIDECAR))
+                if entry is not None:
+                    files.move_to_sent(entry)
+
+    # the verdict
+
+    def faults(self) -> list[str]:
+        """Return what does not come out; nothing for a life in which every second is accounted for.
+
+        In continuous mode files and gaps follow each other to the millisecond, as each begins where the last ended by
+        their own account. The calendar's windows begin and end within a block of the microphone.
+        """
+        spans = self.spans()
+        if self.mode == "schedule":
+            return self._faults_by_calendar(spans)
+        faults = []
+        at = self.first_start or 0
+        for span in spans:
+            if span.begin != at:
+                faults.append(f"{span.begin - at:+d} ms before {span}")
+            if abs(span.said - (span.end - span.begin)) > READINGS_MS:
+                faults.append(f"another length than its ends: {span}")
+            at = span.end
+        if not -LAST_BLOCK_MS <= at - self.last_stop <= LATE_MS:
+            faults.append(f"{at - self.last_stop:+d} ms at the end")
+        return faults
+
+    def _faults_by_calendar(self, spans: list[Span]) -> list[str]:
+        begin, end = self.first_start or 0, self.last_stop
+        sound = [span for span in spans if span.what.startswith("file") or span.what == Cause.TOO_SHORT]
+        recorded = sum(wanted(span.begin, span.end) for span in sound)
+        missing = sum(min(span.said, wanted(span.begin, span.end)) for span in spans if span not in sound)
+        off = recorded + missing - wanted(begin, end)
+        closing = sum(
+            wanted(span.end, span.end + 2 * LAST_BLOCK_MS) in range(1, LAST_BLOCK_MS) for span in sound
+        )
+        least = -LAST_BLOCK_MS * (1 + closing)
+        if least <= off <= LATE_MS:
+            return []
+        return [f"recorded {recorded} + missing {missing} - wanted {wanted(begin, end)} = {off:+d} ms"]
+
+    def spans(self) -> list[Span]:
+        """Return what was recorded and what the gap log says, in true time, in order."""
+        found = [self._file(path) for path in self._audio()]
+        for gap in read_gaps(self.folder):
+            if gap.recording_id is None:
+                if gap.end is None and gap.milliseconds is None:
+                    begin = self._true(gap.start)
+                    found.append(
+                        Span(begin, self.last_stop, f"open {gap.cause.value}", self.last_stop - begin)
+                    )
+                    continue
+                begin = self._true(gap.start)
+                end = self._true(gap.end) if gap.end is not None else begin + (gap.milliseconds or 0)
+                said = end - begin if gap.milliseconds is None else gap.milliseconds
+                found.append(Span(begin, end, gap.cause.value, said))
+            elif gap.cause is Cause.TOO_SHORT:
+                begin = self._true(gap.start)
+                found.append(
+                    Span(begin, begin + (gap.milliseconds or 0), gap.cause.value, gap.milliseconds or 0)
+                )
+        return sorted(found)
+
+    def _audio(self) -> list[Path]:
+        folders = [self.folder / name for name in ("recording", "outbox", "sent")]
+        return [path for folder in folders for path in folder.iterdir() if AUDIO in path.name]
+
+    def _file(self, path: Path) -> Span:
+        entry = sidecar.read(path.with_suffix(SIDECAR)) if path.suffix == AUDIO else None
+        if entry is not None:
+            start, length = entry.started, entry.duration_ms
+        else:
+            summary = read_summary(path)
+            tags = SegmentStart.from_tags(summary.tags)
+            assert tags is not None
+            start = tags.started
+            length = (summary.samples_48k * tags.sample_rate // 48000) * 1000 // tags.sample_rate
+        begin = self._true(start)
+        return Span(begin, begin + length, f"file {path.name.split('-')[1]}", length)
+
+    def _true(self, instant: Instant) -> int:
+        return self.boots[instant.boot_id].booted_ms - BEGINNING_MS + instant.boot_ms
+
+    def _ms(self) -> int:
+        return round(self.world.now * 1000)
+
+
+def _repair(path: Path, files: Files, disk: Disk) -> None:
+    """Repair a torn file as the deliverer does."""
+    try:
+        plan = plan_repair(path)
+        start = SegmentStart.from_tags(read_summary(path).tags)
+    except (Unrepairable, NotOggOpus):
+        path.unlink()
+        return
+    assert start is not None
+    if not plan.already_complete:
+        carry_out(plan, path, disk)
+    samples = plan.samples_48k * start.sample_rate // 48000
+    segment = FinishedSegment(start, path, samples, plan.truncate_to, digest(path), not plan.already_complete)
+    files.finish(segment, Entry.of(segment))
+
+
+def wanted(begin: int, end: int) -> int:
+    """Return how many milliseconds of a stretch of true time lie in windows of the schedule."""
+    found, every, length = 0, EVERY_MINUTES * 60_000, WINDOW_MINUTES * 60_000
+    opens = (begin + BEGINNING_MS) // every * every
+    while opens < end + BEGINNING_MS:
+        found += max(0, min(opens + length, end + BEGINNING_MS) - max(opens, begin + BEGINNING_MS))
+        opens += every
+    return found

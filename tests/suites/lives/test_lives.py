@@ -1,0 +1,109 @@
+"""Simulated lives of a recorder: kills, power cuts, suspends, wrong clocks, lost microphones, full and failing cards.
+
+``LIVES`` says how many; SEED of the Makefile repeats them. The controls break the account by a millisecond, or leave
+out the reading of a torn file, and must be found.
+"""
+
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from life import Life
+from world import SilentEncoder
+
+from agent.recorder import earlier
+from agent.recorder.downtime import Downtime
+from agent.recording import session
+from agent.recording.clock import Instant
+from agent.recording.session import Workshop
+
+LIVES = int(os.environ.get("LIVES", "200"))
+CONTROLS = 40
+"""So many lives at most until a control is found."""
+
+
+@pytest.fixture(autouse=True)
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Encode nothing, and log nothing."""
+    monkeypatch.setattr(session, "OpusEncoder", SilentEncoder)
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def lived(seed: int) -> list[str]:
+    """Live one life; return what did not come out."""
+    life = Life(seed)
+    try:
+        life.live(random.Random(seed).randint(2, 8))
+        faults = life.faults()
+        return [f"life {seed}, {life.mode}: {fault}" for fault in faults]
+    finally:
+        life.close()
+
+
+def seeds(count: int) -> list[int]:
+    """Return fresh seeds, and say which."""
+    first = random.SystemRandom().getrandbits(32)
+    sys.stdout.write(f"lives from {first}\n")
+    return [first + number for number in range(count)]
+
+
+def test_every_second_of_every_life_is_accounted_for() -> None:
+    """Recorded + not wanted + gaps = elapsed, whatever happens."""
+    faults = [fault for seed in seeds(LIVES) for fault in lived(seed)]
+    assert not faults, "\n".join(faults[:20])
+
+
+def found_by_some_life() -> bool:
+    """Whether one of some lives does not come out."""
+    return any(lived(seed) for seed in seeds(CONTROLS))
+
+
+def test_control_an_absence_that_begins_a_millisecond_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of what was recorded and the start of the gap behind it, a millisecond the wrong way round."""
+    newest = Downtime._newest
+
+    def early(self: Downtime, moments: list[Instant]) -> Instant | None:
+        found = newest(self, moments)
+        return found and msgspec.structs.replace(found, boot_ms=max(0, found.boot_ms - 1))
+
+    monkeypatch.setattr(Downtime, "_newest", early)
+    assert found_by_some_life()
+
+
+def test_control_a_cut_that_begins_a_millisecond_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a file and the start of the next."""
+    begins = Workshop.begins
+
+    def late(self: Workshop, seconds: float) -> Instant:
+        found = begins(self, seconds)
+        return msgspec.structs.replace(found, boot_ms=found.boot_ms + (found == self.until))
+
+    monkeypatch.setattr(Workshop, "begins", late)
+    assert found_by_some_life()
+
+
+def test_control_a_torn_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its last granule the absence would begin where the torn file begins."""
+
+    def unread(_files: object, stem: str) -> tuple[str, Instant, Instant]:
+        raise FileNotFoundError(stem)
+
+    monkeypatch.setattr(earlier, "_from_audio", unread)
+    monkeypatch.setattr(earlier, "AGAIN_SECONDS", 0.0)
+    assert found_by_some_life()
+
+
+def test_control_a_gap_left_open_is_closed_by_instants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the number in it, an open gap ends at the next start although something was recorded since."""
+    monkeypatch.setattr(Downtime, "_follows", lambda *_: False)
+    assert any(lived(seed) for seed in seeds(4 * CONTROLS))
