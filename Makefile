@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-hostile test-crash test-power test-faults test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
+.PHONY: test-hostile test-crash test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -67,6 +67,9 @@ test-power: setup-test ## rebuild the card as power cuts leave it (CRASH_IMAGES=
 
 test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as root
 	$(PYTEST) -s tests/faults
+
+test-lives: setup-test ## ten thousand simulated lives of a recorder: is every second accounted for? (LIVES=1000 for less)
+	LIVES=$(or $(LIVES),10000) $(PYTEST) -s tests/test_lives.py
 
 test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 	$(PYTEST) -s tests/fleet

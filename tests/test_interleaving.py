@@ -108,7 +108,7 @@ class World:
 
     def record(self) -> None:
         """Finish recordings, and make room for the next."""
-        number = self.sink.next_sequence(self.now(), "continuous")
+        number = self.sink.next_sequence(self.now())
         identity = f"00000000-0000-7000-8000-{number:012d}"
         start = SegmentStart(
             id=identity,

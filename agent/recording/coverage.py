@@ -103,6 +103,10 @@ class Coverage:
         if gap is not None:
             self._ledger.add(gap)
 
+    def retry(self) -> None:
+        """Write what the disk has refused; to be called before what is recorded next is remembered."""
+        self._ledger.retry()
+
     def write(self, gap: Gap) -> bool:
         """Write a gap that is known in full; return whether it is durable."""
         self._say(gap)

@@ -84,17 +84,27 @@ class Ledger:
         """Write a gap; return whether it is durable. One that the disk refuses is kept and written with the next."""
         with self._lock:
             self._unwritten.append(gap)
-            data = b"".join(msgspec.json.encode(each) + b"\n" for each in self._unwritten)
-            for is_last in (False, True):
-                try:
-                    self._write(data)
-                except OSError as error:
-                    if is_last:
-                        log.error("the ledger cannot be written", action="ledger_failed", error=error)
-                else:
-                    self._unwritten.clear()
-                    return True
-            return False
+            return self._write_unwritten()
+
+    def retry(self) -> None:
+        """Write what the disk has refused."""
+        with self._lock:
+            if self._unwritten:
+                self._write_unwritten()
+
+    def _write_unwritten(self) -> bool:
+        """Write, and once more where the disk refuses."""
+        data = b"".join(msgspec.json.encode(each) + b"\n" for each in self._unwritten)
+        for is_last in (False, True):
+            try:
+                self._write(data)
+            except OSError as error:
+                if is_last:
+                    log.error("the ledger cannot be written", action="ledger_failed", error=error)
+            else:
+                self._unwritten.clear()
+                return True
+        return False
 
     def _write(self, data: bytes) -> None:
         existed = self.path.exists()

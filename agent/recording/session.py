@@ -248,6 +248,7 @@ class Session:
 
     def _open(self, begins_at: float) -> OpenSegment:
         started = self._workshop.begins(begins_at)
+        self._workshop.coverage.retry()
         start = SegmentStart(
             id=self._workshop.new_id(),
             seq=self._workshop.sink.next_sequence(started),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from world import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
+from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.oggrepair import Unrepairable, carry_out, plan_repair
@@ -106,15 +106,7 @@ class Life:
     def _run(self, *, is_last: bool) -> None:
         rng, world = self.rng, self.world
         card = self.card = Card(rng, self.clock)
-        if rng.random() < 0.4:
-            self._deliver(0.5)
-        with_deliverer_inside = rng.random() < 0.4
-        recorder, downtime = self._recorder(card)
-        if with_deliverer_inside:
-            self._deliver(0.5)
-        if rng.random() < 0.5:
-            downtime.look()
-            self._deliver(0.3)
+        recorder, downtime = self._started(card)
         now = self._ms()
         self.first_start = now if self.first_start is None else self.first_start
         world.forget_plans()
@@ -136,20 +128,30 @@ class Life:
             if self.mode == "schedule" and not card.is_dead:
                 downtime.judge()
         self.last_stop = self._ms()
+        world.forget_plans()
+        if ending == "power":
+            card.cut_power()
         if (
             not read_gaps(self.folder)
             and Memory(self.folder, Disk(), Files(self.folder, Disk())).until is None
         ):
             self.first_start = None  # it died before its first durable step
-        world.forget_plans()
-        if ending == "power":
-            card.cut_power()
         world.pass_until(
             world.now + rng.choice([rng.uniform(0, 0.05), rng.uniform(0, 5), rng.uniform(0, 1500)])
         )
         if ending in {"power", "reboot"}:
             self.clock = self._boot()
             world.pass_until(world.now + rng.uniform(1, 20))
+
+    def _started(self, card: Card) -> tuple[Recorder, Downtime]:
+        """Start a recorder while the deliverer is at work too: before, between, and after what the recorder reads."""
+        self._deliver(self.rng.choice([0.0, 0.5]))
+        recorder, downtime = self._recorder(card)
+        self._deliver(self.rng.choice([0.0, 0.5]))
+        if self.rng.random() < 0.5:
+            downtime.look()
+            self._deliver(0.3)
+        return recorder, downtime
 
     def _plan(self, recorder: Recorder, card: Card, seconds: float, ending: str, *, is_last: bool) -> None:
         rng, world = self.rng, self.world

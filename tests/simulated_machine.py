@@ -30,6 +30,8 @@ class World:
         self.now = 0.0
         self._alarms: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
+        self._acts = False
+        """What was planned is happening: what takes time meanwhile is interrupted by nothing."""
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """Plan something."""
@@ -43,10 +45,14 @@ class World:
 
     def pass_until(self, end: float) -> None:
         """Let time pass, and do on the way what was planned."""
-        while self._alarms and self._alarms[0][0] <= end:
+        while self._alarms and self._alarms[0][0] <= end and not self._acts:
             at, _, act = self._alarms.pop(0)
             self.now = max(self.now, at)
-            act()
+            self._acts = True
+            try:
+                act()
+            finally:
+                self._acts = False
         self.now = max(self.now, end)
 
 
