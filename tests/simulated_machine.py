@@ -19,6 +19,17 @@ BEGINNING_MS = 1_790_000_000_000
 """True unix time at the start of a life, in whole milliseconds."""
 
 
+NEED_ROOM = {
+    "open.create",
+    "open.headers",
+    "write.page",
+    "finish.last_page",
+    "finish.sidecar.create",
+    "finish.sidecar.write",
+}
+"""Steps that a full card refuses; for small files the reserve file makes room."""
+
+
 class Died(BaseException):
     """The process was killed, or its machine lost its power."""
 
@@ -138,14 +149,7 @@ class Card(Disk):
         if self.fails_once and not step.startswith("open.undo"):
             self.fails_once = False
             raise OSError(errno.EIO, "injected")
-        if self.is_full and step.rsplit(".", 1)[-1] in {
-            "create",
-            "write",
-            "page",
-            "headers",
-            "sidecar",
-            "last_page",
-        }:
+        if self.is_full and step in NEED_ROOM:
             raise OSError(errno.ENOSPC, "injected")
 
     def create(self, path: Path, step: str) -> BinaryIO:
@@ -272,15 +276,13 @@ class Microphone:
         clock.sleep(max(0.0, self._next - clock.monotonic()))
         if self.is_absent or self.hangs:
             return self._fail(end)
-        overflow = self.skips_seconds > 0
-        if overflow:
-            clock.sleep(self.skips_seconds)
-            self._next += self.skips_seconds
-            self.skips_seconds = 0.0
+        skipped, self.skips_seconds = self.skips_seconds, 0.0
+        clock.sleep(skipped)
+        self._next += skipped
         captured_at = self._next + self._rng.uniform(0, self._late)
         self._next += self._block / RATE
         self._sequence += 1
-        return Block(self._sequence - 1, captured_at, overflow, SOUND[: 2 * self._block])
+        return Block(self._sequence - 1, captured_at, skipped > 0, SOUND[: 2 * self._block])
 
     def _fail(self, end: float) -> Block | None:
         if self.hangs and self.state is SourceState.LISTENING:

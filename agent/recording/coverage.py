@@ -57,6 +57,7 @@ class Coverage:
         if self._open is not None:
             if self._open.cause is cause:
                 return
+            at = not_before(self._open.start, at)
             self.ended(at)
         self._open = Gap(cause, at, before_number=self._next_number())
         self._ledger.add(self._open)
@@ -66,6 +67,7 @@ class Coverage:
         gap, self._open = self._open, None
         if gap is None:
             return
+        at = not_before(gap.start, at)
         gap = Gap(gap.cause, gap.start, at, positive(self._apart_ms(gap.start, at)))
         self._ledger.add(gap)
         self.missing_ms += gap.milliseconds or 0
@@ -118,6 +120,11 @@ class Coverage:
         (log.warning if is_long else log.debug)(
             "nothing was recorded", action="gap", cause=gap.cause.value, milliseconds=gap.milliseconds
         )
+
+
+def not_before(start: Instant, at: Instant) -> Instant:
+    """Return a moment of the same boot, but never before another: blocks arrive late, by milliseconds."""
+    return start if at.boot_id == start.boot_id and at.boot_ms < start.boot_ms else at
 
 
 def positive(milliseconds: int | None) -> int | None:

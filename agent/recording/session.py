@@ -202,7 +202,9 @@ class Session:
         """
         if missing and not self.samples:
             if not self._workshop.coverage.is_open:
-                self._note_lost(missing, begins_at, None)
+                start = self._workshop.begins(begins_at)
+                end = self._workshop.instant(begins_at + missing / self.sample_rate)
+                self._workshop.coverage.overflow(start, max(0, end.boot_ms - start.boot_ms), None)
             return 0
         while missing and not self.complete:
             segment = self.open_segment or self._open(begins_at)
