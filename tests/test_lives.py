@@ -21,6 +21,12 @@ from agent.recording import session
 from agent.recording.clock import Instant
 from agent.recording.session import Workshop
 
+# What dies leaves its files open; a process would leave that to the kernel.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 LIVES = int(os.environ.get("LIVES", "200"))
 CONTROLS = 40
 """So many lives at most until a control is found."""

@@ -231,7 +231,8 @@ class OpenSegment:
     def discard(self) -> None:
         """Remove the file: the owner wants no recording as short as this."""
         self._disk.unlink(self.path, "drop.unlink")
-        self._disk.sync_folder(self.path.parent, "drop.sync_folder")
+        with contextlib.suppress(OSError):  # gone it is, and what is gone has to be noted
+            self._disk.sync_folder(self.path.parent, "drop.sync_folder")
 
     def abandon(self) -> None:
         """Close the file as it is, for repair to take up; without a whole page of sound it goes, nothing is in it.
