@@ -15,6 +15,8 @@ SYMBOL_SECONDS = 0.1
 SYNC_HZ = 600
 TONES_HZ = tuple(800 + 150 * digit for digit in range(16))
 HEARD_RATE = 16_000
+CONNECTED_WITHIN = 10.0
+POLL_SECONDS = 0.01
 _STEP = HEARD_RATE // 200
 _LOUD = 0.5
 
@@ -59,7 +61,19 @@ class Player:
             self._process.kill()
             self._process.wait()
 
+    def _wait_until_heard(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the player's stream is there: on a busy machine its start would make the code late."""
+        command = ["pactl", "list", "short", "sink-inputs"]
+        until = time.monotonic() + CONNECTED_WITHIN
+        while process.poll() is None and time.monotonic() < until:
+            if subprocess.run(
+                command, env=self._environment, capture_output=True, check=False
+            ).stdout.strip():
+                return
+            time.sleep(POLL_SECONDS)
+
     def _feed(self, process: subprocess.Popen[bytes]) -> None:
+        self._wait_until_heard(process)
         now = time.monotonic() - self._began
         number = int(now / SLOT_SECONDS)
         skip = round((now - number * SLOT_SECONDS) * RATE)
