@@ -14,6 +14,9 @@ from agent.recording.coverage import positive
 from agent.recording.knowntime import KnownTime
 from agent.recording.ledger import Gap, read_gaps
 
+SHORT_SECONDS = 0.1
+"""A gap of less is shown in milliseconds: ``0.0 s`` would say nothing."""
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a list of {cause, from, seconds, recording_id}.")
@@ -49,4 +52,6 @@ def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:
 
 
 def _length(seconds: float | None) -> str:
+    if seconds is not None and seconds < SHORT_SECONDS:
+        return f"{round(seconds * 1000)} ms"
     return "unknown" if seconds is None else duration(round(seconds * 1000))

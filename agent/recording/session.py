@@ -205,6 +205,7 @@ class Session:
                 start = self._workshop.begins(begins_at)
                 end = self._workshop.instant(begins_at + missing / self.sample_rate)
                 self._workshop.coverage.overflow(start, max(0, end.boot_ms - start.boot_ms), None)
+                self._workshop.coverage.settle()  # no file has silence in its place
             return 0
         while missing and not self.complete:
             segment = self.open_segment or self._open(begins_at)
