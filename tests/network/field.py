@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,7 +19,7 @@ from agent.sandbox.devices import DEFAULT_TOKEN
 
 PORT = 8443
 BASE_URL = f"https://{NAME}:{PORT}/v1"
-DEAF = Path(__file__).with_name("deaf.py")
+DEAF = Path(__file__).with_name("deaf")
 
 
 class Sandbox:
@@ -95,12 +95,15 @@ class Recorder(Machine):
 
     def popen(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command in the agent's namespace."""
-        program = [sys.executable, str(DEAF)] if self.deaf else [str(PROGRAM)]
+        program = [str(PROGRAM)]
+        environment = dict(self.environment)
+        if self.deaf:
+            environment["PYTHONPATH"] = os.pathsep.join([str(DEAF), environment["PYTHONPATH"]])
         command = [
             *("ip", "netns", "exec", self._namespace, *program, "--config"),
             *(str(self.config_file), *map(str, arguments)),
         ]
-        return subprocess.Popen(command, text=True, env=self.environment, cwd=self.folder, **options)
+        return subprocess.Popen(command, text=True, env=environment, cwd=self.folder, **options)
 
     def recorded(self, seconds: float, count: int = 1) -> list[Json]:
         """Record speech; 40 seconds are half a megabyte."""

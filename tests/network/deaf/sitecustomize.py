@@ -1,0 +1,13 @@
+"""The agent, both of its processes, without an ear for the network: as if nothing told it that the link is up."""
+
+import threading
+from unittest.mock import patch
+
+from agent.host.netlink import NetworkWatch
+
+
+def _hear_nothing(_watch: NetworkWatch) -> None:
+    threading.Event().wait()
+
+
+patch.object(NetworkWatch, "run", _hear_nothing).start()
