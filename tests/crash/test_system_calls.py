@@ -20,6 +20,8 @@ FITS = {
 """Which step may take which call; only one call each."""
 INDEX, INDEX_OR_FOLDER = "/outbox.db", "/state"
 """SQLite syncs the index, its companions, and the folder they are in."""
+LOCKS = (".lock",)
+"""What a lock's file says is for the living; nothing of it is to outlive them."""
 
 
 def test_every_durable_call_of_a_life_has_a_name() -> None:
@@ -65,7 +67,7 @@ def judge(calls: list[Call]) -> tuple[list[tuple[Call, str]], set[str]]:
     for call in calls:
         if call.name == "mark":
             step, taken = call.path.removeprefix("step/"), False
-        elif call.name in FITS:
+        elif call.name in FITS and not call.path.endswith(LOCKS):
             of_index = call.path.endswith(INDEX_OR_FOLDER) or INDEX in call.path
             of_index = of_index and (is_commit(step) or step.startswith("index."))
             if of_index or (FITS[call.name].search(step) and not taken):
