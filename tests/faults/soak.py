@@ -109,7 +109,7 @@ class Soak:
                 wait_for(self.is_recording, 60)
                 self._measure()
             time.sleep(max(0.0, minute + 60 - time.monotonic()))
-        time.sleep(max(0.0, end - time.monotonic()))
+        time.sleep(max(QUIET_SECONDS, end - time.monotonic()))
         self.seconds = time.monotonic() - began
 
     def _kill_microphone(self) -> None:
