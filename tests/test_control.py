@@ -161,6 +161,7 @@ def test_an_idle_connection_is_cut_and_a_working_one_is_not(
         server.close()
 
 
+@pytest.mark.root
 def test_others_cannot_take_the_owners_place(path: Path) -> None:
     """Strangers keep 24 of the 32 busy at most; the next of them is told, and the owner is answered."""
     crowd = (

@@ -97,13 +97,12 @@ def test_the_demo_shows_level_queue_and_delivery_as_they_happen(tmp_path: Path, 
     lines = [line for line in done.stdout.splitlines() if re.match(r"(queue|sandbox) .*(: |answered)", line)]
     steps = [re.sub(r".*?(\w+): .*|.*?(POST|PUT|HEAD) .*", r"\1\2", line) for line in lines]
     seen = [step for step in steps if step != "HEAD"]
+    # On a busy machine some states have passed before anybody looks; none is shown twice or in another order.
+    order = ["ready", "created", "stored", "uploaded"]
     states = [step for step in seen if step.islower()]
-    assert states[-2:] == [
-        "stored",
-        "uploaded",
-    ]  # each behind the call that led to it, on a busy machine long behind
-    assert seen.index("POST") < seen.index("PUT") < seen.index("stored")
+    assert states == sorted(set(states), key=order.index)
     assert seen[-1] == "uploaded"
+    assert seen.index("POST") < seen.index("PUT")
     (log,) = (tmp_path / "demo").glob("*/sandbox/requests.jsonl")
     requests = [json.loads(line) for line in log.read_text().splitlines()]
     shown = [step for step in steps if step.isupper()]
