@@ -127,7 +127,7 @@ class LifeParts(DelivererWiring):
         """Keep what the server holds now."""
         if self.snapshots is not None:
             number = len(list(self.snapshots.iterdir()))
-            shutil.copytree(self.snapshots.with_name("server"), self.snapshots / str(number))
+            shutil.copytree(self.snapshots.with_name("server"), self.snapshots / str(number), symlinks=True)
             self.diary.note("server", str(number))
 
     @cached_property
