@@ -41,7 +41,10 @@ PROCEDURES = re.compile(
 """The steps of the procedures; the ledger, the clock and the token are no recordings."""
 SPARE = {
     "state.sync_folder": "the clock's file and SQLite sync the same folder before the first recording",
-    "open.commit_sequence": "the names of the files bear the numbers too",
+    "open.number.sync": "the names of the files bear the numbers too",
+    "open.number.sync_folder": "the names of the files bear the numbers too",
+    "finish.until.sync": "the sidecars tell where recording ended; the gaps themselves are judged by the lives",
+    "finish.until.sync_folder": "the sidecars tell where recording ended; the gaps are judged by the lives",
     "open.sync": "the first flush, at most flush_seconds later, makes the headers durable with the first pages",
     "finish.sidecar.sync": "the file's own tags say the same, but for gap_ms, overflows and clipped",
     "finish.commit": "the sidecar says the same",
