@@ -1,4 +1,4 @@
-"""What the running daemon costs: memory of both its processes, wake-ups, bytes written, processor."""
+"""What the running service costs: memory of its three processes, wake-ups, bytes written, processor."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from agent.sandbox.server import SandboxServer
 LEAST_SECONDS = 10.0
 """How long the daemon has run before it is looked at."""
 DELIVERY_SECONDS = 60.0
+CAPTURE, DELIVERER = b"agent.audio.ear", b"deliverer"
+"""What the command lines of the recorder's children hold."""
 _MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ (\S+) \S+ (\d+)")
 
 
@@ -30,7 +32,7 @@ class Footprint(NamedTuple):
     pss: float
     """Proportional set size: what is shared counts in parts."""
     alone: float
-    """The same, as if agent and ear were the only processes of the machine."""
+    """The same, as if the processes of the service were the only ones of the machine."""
     rss: float
 
 
@@ -53,18 +55,19 @@ class Resident(NamedTuple):
 
 
 class Residents(NamedTuple):
-    """The daemon's two processes."""
+    """The processes of the service."""
 
-    main: Resident
-    ear: Resident | None
+    recorder: Resident
+    deliverer: Resident
+    capture: Resident | None
     """None while nothing is recorded: there is no such process then."""
     delivered: int
     """Recordings that the sandbox had by then."""
 
 
 def measure(device: Device, wav: Path, window_seconds: float, *, mode: str = "continuous") -> Residents:
-    """Run the daemon on speech out of a virtual microphone, with a delivery and heartbeats, and look at it."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, _speaking(Path(name), wav) as hearing:
+    """Run the service on speech out of a virtual microphone, with a delivery and heartbeats, and look at it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, speaking(Path(name), wav) as hearing:
         folder = Path(name)
         with SandboxServer(folder / "sandbox") as sandbox:
             config = folder / "config.toml"
@@ -74,7 +77,7 @@ def measure(device: Device, wav: Path, window_seconds: float, *, mode: str = "co
             )
             _prepare(device, config, hearing)
             began = time.monotonic()
-            with _daemon(device, config, hearing, folder / "log") as main:
+            with daemon(device, config, hearing, folder / "log") as main:
                 _wait_for_delivery(sandbox, main, folder / "log")
                 time.sleep(max(0.0, began + LEAST_SECONDS - time.monotonic()))
                 return _look(main.pid, window_seconds, delivered=_uploaded(sandbox))
@@ -94,7 +97,7 @@ def control(device: Device, mebibytes: int) -> float:
 
 
 @contextmanager
-def _speaking(folder: Path, wav: Path) -> Iterator[dict[str, str]]:
+def speaking(folder: Path, wav: Path) -> Iterator[dict[str, str]]:
     """Start a microphone that hears the file, and give the environment to hear it in."""
     microphone = VirtualMicrophone(folder / "microphone")
     microphone.start()
@@ -119,9 +122,7 @@ def _prepare(device: Device, config: Path, env: dict[str, str]) -> None:
 
 
 @contextmanager
-def _daemon(
-    device: Device, config: Path, env: dict[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(device: Device, config: Path, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (
         log.open("wb") as words,
         subprocess.Popen(
@@ -146,27 +147,31 @@ def _uploaded(sandbox: SandboxServer) -> int:
     return sum(recording.status == "uploaded" for recording in sandbox.state.recordings.by_id.values())
 
 
-def _look(main: int, window_seconds: float, *, delivered: int) -> Residents:
-    ear = _ear_of(main)
-    pids = [main] if ear is None else [main, ear]
+def _look(recorder: int, window_seconds: float, *, delivered: int) -> Residents:
+    capture = child_of(recorder, CAPTURE)
+    deliverer = child_of(recorder, DELIVERER)
+    if deliverer is None:
+        raise SystemExit("there is no deliverer")
+    pids = [recorder, deliverer] + ([] if capture is None else [capture])
     before = {pid: _counters(pid) for pid in pids}
     time.sleep(window_seconds)
     found = [
         Resident(
-            _footprint(pid, other),
+            _footprint(pid, [other for other in pids if other != pid]),
             Activity(
                 *((new - old) / window_seconds for new, old in zip(_counters(pid), before[pid], strict=True))
             ),
         )
-        for pid, other in zip(pids, [*reversed(pids)] if ear else [None], strict=True)
+        for pid in pids
     ]
-    return Residents(found[0], found[1] if ear else None, delivered)
+    return Residents(found[0], found[1], found[2] if capture is not None else None, delivered)
 
 
-def _ear_of(main: int) -> int | None:
-    for task in Path(f"/proc/{main}/task").iterdir():
+def child_of(recorder: int, marked: bytes) -> int | None:
+    """Return the child of the recorder whose command line holds this mark."""
+    for task in Path(f"/proc/{recorder}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if b"agent.audio.ear" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if marked in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 
@@ -180,11 +185,15 @@ def _counters(pid: int) -> tuple[float, float, float]:
     return wake_ups, written, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _footprint(pid: int, other: int | None) -> Footprint:
-    """Return the memory of one of two processes; a file that both have mapped is taken to be shared page by page."""
+def _footprint(pid: int, others: Sequence[int]) -> Footprint:
+    """Return the memory of one of the processes; a file that several have mapped is taken to be shared page by page."""
     mine = _file_pages(pid)
-    others = _file_pages(other) if other is not None else Counter()
-    files = sum(kib - min(kib, others[mapping]) / 2 for mapping, kib in mine.items())
+    theirs = [_file_pages(other) for other in others]
+    files = sum(
+        kib / (1 + sum(min(kib, pages[mapping]) / kib for pages in theirs))
+        for mapping, kib in mine.items()
+        if kib > 0
+    )
     anonymous = _kib(pid, "smaps_rollup", "Pss_Anon")
     return Footprint(
         pss=_kib(pid, "smaps_rollup", "Pss") / 1024,
