@@ -235,3 +235,40 @@ def test_what_a_server_told_can_be_taken_back(tmp_path: Path) -> None:
     pi.synchronise()
     assert abs(pi.time.corrected(dated).wall_ms - truth) <= 2
     assert pi.time.corrected(dated).clock == NTP
+
+
+class Busy(SimulatedClock):
+    """A machine whose thread loses the processor before some of its readings of a clock."""
+
+    def __init__(self, lost_before: set[int]) -> None:
+        super().__init__()
+        self._lost_before, self._readings = lost_before, 0
+
+    def _read(self) -> float:
+        if self._readings in self._lost_before:
+            self.sleep(0.033)
+        self._readings += 1
+        return super().monotonic()
+
+    def wall(self) -> float:
+        """Unix time."""
+        return BEGINNING - 1000.0 + self._read()
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self._read()
+
+    def boottime(self) -> float:
+        """Seconds."""
+        return self._read()
+
+
+@pytest.mark.parametrize("reading", range(7))
+def test_a_thread_that_loses_the_processor_between_two_clocks_shifts_no_moment(
+    tmp_path: Path, reading: int
+) -> None:
+    """Wherever it loses it, the moment is the one that was asked for."""
+    time = TrueTime(tmp_path, Disk(), Busy({reading, reading + 1}), "boot-1", lambda: UNSYNCHRONIZED)
+    instant = time.instant(1000.0)
+    assert abs(instant.boot_ms - 1_000_000) <= 1
+    assert abs(instant.wall_ms - BEGINNING * 1000) <= 1

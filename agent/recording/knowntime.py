@@ -13,6 +13,9 @@ from agent.recording.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, Instant, m
 
 FINE_MS = 500
 """What a server tells is known no finer."""
+READINGS = 5
+"""How often two clocks are read, at most, until nothing came between."""
+AT_ONCE_SECONDS = 0.0005
 FILE = "boots.json"
 CLOCK_FILE = "clock.json"
 LONGEST_UPTIME = 10 * 366 * 86_400.0
@@ -76,13 +79,13 @@ class KnownTime:
 
     def instant(self, monotonic: float) -> Instant:
         """Return a moment of the monotonic clock on the other clocks, its wall time as good as it is known."""
-        return self.at_boot(self._clock.boottime() - (self._clock.monotonic() - monotonic))
+        return self.at_boot(monotonic + self._ahead(self._clock.boottime, self._clock.monotonic))
 
     def at_boot(self, seconds: float) -> Instant:
         """Return a moment of the boot clock (CLOCK_BOOTTIME, in seconds) on the other clocks."""
         boot_ms = milliseconds(seconds)
         state = self.state()
-        wall_ms = self._wall_ms() - (self._boot_ms() - boot_ms)
+        wall_ms = boot_ms + self._machine_offset_ms()
         boot = self._boots.get(self._boot_id)
         if state == SERVER and boot is not None:
             wall_ms = boot.offset_ms + boot_ms
@@ -104,7 +107,7 @@ class KnownTime:
     def _known(self, boot_id: str) -> Boot | None:
         """Return what is known of a boot; of this one also by the machine's own clock."""
         if boot_id == self._boot_id and self._machine() == NTP:
-            return Boot(self._wall_ms() - self._boot_ms(), NTP)
+            return Boot(self._machine_offset_ms(), NTP)
         return self._boots.get(boot_id)
 
     def apart_ms(self, start: Instant, end: Instant) -> int | None:
@@ -115,6 +118,26 @@ class KnownTime:
         if UNSYNCHRONIZED in {start.clock, end.clock}:
             return None
         return end.wall_ms - start.wall_ms
+
+    def _machine_offset_ms(self) -> int:
+        """Return the machine's wall clock less its boot clock."""
+        return milliseconds(self._ahead(self._clock.wall, self._clock.boottime))
+
+    def _ahead(self, one: Callable[[], float], other: Callable[[], float]) -> float:
+        """Return how far one clock is ahead of another, in seconds: of some readings the one taken most at once.
+
+        A thread that loses the processor between two readings would shift the moment by as long.
+        """
+        best, narrowest = 0.0, float("inf")
+        for _ in range(READINGS):
+            before = other()
+            here = one()
+            width = other() - before
+            if width < narrowest:
+                best, narrowest = here - before - width / 2, width
+            if narrowest <= AT_ONCE_SECONDS:
+                break
+        return best
 
     def _wall_ms(self) -> int:
         return milliseconds(self._clock.wall())

@@ -116,7 +116,7 @@ class TrueTime(KnownTime):
         arrived_ms = self._boot_ms() - milliseconds(self._clock.monotonic() - monotonic)
         least = milliseconds(server) - arrived_ms
         heard = Claim(arrived_ms, least, least + HEADER_MS + milliseconds(round_trip))
-        wall_offset = self._wall_ms() - self._boot_ms()
+        wall_offset = self._machine_offset_ms()
         with self._lock:
             known = self._boots.get(self._boot_id)
             if known is not None and known.source == NTP:
@@ -150,7 +150,7 @@ class TrueTime(KnownTime):
         return self._learnt_range
 
     def _learn_from_machine(self) -> None:
-        offset_ms = self._wall_ms() - self._boot_ms()
+        offset_ms = self._machine_offset_ms()
         with self._lock:
             known = self._boots.get(self._boot_id)
         if known is None or known.source != NTP or abs(known.offset_ms - offset_ms) >= STEP_MS:
