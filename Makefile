@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-hostile test-crash test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
+.PHONY: test-abuse test-hostile test-crash test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -77,6 +77,9 @@ test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 
 test-hostile: setup-test ## absurd answers of a server, on the client and on delivery
 	$(PYTEST) -s tests/suites/hostile
+
+test-abuse: setup-test ## the deliverer aborted and stopped: is one sample lost?
+	PYTHONPATH=tests/faults $(PYTEST) -s tests/suites/abuse
 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/matrix
