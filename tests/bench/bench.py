@@ -37,6 +37,8 @@ WINDOW_SECONDS, SHORT_WINDOW_SECONDS = 600.0, 10.0
 # spread from 1.00 to 1.23 against the loop and from 0.71 to 1.05 against ffmpeg; complexity 10 gave 1.7 to 2.3.
 SHORT_LOOP_BOUND = 1.50
 SHORT_TOOL_BOUND = 1.40
+# Of ten seconds, in which a heartbeat and a turn of each loop count for much: it spread from 0.98 to 1.21.
+SHORT_LIVE_BOUND = 1.50
 
 
 class Report:
@@ -150,10 +152,13 @@ def _live(device: Device, report: Report, *, short: bool) -> None:
         report.line(f"  {name:<34} {seconds:.3f}")
     arecord, ffmpeg = (live.seconds[name] for name in (bench_live.ARECORD, bench_live.FFMPEG))
     ratio = live.service / arecord
-    report.judge("three processes / arecord | opusenc", ratio, LIVE_AIM, f"{ratio:.2f}")
+    report.judge("three processes / arecord | opusenc", ratio, LIVE_AIM, f"{ratio:.2f}", counts=not short)
+    bound = SHORT_LIVE_BOUND if short else LIVE_AIM
+    if short:
+        report.judge("the same, of a short window", ratio, bound, f"{ratio:.2f}")
     report.line(f"  three processes / ffmpeg           {live.service / ffmpeg:.2f}")
     twice = 2 * live.service / arecord
-    report.control("all of it done twice", twice, LIVE_AIM)
+    report.control("all of it done twice", twice, bound)
     firsts = bench_cpu.spread(
         bench_live.first_samples(device, FOLDER / "speech.wav", SHORT_STARTS if short else STARTS)
     )
