@@ -2,6 +2,9 @@
 
 import re
 import unicodedata
+from typing import Any
+
+import msgspec
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -12,6 +15,22 @@ _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 def valid(text: str) -> str:
     """Return ``text`` with a replacement character for each byte or half character that is no UTF-8."""
     return _SURROGATES.sub(REPLACEMENT, text)
+
+
+def encoded(value: Any) -> bytes:
+    """Return ``value`` as JSON; half characters, and paths that are no UTF-8, are replaced."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_valid_within(msgspec.to_builtins(value)))
+
+
+def _valid_within(value: Any) -> Any:
+    if isinstance(value, str):
+        return valid(value)
+    if isinstance(value, dict):
+        return {_valid_within(key): _valid_within(inner) for key, inner in value.items()}
+    return [_valid_within(inner) for inner in value] if isinstance(value, list) else value
 
 
 def shown(text: str, *, keep: str = "") -> str:

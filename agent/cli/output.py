@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-import msgspec
 
 from agent import log, text
 
@@ -26,19 +25,8 @@ def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on a line; a terminal finds nothing in it to obey."""
-    try:
-        encoded = msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # a path that is no UTF-8
-        encoded = msgspec.json.encode(_valid(msgspec.to_builtins(value))).decode()
+    encoded = text.encoded(value).decode()
     click.echo(_UNSAFE.sub(lambda found: "".join(f"\\u{ord(char):04x}" for char in found[0]), encoded))
-
-
-def _valid(value: Any) -> Any:
-    if isinstance(value, str):
-        return text.valid(value)
-    if isinstance(value, dict):
-        return {_valid(key): _valid(inner) for key, inner in value.items()}
-    return [_valid(inner) for inner in value] if isinstance(value, list) else value
 
 
 def log_nothing() -> None:

@@ -83,15 +83,6 @@ class Outbox:
                 self.store.insert([entry], "finish.commit")
             except sqlite3.Error as error:
                 self._index_failed(error)
-        log.info(
-            "recorded",
-            action="recording_finished",
-            id=entry.id,
-            seq=entry.seq,
-            duration_ms=entry.duration_ms,
-            size_bytes=entry.size_bytes,
-            recovered=entry.recovered,
-        )
         self.arrived.set()
         return entry
 

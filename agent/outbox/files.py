@@ -5,9 +5,12 @@ import hashlib
 from pathlib import Path
 
 from agent.host.disk import Disk
+from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.recording.segment import PART, FinishedSegment
+
+log = get_logger(__name__)
 
 AUDIO = ".opus"
 SIDECAR = ".json"
@@ -49,6 +52,15 @@ class Files:
         temporary = self.outbox / (entry.sidecar_name + TEMPORARY)
         self._disk.write_new(temporary, sidecar.encode(entry), "finish.sidecar")
         self.finish_move(segment.path, entry)
+        log.info(
+            "recorded",
+            action="recording_finished",
+            id=entry.id,
+            seq=entry.seq,
+            duration_ms=entry.duration_ms,
+            size_bytes=entry.size_bytes,
+            recovered=entry.recovered,
+        )
 
     def finish_move(self, part: Path, entry: Entry) -> None:
         """Do what is left of a Finish whose sidecar is in ``outbox/``, under its temporary or its own name."""

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.host.disk import Disk
-from agent.log import get_logger
 from agent.outbox.entry import Entry
 from agent.outbox.files import Files
 from agent.recorder.memory import Numbers
 from agent.recording.clock import Instant
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment, end_of
-
-log = get_logger(__name__)
 
 
 class OutboxFolder:
@@ -53,15 +50,6 @@ class OutboxFolder:
         if self.is_of_recorder:
             self._memory.note(end_of(segment.start, segment.samples))
         self.finished = [*self.finished[-KEPT:], entry]
-        log.info(
-            "recorded",
-            action="recording_finished",
-            id=entry.id,
-            seq=entry.seq,
-            duration_ms=entry.duration_ms,
-            size_bytes=entry.size_bytes,
-            recovered=entry.recovered,
-        )
         self._announce()
         return entry
 

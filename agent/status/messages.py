@@ -80,18 +80,7 @@ def message_of(line: bytes) -> Message:
 
 def encoded(message: Message) -> bytes:
     """Return a message as one line; half characters and paths that are no UTF-8 are replaced."""
-    try:
-        return msgspec.json.encode(message) + b"\n"
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_valid(msgspec.to_builtins(message))) + b"\n"
-
-
-def _valid(value: Any) -> Any:
-    if isinstance(value, str):
-        return text.valid(value)
-    if isinstance(value, dict):
-        return {_valid(key): _valid(inner) for key, inner in value.items()}
-    return [_valid(inner) for inner in value] if isinstance(value, list) else value
+    return text.encoded(message) + b"\n"
 
 
 def lines(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
