@@ -1,12 +1,14 @@
-"""What both processes are alike in: threads whose death ends the process, signals, the watchdog, reloading."""
+"""What both processes are alike in: the lock, threads whose death ends the process, signals, the watchdog, settings."""
 
 import contextlib
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import ClassVar
 
 from agent import log
 from agent.config import LoadedConfig, changed_keys, load
@@ -20,6 +22,8 @@ logger = get_logger(__name__)
 
 WATCH_SECONDS, STARTING_SECONDS = 1.0, 0.25
 """How often a process looks after its threads; how long it says no more than that it is starting."""
+RETRY_SECONDS = 10.0
+"""After so long a service whose state directory could not be used tries again."""
 LOCK_SECONDS = 0.5
 """How often a service looks whether the command that holds its lock has ended."""
 
@@ -106,6 +110,116 @@ class Settings:
         """Read them; what is wrong is said in the log."""
         with contextlib.suppress(ConfigError):
             self.read(said)
+
+
+class SupervisedProcess(ABC):
+    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+
+    process: ClassVar[Process]
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        state: StateDirectory,
+        config_path: Path | None,
+        *,
+        settings_problem: str | None,
+        supervised: bool = False,
+    ) -> None:
+        self._loaded = loaded
+        self._state = state
+        self._config_path = config_path
+        self._settings_problem = settings_problem
+        self._supervised = supervised
+        self._notifier = Notifier()
+        self._settings = Settings(loaded, config_path, self._notifier)
+        self._signals = Signals()
+        self._threads = Threads(self._signals.wake)
+        self._said = ""
+
+    def run(self) -> int:
+        """Work until told to stop.
+
+        Raises:
+            AgentError: by hand, the state directory is in use or not usable.
+        """
+        self._signals.listen()
+        lock = self._lock()
+        if lock is None:
+            return 0
+        try:
+            code = self._work()
+        except BaseException:
+            lock.release()
+            raise
+        lock.release(orderly=code == 0)
+        self._state.remove_runtime()
+        return code
+
+    @abstractmethod
+    def _work(self) -> int:
+        """Start the parts, watch them, stop them in order; return the exit code."""
+
+    @abstractmethod
+    def _cannot_begin(self, error: AgentError) -> str:
+        """Log why a service cannot begin, and return the word systemd shows before the reason."""
+
+    @abstractmethod
+    def _is_alive(self) -> bool:
+        """Whether the process makes progress, so that the watchdog is fed."""
+
+    @abstractmethod
+    def _sentence(self) -> str:
+        """Return what systemd shows of it."""
+
+    def _reload_quietly(self) -> None:
+        """Do what SIGHUP asks for."""
+        self._settings.read_quietly(self._said or "starting")
+
+    def _turn(self) -> None:
+        """Do what is due each time the process looks after its threads."""
+        if self._is_alive():
+            self._notifier.watchdog()
+
+    def _reload(self) -> list[str]:
+        return self._settings.read(self._said or "starting")
+
+    def _lock(self) -> StateLock | None:
+        """Take the lock; a service whose state directory cannot be used says so and tries again. None: told to stop."""
+        while True:
+            try:
+                self._state.create()
+                self._state = self._state.create_runtime()
+                return wait_for_lock(
+                    self._state, self.process, self._signals, self._notifier, supervised=self._supervised
+                )
+            except LockHeld:
+                raise
+            except AgentError as error:
+                if not is_service():
+                    raise
+                self._notifier.ready(f"{self._cannot_begin(error)}: {error}")
+                self._notifier.watchdog()
+            if self._signals.stopping.wait(RETRY_SECONDS):
+                return None
+
+    def _watch(self) -> None:
+        signals = self._signals
+        while not signals.stopping.is_set() and not self._threads.died:
+            if signals.reload:
+                signals.reload = False
+                self._reload_quietly()
+            self._turn()
+            signals.wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
+            signals.wake.clear()
+            self._say()
+        signals.stopping.set()
+
+    def _say(self) -> None:
+        text = self._sentence()
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)
 
 
 def wait_for_lock(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from each_others import NOT_IN_THE_RECORDER
 
 from agent import __version__
 from agent.cli.root import COMMANDS, root
@@ -171,15 +172,6 @@ def closure_of(path: Path) -> set[str]:
     return seen
 
 
-NOT_IN_THE_RECORDER = {
-    "httpx",
-    "sqlite3",
-    "sqlite_utils",
-    "ssl",
-    "agent.sync",
-    "agent.index",
-    "agent.deliverer",
-}
 NOT_IN_THE_DELIVERER = {"pyaudio", "agent.audio.microphone", "agent.audio.capture", "agent.recorder"}
 
 

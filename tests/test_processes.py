@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from acceptance import Machine, end_deliverer, machine, server, wait_for
+from each_others import NOT_IN_THE_RECORDER
 from speech import speech, write_wav
 
 from agent.statedir import Process, StateDirectory
@@ -22,15 +23,6 @@ __all__ = ["machine", "server"]
 
 RATE = 16_000
 IMPORTED = re.compile(r"import time: .*\| +(\S+)$", re.MULTILINE)
-NOT_IN_THE_RECORDER = {
-    "httpx",
-    "sqlite3",
-    "sqlite_utils",
-    "ssl",
-    "agent.sync",
-    "agent.index",
-    "agent.deliverer",
-}
 NOT_IN_THE_DELIVERER = {"pyaudio", "opuslib", "agent.recorder.process"}
 MAPPED_BY_NETWORK = ("_ssl", "_sqlite3", "libssl", "libsqlite3")
 MAPPED_BY_SOUND = ("libportaudio", "libopus", "libasound")

@@ -23,32 +23,23 @@ from agent.errors import AgentError
 from agent.log import get_logger
 from agent.outbox.arrivals import ArrivalsSocket
 from agent.statedir import DELIVERY_SOCKET, Process, StateDirectory
-from agent.statelock import LockHeld, StateLock
 from agent.status.control import ControlServer
-from agent.status.systemd import Notifier
 from agent.status.words import delivery_sentence
-from agent.supervised import (
-    STARTING_SECONDS,
-    WATCH_SECONDS,
-    Settings,
-    Signals,
-    Threads,
-    is_service,
-    wait_for_lock,
-)
+from agent.supervised import SupervisedProcess
 
 logger = get_logger(__name__)
 
 STACK_BYTES = 512 * 1024
 """Of each thread: a limit on memory counts them whole."""
 STOP_SECONDS = 3.0
-RETRY_SECONDS = 10.0
 STALLED_SECONDS = 60.0
 """Without a turn of its loops for so long the watchdog is not fed."""
 
 
-class DelivererProcess:
-    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+class DelivererProcess(SupervisedProcess):
+    """The process that delivers."""
+
+    process = Process.DELIVERER
 
     def __init__(
         self,
@@ -59,61 +50,18 @@ class DelivererProcess:
         settings_problem: str | None = None,
         supervised: bool = False,
     ) -> None:
-        self._loaded = loaded
-        self._state = state
-        self._notifier = Notifier()
-        self._settings = Settings(loaded, config_path, self._notifier)
-        self._settings_problem = settings_problem
-        self._supervised = supervised
-        self._signals = Signals()
-        self._threads = Threads(self._signals.wake)
-        self._said = ""
+        super().__init__(loaded, state, config_path, settings_problem=settings_problem, supervised=supervised)
         self._turns: dict[str, float] = {}
         """When each loop turned last, on the monotonic clock."""
 
     def run(self) -> int:
-        """Work until told to stop.
-
-        Raises:
-            AgentError: by hand, the state directory is in use or not usable.
-        """
+        """Work until told to stop."""
         threading.stack_size(STACK_BYTES)
-        self._signals.listen()
-        lock = self._lock()
-        if lock is None:
-            return 0
-        try:
-            code = self._work()
-        except BaseException:
-            lock.release()
-            raise
-        lock.release(orderly=code == 0)
-        self._state.remove_runtime()
-        return code
+        return super().run()
 
-    def _lock(self) -> StateLock | None:
-        """Take the lock; a service whose state directory cannot be used says so and tries again. None: told to stop."""
-        while True:
-            try:
-                self._state.create()
-                self._state = self._state.create_runtime()
-                return wait_for_lock(
-                    self._state,
-                    Process.DELIVERER,
-                    self._signals,
-                    self._notifier,
-                    supervised=self._supervised,
-                )
-            except LockHeld:
-                raise
-            except AgentError as error:
-                if not is_service():
-                    raise
-                self._notifier.ready(f"waiting: {error}")
-                self._notifier.watchdog()
-                logger.error("delivery cannot begin, and tries again", action="sync_failed", error=error)
-            if self._signals.stopping.wait(RETRY_SECONDS):
-                return None
+    def _cannot_begin(self, error: AgentError) -> str:
+        logger.error("delivery cannot begin, and tries again", action="sync_failed", error=error)
+        return "waiting"
 
     def _work(self) -> int:
         wiring = self._wiring = DelivererWiring(self._loaded.config, self._state)
@@ -141,7 +89,7 @@ class DelivererProcess:
             publisher,
             house,
             stopping=signals.stopping,
-            reload=lambda: self._settings.read(self._said or "starting"),
+            reload=self._reload,
         )
         control = ControlServer(
             self._state.runtime / DELIVERY_SOCKET,
@@ -172,21 +120,8 @@ class DelivererProcess:
     def _turned(self, loop: str) -> None:
         self._turns[loop] = time.monotonic()
 
-    def _watch(self) -> None:
-        signals = self._signals
-        while not signals.stopping.is_set() and not self._threads.died:
-            if signals.reload:
-                signals.reload = False
-                self._settings.read_quietly(self._said or "starting")
-            if time.monotonic() - min(self._turns.values(), default=0.0) < STALLED_SECONDS:
-                self._notifier.watchdog()
-            signals.wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
-            signals.wake.clear()
-            self._say()
-        signals.stopping.set()
+    def _is_alive(self) -> bool:
+        return time.monotonic() - min(self._turns.values(), default=0.0) < STALLED_SECONDS
 
-    def _say(self) -> None:
-        text = delivery_sentence(self._wiring.board.snapshot, self._publisher.counts, self._publisher.failing)
-        if text != self._said:
-            self._said = text
-            self._notifier.status(text)
+    def _sentence(self) -> str:
+        return delivery_sentence(self._wiring.board.snapshot, self._publisher.counts, self._publisher.failing)

@@ -27,24 +27,14 @@ from agent.recording.recorder import Recorder
 from agent.recording.segment import discard_never_begun
 from agent.recording.triggers import Trigger, trigger_for
 from agent.statedir import Process, StateDirectory
-from agent.statelock import LockHeld, StateLock
 from agent.status.board import State
 from agent.status.control import ControlServer
 from agent.status.lamp import lamp_for
 from agent.status.led import Light
 from agent.status.peer import deliverer_seen
-from agent.status.systemd import Notifier
 from agent.status.table import condition
 from agent.status.words import sentence
-from agent.supervised import (
-    STARTING_SECONDS,
-    WATCH_SECONDS,
-    Settings,
-    Signals,
-    Threads,
-    is_service,
-    wait_for_lock,
-)
+from agent.supervised import RETRY_SECONDS, SupervisedProcess
 
 logger = get_logger(__name__)
 
@@ -53,15 +43,15 @@ STOP_SECONDS = 8.0
 PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
 """How long the published files may take to be removed, and the light to go dark."""
 DELIVERER_SECONDS = 6.0
-FAULT_SECONDS = 10.0
-"""After so long what could not be built is tried again."""
 JUDGE_SECONDS = 1.0
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
 
 
-class RecorderProcess:
-    """Runs until a signal, or until one of its threads dies; ``run`` returns the exit code."""
+class RecorderProcess(SupervisedProcess):
+    """The process that hears."""
+
+    process = Process.RECORDER
 
     def __init__(
         self,
@@ -73,60 +63,17 @@ class RecorderProcess:
         last_good: Path | None = None,
         with_deliverer: bool = False,
     ) -> None:
-        self._loaded = loaded
-        self._state = state
-        self._notifier = Notifier()
-        self._settings = Settings(loaded, config_path, self._notifier)
-        self._settings_problem = settings_problem
+        super().__init__(loaded, state, config_path, settings_problem=settings_problem)
         self._last_good = last_good
-        self._config_path = config_path
         self._with_deliverer = with_deliverer
-        self._signals = Signals()
-        self._threads = Threads(self._signals.wake)
-        self._said = ""
         self._recorder: Recorder | None = None
         self._light: Light | None = None
         self._lighting: threading.Thread | None = None
         self._supervisor: Supervisor | None = None
 
-    def run(self) -> int:
-        """Work until told to stop.
-
-        Raises:
-            AgentError: by hand, the state directory is in use or not usable.
-        """
-        self._signals.listen()
-        lock = self._lock()
-        if lock is None:
-            return 0
-        try:
-            code = self._work()
-        except BaseException:
-            lock.release()
-            raise
-        lock.release(orderly=code == 0)
-        self._state.remove_runtime()
-        return code
-
-    def _lock(self) -> StateLock | None:
-        """Take the lock; a service whose state directory cannot be used says so and tries again. None: told to stop."""
-        while True:
-            try:
-                self._state.create()
-                self._state = self._state.create_runtime()
-                return wait_for_lock(
-                    self._state, Process.RECORDER, self._signals, self._notifier, supervised=False
-                )
-            except LockHeld:
-                raise
-            except AgentError as error:
-                if not is_service():
-                    raise
-                self._notifier.ready(f"fault: {error}")
-                self._notifier.watchdog()
-                logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
-            if self._signals.stopping.wait(FAULT_SECONDS):
-                return None
+    def _cannot_begin(self, error: AgentError) -> str:
+        logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
+        return "fault"
 
     def _work(self) -> int:
         wiring = self._wiring = RecorderWiring(self._loaded.config, self._state)
@@ -150,7 +97,7 @@ class RecorderProcess:
             publisher,
             self._light,
             stopping=self._signals.stopping,
-            reload=lambda: self._settings.read(self._said or "starting"),
+            reload=self._reload,
         )
         control = ControlServer(
             self._state.runtime / "control.sock", handlers.handlers, group=self._loaded.config.control.group
@@ -220,7 +167,7 @@ class RecorderProcess:
             except AgentError as error:
                 self._recorder = None
                 self._show_fault(error, is_wanted=trigger is not None and trigger.wish() is not None)
-                self._signals.stopping.wait(FAULT_SECONDS)
+                self._signals.stopping.wait(RETRY_SECONDS)
             else:
                 return
 
@@ -288,24 +235,17 @@ class RecorderProcess:
 
     # watching
 
-    def _watch(self) -> None:
-        signals = self._signals
-        while not signals.stopping.is_set() and not self._threads.died:
-            if signals.reload:
-                signals.reload = False
-                self._settings.read_quietly(self._said or "starting")
-                if self._supervisor is not None:
-                    self._supervisor.reload()
-            if self._wiring.board.since_progress() < STALLED_SECONDS:
-                self._notifier.watchdog()
-            self._publisher.manual = self._recorder is not None and self._recorder.manual is not None
-            signals.wake.wait(WATCH_SECONDS if self._said else STARTING_SECONDS)
-            signals.wake.clear()
-            self._say()
-        signals.stopping.set()
+    def _is_alive(self) -> bool:
+        return self._wiring.board.since_progress() < STALLED_SECONDS
 
-    def _say(self) -> None:
-        text = sentence(self._wiring.board.snapshot, self._publisher.counts)
-        if text != self._said:
-            self._said = text
-            self._notifier.status(text)
+    def _reload_quietly(self) -> None:
+        super()._reload_quietly()
+        if self._supervisor is not None:
+            self._supervisor.reload()
+
+    def _turn(self) -> None:
+        super()._turn()
+        self._publisher.manual = self._recorder is not None and self._recorder.manual is not None
+
+    def _sentence(self) -> str:
+        return sentence(self._wiring.board.snapshot, self._publisher.counts)
