@@ -1,4 +1,4 @@
-"""Serves a control socket in a process of its own, and says how it is; see test_control."""
+"""Serves a control socket in a process of its own, and says how it is; see test_control_connections."""
 
 import resource
 import sys

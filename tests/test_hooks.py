@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from acceptance import wait_for
 from logcapture import capture_logs
+from publishing import running
 from simulated import SimulatedClock
-from test_metrics import running
 from waiting_room import LoopClock
 
 from agent.config import Config, HooksConfig, StorageConfig

@@ -1,102 +1,27 @@
-"""What the network can do to a call: refused, cut, stalled, dribbled, wrong certificates, aborted."""
+"""Calls that break while they are under way: cut, stalled, dribbled, unreadable files, aborted."""
 
-import datetime as dt
 import errno
 import io
 import os
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import trustme
-from api_bench import (
-    NOW,
-    PATIENT,
-    SHORT,
-    SIGNATURE,
-    TOKEN,
-    Secret,
-    Settings,
-    call,
-    client_of,
-    everything_said_by,
-    ticket_for,
-)
+from api_bench import PATIENT, SHORT, TOKEN, Secret, Settings, call, client_of, everything_said_by, ticket_for
+from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
 
-from agent.errors import ConfigError
 from agent.sync.client.api import RecordingsApi, Timeouts
-from agent.sync.client.failures import (
-    Aborted,
-    ApiFailure,
-    Offline,
-    OfflineKind,
-    StorageUnreachable,
-    UnreadableFile,
-    UploadRefused,
-)
+from agent.sync.client.failures import Aborted, ApiFailure, OfflineKind, UnreadableFile, UploadRefused
 from agent.sync.client.wires import Wires
 
-MEGABYTES = 8 * 1024 * 1024
-CREATED = as_json({"id": "rec_1"}, 201)
-
-
-@pytest.fixture
-def server() -> Iterator[SocketApi]:
-    with SocketApi().running() as running:
-        yield running
-
-
-@pytest.fixture
-def api(server: SocketApi) -> Iterator[RecordingsApi]:
-    with client_of(server, timeouts=SHORT) as client:
-        yield client
-
-
-@contextmanager
-def client_at(url: str, ca_file: str = "") -> Iterator[RecordingsApi]:
-    """Give a client of any base URL."""
-    settings = Settings(url, ca_file=ca_file)
-    timeouts = Timeouts(1.0, 1.0, 1.0, 1.0)
-    api = RecordingsApi(settings, Secret, wall=lambda: NOW, monotonic=lambda: 0.0, timeouts=timeouts)
-    try:
-        yield api
-    finally:
-        api.close()
-
-
-def offline(act: Callable[[], object]) -> Offline:
-    """Return the outage that ``act`` meets; it tells no secret."""
-    with pytest.raises(Offline) as caught:
-        act()
-    said = everything_said_by(caught.value)
-    assert TOKEN not in said
-    assert SIGNATURE not in said
-    assert str(caught.value).endswith(".")
-    assert caught.value.exit_code == 75
-    return caught.value
-
-
-def unreachable(act: Callable[[], object]) -> StorageUnreachable:
-    """Return the outage of storage that ``act`` meets; it tells no secret."""
-    with pytest.raises(StorageUnreachable) as caught:
-        act()
-    said = everything_said_by(caught.value)
-    assert TOKEN not in said
-    assert SIGNATURE not in said
-    assert str(caught.value).endswith(".")
-    return caught.value
-
+__all__ = ["api", "authority", "ca_file", "server"]
 
 # cut and stalled
 
 ANSWER = b'{"id": "rec_1"}'
-TAG = (("ETag", "x"),)
 
 
 @pytest.mark.parametrize("what", ["create", "put"])
@@ -168,143 +93,6 @@ def test_an_upload_may_take_longer_than_an_answer(
 def slowly(_length: int) -> None:
     """Be a throttle that lets 20 kB take 0.75 s."""
     time.sleep(0.15)
-
-
-# no connection
-
-
-def test_a_refused_connection(server: SocketApi) -> None:
-    """Nothing listens: no connection, with the system's reason."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    server.port = port
-    with client_of(server) as api:
-        failure = offline(lambda: call(api, "create", server))
-    assert failure.kind is OfflineKind.CONNECT
-    assert "refused" in str(failure)
-
-
-@pytest.mark.parametrize("host", ["recorder.invalid", "a" * 70 + ".invalid"])
-def test_a_name_that_does_not_resolve(host: str, server: SocketApi) -> None:
-    """An unknown name, or one no resolver would take, is a DNS outage."""
-    with client_at(f"https://{host}/v1") as api:
-        failure = offline(lambda: call(api, "create", server))
-    assert failure.kind is OfflineKind.DNS
-    assert host[:20] in str(failure)
-
-
-def test_a_proxy_that_refuses_is_named(server: SocketApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CONNECT answered with 407 is a proxy's refusal; the token was not shown to it."""
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SIGNATURE}@127.0.0.1:{server.port}")
-    server.script(Reply(407))
-    with client_at("https://api.invalid/v1") as api:
-        assert offline(lambda: call(api, "create", server)).kind is OfflineKind.PROXY
-    (seen,) = server.seen
-    assert (seen.method, seen.target) == ("CONNECT", "api.invalid:443")
-    assert TOKEN.encode() not in seen.head
-
-
-def test_a_proxy_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, server: SocketApi) -> None:
-    """The sentence says that the way led through a proxy."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with client_at("https://api.invalid/v1") as api:
-        failure = offline(lambda: call(api, "create", server))
-    assert failure.kind is OfflineKind.CONNECT
-    assert "through the proxy 127.0.0.1" in str(failure)
-
-
-@pytest.mark.parametrize("proxy", [f"ftp://u:{SIGNATURE}@x", f"socks5://u:{SIGNATURE}@x:1", "http://[::1:x"])
-def test_an_unusable_proxy_is_a_config_error(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """A proxy we cannot speak to is named at the start, without its password."""
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught, client_at("https://x/v1"):
-        pass
-    assert SIGNATURE not in str(caught.value)
-
-
-# TLS
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-def tls_of(authority: trustme.CA, name: str, days_from: int, days_to: int) -> ssl.SSLContext:
-    """Return a server's context with a certificate valid between two days from now."""
-    now = dt.datetime.now(dt.UTC)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(
-        name,
-        not_before=now + dt.timedelta(days=days_from),
-        not_after=now + dt.timedelta(days=days_to),
-    ).configure_cert(context)
-    return context
-
-
-@pytest.mark.parametrize(
-    ("name", "days", "trusted", "kind", "word"),
-    [
-        ("127.0.0.1", (5, 9), True, OfflineKind.CLOCK, "not yet valid"),
-        ("127.0.0.1", (-9, -5), True, OfflineKind.TLS, "expired"),
-        ("127.0.0.2", (-5, 5), True, OfflineKind.TLS, "not trusted"),
-        ("127.0.0.1", (-5, 5), False, OfflineKind.TLS, "not trusted"),
-    ],
-)
-def test_a_certificate_that_is_not_good(
-    authority: trustme.CA,
-    ca_file: str,
-    name: str,
-    days: tuple[int, int],
-    trusted: bool,
-    kind: OfflineKind,
-    word: str,
-) -> None:
-    """Not yet valid is a clock problem; expired, of another host or another CA is a TLS problem."""
-    with SocketApi(tls=tls_of(authority, name, *days)).running() as server:
-        server.script(CREATED)
-        with client_of(server, ca_file=ca_file if trusted else "") as api:
-            failure = offline(lambda: call(api, "create", server))
-        assert server.seen == []
-    assert failure.kind is kind
-    assert word in str(failure)
-
-
-def test_tls_with_the_owners_ca(authority: trustme.CA, ca_file: str) -> None:
-    """With ``ca_file`` a certificate of that CA is trusted, and the connection is kept across calls."""
-    with SocketApi(tls=tls_of(authority, "127.0.0.1", -5, 5)).running() as server:
-        server.script(CREATED, CREATED, Reply(200, b"", (("ETag", "x"),)))
-        with client_of(server, ca_file=ca_file) as api:
-            call(api, "create", server)
-            call(api, "create", server)
-            assert server.connections == 1
-            call(api, "put", server, io.BytesIO(b"abc"))
-        assert server.seen[2].body == b"abc"
-
-
-def test_https_to_a_server_that_speaks_plain_http(server: SocketApi) -> None:
-    """A portal that answers plain http on the TLS port is a TLS problem."""
-    server.script(Reply(drop="before"))
-    with client_at(f"https://127.0.0.1:{server.port}/v1") as api:
-        assert offline(lambda: call(api, "create", server)).kind in {OfflineKind.TLS, OfflineKind.CONNECT}
-
-
-@pytest.mark.parametrize("text", [None, "", "no certificate"])
-def test_a_ca_file_that_cannot_be_used(tmp_path: Path, text: str | None) -> None:
-    """A missing or senseless CA file is a config error that names it."""
-    path = tmp_path / "ca.pem"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ConfigError, match=r"ca\.pem"), client_at("https://x/v1", str(path)):
-        pass
 
 
 # the PUT's own troubles

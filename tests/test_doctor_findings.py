@@ -2,169 +2,24 @@
 
 import dataclasses
 import http.server
-import json
 import os
-import socket
-import ssl
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
-from speech import speech, write_wav
+from patient import BAD, RATE, STATUS, TOKEN, Patient, patient, recording_parked, token_refused, with_parts
 from waiting_room import fill
 
-from agent.context import Session
-from agent.deliverer.wiring import DelivererWiring
-from agent.doctor import local, sound
+from agent.doctor import local
 from agent.doctor.checks import checks
-from agent.doctor.examination import Health, Result, examine
-from agent.doctor.machine import Machine
-from agent.recording.ledger import Cause, Gap
+from agent.doctor.examination import Health
 from agent.sandbox.faults import Call, Fault
-from agent.sandbox.server import SandboxServer
-from agent.statedir import CONTROL_SOCKET, DELIVERY_SOCKET
 from agent.status.control import ControlServer
 
-TOKEN = "dtok_sandbox"
-RATE = 16_000
-BAD = {Health.WARNING, Health.CRITICAL}
-STATUS: dict[str, Any] = {
-    "state": "recording",
-    "fault": None,
-    "delivery": "running",
-    "recording": None,
-    "microphone": {"id": "a", "name": "Blue Yeti", "state": "listening", "level_dbfs": -30.0},
-    "credential": {"state": "accepted", "fingerprint": "0123abcd"},
-}
-
-
-@dataclass
-class Patient:
-    """A machine on which all is well, until a test breaks something."""
-
-    folder: Path
-    sandbox: SandboxServer
-    patch: pytest.MonkeyPatch
-    stack: ExitStack
-    machine: Machine = field(init=False)
-    settings: dict[str, dict[str, Any]] = field(init=False)
-    token: str | None = TOKEN
-
-    def __post_init__(self) -> None:
-        self.state = self.folder / "state"
-        self.state.mkdir(mode=0o700)
-        for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
-            self.patch.delenv(name, raising=False)
-        self.patch.setenv("RUNTIME_DIRECTORY", str(self.state))
-        self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
-        self.patch.setattr("agent.doctor.local.in_memory", lambda _folder: False)  # the tests' own folder may
-        self.patch.setattr("agent.audio.opened.OPEN_SECONDS", 2.0)
-        self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
-        self.systemd(LoadState="loaded", ActiveState="active", NRestarts="0")
-        self.sysfs("class/thermal/thermal_zone0/temp", "45000\n")
-        self.settings = {
-            "api": {"base_url": self.sandbox.base_url},
-            "storage": {"directory": str(self.state), "min_free_mb": 1},
-        }
-        self.hear(speech(RATE, 1, 3 * RATE))
-
-    def hear(self, pcm: bytes) -> None:
-        """Let this be what the microphone gives."""
-        wav = write_wav(self.folder / "sound.wav", RATE, 1, pcm)
-        self.settings["audio"] = {"input": f"file:{wav}?loop"}
-
-    def systemd(self, **facts: str) -> None:
-        """Let systemd say this of the service."""
-        program = Path(self.machine.systemctl)
-        lines = "\n".join(f"echo {name}={value}" for name, value in facts.items())
-        program.write_text(f"#!/bin/sh\n{lines}\n")
-        program.chmod(0o755)
-
-    def sysfs(self, name: str, text: str) -> None:
-        """Put something into /sys."""
-        path = self.machine.sysfs / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def daemon(self, **changes: Any) -> None:
-        """Let both processes answer with this status."""
-        answer = STATUS | changes
-        for name in (CONTROL_SOCKET, DELIVERY_SOCKET):
-            server = ControlServer(self.state / name, {"status": lambda *_: answer})
-            self.stack.callback(server.close)
-
-    def serve_tls(self, certificate: trustme.LeafCert) -> None:
-        """Let the API be a server with this certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
-        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    try:
-                        context.wrap_socket(connection, server_side=True).close()
-                    except OSError:
-                        continue
-
-        threading.Thread(target=accept, daemon=True).start()
-        self.settings["api"]["base_url"] = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
-
-    def trust(self, authority: trustme.CA) -> None:
-        """Trust an authority."""
-        authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
-        self.settings["api"]["ca_file"] = str(self.folder / "ca.pem")
-
-    def session(self) -> Session:
-        """Return a session with the settings as they are."""
-        if self.token is not None:
-            file = self.folder / "token"
-            file.write_text(self.token)
-            file.chmod(0o600)
-            self.settings["api"]["token_file"] = str(file)
-        path = self.folder / "config.toml"
-        path.write_text(
-            "".join(
-                f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
-                for section, table in self.settings.items()
-            )
-        )
-        return Session(path)
-
-    def examined(self) -> list[Result]:
-        """Return what the doctor finds."""
-        return list(examine(self.session(), checks(self.machine)))
-
-
-@pytest.fixture
-def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
-    """A machine on which all is well."""
-    with ExitStack() as stack, SandboxServer(tmp_path / "sandbox") as sandbox:
-        yield Patient(tmp_path, sandbox, monkeypatch, stack)
-
-
-def test_all_is_well(patient: Patient) -> None:
-    """With everything in place every check is healthy, but for what is not there: light, daemon, TLS on loopback."""
-    found = patient.examined()
-    assert {row.check: row.state for row in found if row.state != "healthy"} == {
-        "light": "skipped",
-        "daemon": "skipped",
-        "recorder": "skipped",
-        "TLS": "skipped",
-    }
-
+__all__ = ["patient"]
 
 # what can break, each as a function of the patient
 
@@ -213,24 +68,6 @@ def index_damaged(patient: Patient) -> None:
     content = bytearray(database.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     database.write_bytes(content)
-
-
-def with_parts(patient: Patient, act: Callable[[DelivererWiring], object]) -> None:
-    """Do something with the outbox while nobody else does."""
-    session = patient.session()
-    with closing(DelivererWiring(session.loaded.config, session.enter())) as parts:
-        act(parts)
-
-
-def recording_parked(patient: Patient) -> None:
-    """One that the API has refused."""
-
-    def park(parts: DelivererWiring) -> None:
-        fill(parts, 1)
-        for entry in list(parts.outbox.store.all()):
-            parts.outbox.park(entry, "422: no")
-
-    with_parts(patient, park)
 
 
 def microphone_missing(patient: Patient) -> None:
@@ -358,11 +195,6 @@ def token_missing(patient: Patient) -> None:
     patient.token = None
 
 
-def token_refused(patient: Patient) -> None:
-    """The API does not know it."""
-    patient.token = "dtok_wrong"
-
-
 def token_refused_by_daemon(patient: Patient) -> None:
     """The daemon has tried it."""
     patient.daemon(credential={"state": "refused", "fingerprint": "0123abcd"})
@@ -474,90 +306,3 @@ def test_the_first_thing_said(
     for row in found:
         if row.state == "critical":  # an effect of another critical line is skipped, never critical as well
             assert not failed & set(depends[row.check]), row
-
-
-# from outside
-
-
-def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line from outside, with hardly any environment; its state directory counts as one on a disk."""
-    on_disk = folder / "on-disk"
-    on_disk.mkdir(exist_ok=True)
-    (on_disk / "sitecustomize.py").write_text(
-        "import agent.host.medium\nagent.host.medium.in_memory = lambda *_: False\n"
-    )
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(on_disk), environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-c", "from agent.cli import main; main()", *arguments]
-    done = subprocess.run(
-        command,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def outside(patient: Patient, **environ: str) -> tuple[int, list[dict[str, str]]]:
-    """Return the exit code of ``doctor --json``, and what it prints."""
-    patient.session()
-    done = run(patient.folder, "--config", str(patient.folder / "config.toml"), "doctor", "--json", **environ)
-    rows: list[dict[str, str]] = json.loads(done.stdout)
-    return done.returncode, rows
-
-
-@pytest.mark.parametrize(
-    ("module", "text", "check", "hint"),
-    [
-        ("opuslib", "raise Exception('Could not find Opus library.')", "libopus", "apt-get install libopus0"),
-        (
-            "pyaudio",
-            "raise ImportError('libportaudio.so.2: cannot open shared object file')",
-            "PortAudio",
-            "apt-get install libportaudio2",
-        ),
-    ],
-)
-def test_a_missing_library_is_named(patient: Patient, module: str, text: str, check: str, hint: str) -> None:
-    """Each library is missed by its own check, with the package to install; the exit code says so."""
-    hidden = patient.folder / "hidden"
-    hidden.mkdir()
-    (hidden / f"{module}.py").write_text(text)
-    code, rows = outside(patient, PYTHONPATH=str(hidden))
-    first = next(row for row in rows if row["state"] in BAD)
-    assert (code, first["check"], first["state"]) == (1, check, "critical"), first
-    assert hint in first["hint"]
-
-
-def test_json_is_a_list_of_four_keys_each(patient: Patient) -> None:
-    """The contract: check, state, message, hint, and nothing else; warnings exit 0."""
-    recording_parked(patient)
-    code, rows = outside(patient)
-    assert code == 0
-    for row in rows:
-        assert list(row) == ["check", "state", "message", "hint"]
-        assert all(isinstance(value, str) for value in row.values())
-        assert row["state"] in {"healthy", "warning", "critical", "unknown", "skipped"}
-    assert [row["check"] for row in rows] == [check.name for check in checks()]
-
-
-def test_a_person_reads_a_line_for_each(patient: Patient) -> None:
-    """Marks stand out, hints stand below, and something critical exits 1."""
-    token_refused(patient)
-    patient.session()
-    done = run(patient.folder, "--config", str(patient.folder / "config.toml"), "doctor")
-    assert done.returncode == 1
-    lines = done.stdout.splitlines()
-    (index,) = [number for number, line in enumerate(lines) if line.startswith("CRITICAL")]
-    assert lines[index].split(None, 1)[1].startswith("device token ")
-    assert "→" in lines[index + 1]
-
-
-def test_nothing_is_left_behind(patient: Patient) -> None:
-    """An examination changes nothing in the state directory."""
-    with_parts(patient, lambda parts: parts.ledger.add(Gap(Cause.CUT, parts.now(), None, 1)))
-    before = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}
-    patient.examined()
-    after = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}
-    assert after == before
