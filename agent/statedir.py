@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import pwd
-import shutil
 import socket
 import stat
 import tempfile
@@ -40,6 +39,11 @@ class Process(StrEnum):
 LOCKS = {Process.RECORDER: "daemon.lock", Process.DELIVERER: "delivery.lock"}
 """The recorder's bears the name that versions of one process used: they and the recorder exclude each other."""
 CONTROL_SOCKET, DELIVERY_SOCKET = "control.sock", "delivery.sock"
+RUNTIME_FILES = (
+    *(CONTROL_SOCKET, DELIVERY_SOCKET, "arrivals.sock"),
+    *("status.json", "recorder-status.json", "delivery.json", "asound.conf"),
+)
+"""All that the two processes put into a runtime folder; a document half written is ``.NAME.new``."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,22 @@ class StateDirectory:
             return replace(self, runtime=Path(tempfile.mkdtemp(prefix="recorder-agent-", dir=MEMORY)))
 
     def remove_runtime(self) -> None:
-        """Remove a runtime folder that was made by hand, once nobody uses it any more."""
-        if self.runtime.name.startswith("recorder-agent-") and self.runtime != SYSTEM_DELIVERY_RUNTIME:
-            with contextlib.suppress(OSError, AgentError):
-                if not any(self.is_locked(process) for process in Process):
-                    shutil.rmtree(self.runtime)
+        """Remove a runtime folder that was made by hand, once nobody uses it any more.
+
+        Only the files that are put there go, and then the folder if it is empty: whatever else lies in it stays.
+        """
+        is_by_hand = (
+            self.runtime.name.startswith("recorder-agent-") and self.runtime != SYSTEM_DELIVERY_RUNTIME
+        )
+        if self.runtime == self.path or not is_by_hand:
+            return
+        with contextlib.suppress(OSError, AgentError):
+            if any(self.is_locked(process) for process in Process):
+                return
+            for name in RUNTIME_FILES:
+                (self.runtime / name).unlink(missing_ok=True)
+                (self.runtime / f".{name}.new").unlink(missing_ok=True)
+            self.runtime.rmdir()
 
     def lock(self, process: Process = Process.RECORDER, *, supervised: bool = False) -> StateLock:
         """Return the lock of a process that serves here, not yet taken; it names this runtime folder."""

@@ -244,6 +244,7 @@ def wait_for_lock(
                 holder = named(state.lock_of(process))
                 notifier.ready(f"waiting for {holder}")
                 logger.warning("waiting for a command to end", action="lock_waits", holder=holder)
+            notifier.watchdog()
             signals.wake.wait(LOCK_SECONDS)
             signals.wake.clear()
         else:

@@ -77,6 +77,48 @@ def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -
     assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(others)}).parent == statedir.MEMORY
 
 
+def test_a_stop_without_a_folder_in_memory_leaves_the_recordings(tmp_path: Path) -> None:
+    """Where neither XDG nor /dev/shm serves, the state directory itself is the runtime folder: nothing in it goes."""
+    path = tmp_path / "recorder-agent-state"
+    made = StateDirectory(path, statedir.runtime_by_hand(path, {}, tmp_path / "no-memory"))
+    made.create()
+    recording = made.outbox / "a.opus"
+    recording.write_bytes(b"sound")
+    made = made.create_runtime()
+    with made.lock():
+        (made.runtime / "status.json").touch()
+    made.remove_runtime()
+    assert recording.read_bytes() == b"sound"
+    assert {entry.name for entry in path.iterdir()} >= {
+        "recording",
+        "outbox",
+        "sent",
+        "damaged",
+        "status.json",
+    }
+
+
+def test_a_stop_removes_what_is_put_into_the_runtime_folder_and_nothing_else(tmp_path: Path) -> None:
+    """The folder goes with our own files; one in which somebody keeps theirs stays, and theirs with it."""
+    made = StateDirectory(tmp_path / "state", tmp_path / "recorder-agent-1")
+    made.create()
+    for others in ("", "mine.txt", "status.json/mine.txt"):
+        made.create_runtime()
+        for name in statedir.RUNTIME_FILES:
+            (made.runtime / name).touch()
+        (made.runtime / ".delivery.json.new").touch()
+        if others:
+            (made.runtime / "status.json").unlink()
+            (made.runtime / others).parent.mkdir(exist_ok=True)
+            (made.runtime / others).write_text("mine")
+        with made.lock():
+            made.remove_runtime()
+            assert (made.runtime / "control.sock").exists()
+        made.remove_runtime()
+        assert made.runtime.exists() == bool(others)
+        assert not others or (made.runtime / others).read_text() == "mine"
+
+
 def test_the_folders_are_for_the_owner_only(tmp_path: Path) -> None:
     """0700 all of them, parents made; folders of ours that are looser are tightened; twice is no error."""
     made = StateDirectory(tmp_path / "a" / "b", tmp_path)
