@@ -1,11 +1,14 @@
 """What is kept for how long, and what gives way first when the card is full."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lifetimes import closed_after_test
+from logcapture import capture_logs
 from simulated import SimulatedClock
 
 from agent.config import StorageConfig
@@ -221,6 +224,61 @@ def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
 
     assert order == [[1, 2, 3, 4, 5], [1, 3, 4, 5], [1, 4, 5], [1, 5], [5]]
     assert card.dropped == [ids[1], ids[2], ids[3], ids[0]]
+
+
+def test_what_will_not_go_is_passed_over_and_noted_as_lost_by_nobody(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file that the disk will not let go, delivered or not: the next gives way, and it is tried only once."""
+    card = make(when_full="drop_oldest")
+    stuck = [card.outbox.files.audio(card.add(state)) for state in ("verified", "ready")]
+    ids = [card.add(state).id for state in ("verified", "ready", "ready")]
+    tried: list[Path] = []
+    unlink = Disk.unlink
+
+    def refuses(disk: Disk, path: Path, step: str) -> None:
+        if path in stuck:
+            tried.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        unlink(disk, path, step)
+
+    monkeypatch.setattr(Disk, "unlink", refuses)
+    order = []
+    with capture_logs() as logs:
+        for free in (4, 3, 2):
+            card.free = (10 + free) * SIZE
+            assert card.space.problem(False) is None
+            order.append(card.left)
+        card.free = 11 * SIZE
+        assert card.space.problem(False) is not None
+
+    assert order == [[1, 2, 4, 5], [1, 2, 5], [1, 2]]
+    assert card.dropped == ids[1:]
+    assert tried == stuck
+    assert [line["path"] for line in logs if line["action"] == "prune_failed"] == [
+        str(path) for path in stuck
+    ]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo"])
+@pytest.mark.parametrize("place", ["sent", "outbox"])
+def test_what_is_no_file_stops_no_recording(make: Make, kind: str, place: str) -> None:
+    """A folder, a link or a FIFO with the name of a recording stays where it is; a recording gives way instead."""
+    card = make(when_full="drop_oldest")
+    card.add("verified")
+    card.add("ready")
+    odd = card.folder / place / "20200101T000000Z-000000-x.opus"
+    if kind == "folder":
+        odd.mkdir()
+    elif kind == "link":
+        odd.symlink_to(card.folder / "elsewhere")
+    else:
+        os.mkfifo(odd)
+    for left in (1, 0):
+        card.free = (11 + left) * SIZE  # the odd one stays, and the test's card counts it
+        assert card.space.problem(False) is None
+        assert len([path for path in card.folder.glob("*/*.opus") if path != odd]) == left
+    assert odd.is_symlink() or odd.exists()
 
 
 def test_max_mb_bounds_what_recordings_take(make: Make) -> None:

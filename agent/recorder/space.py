@@ -2,7 +2,8 @@
 
 Order of giving way: delivered and confirmed by hash, delivered otherwise, each oldest first; then, only with
 ``when_full = "drop_oldest"``, what is not delivered, oldest first, held ones last, each with a line in the gap log.
-What somebody else works on is passed over. The deliverer takes a vanished pair for pruned, or dropped.
+What somebody else works on is passed over, and so is, once it was tried, what the disk will not let go; what is no
+regular file is never touched. The deliverer takes a vanished pair for pruned, or dropped.
 """
 
 import contextlib
@@ -45,6 +46,8 @@ class DiskSpace:
         self._folder = files.root
         self._usage = DiskUsage(files)
         self._unconfirmed: set[str] = set()
+        self._stuck: set[Path] = set()
+        """What could not be removed: not tried again by this process."""
         self._lock = threading.Lock()
 
     @property
@@ -98,7 +101,8 @@ class DiskSpace:
         for audio, entry, delivered in self._in_order_of_giving_way():
             if gone >= AT_ONCE or self._missing_bytes(margin_mb) <= 0:
                 return True
-            gone += self._give_way(audio, entry, delivered=delivered)
+            if audio not in self._stuck:
+                gone += self._give_way(audio, None if delivered else entry)
         return self._missing_bytes(margin_mb) <= 0
 
     def _in_order_of_giving_way(self) -> Iterator[tuple[Path, Entry | None, bool]]:
@@ -124,26 +128,52 @@ class DiskSpace:
                     yield audio, entry, False
             yield from held
 
-    def _give_way(self, audio: Path, entry: Entry | None, *, delivered: bool) -> bool:
-        """Prune what is delivered, drop what is not; False when somebody works on it, or it has gone already."""
+    def _give_way(self, audio: Path, undelivered: Entry | None) -> bool:
+        """Prune what is delivered, drop what is not; False when somebody works on it, it has gone, or will not go."""
         try:
             with claimed(audio) as mine:
                 if not mine:
                     return False
-                if not delivered and entry is not None:
-                    self._drop(entry)
-                self._disk.unlink(audio, "prune.unlink_audio")
-                self._disk.unlink(audio.with_suffix(SIDECAR), "prune.unlink_sidecar")
-                self._disk.sync_folder(audio.parent, "prune.sync_folder")
+                self._remove(audio, undelivered)
         except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._stuck.add(audio)
+            log.warning(
+                "a recording cannot be removed to make room, and is passed over",
+                action="prune_failed",
+                path=str(audio),
+                error=error,
+            )
             return False
         return True
 
-    def _drop(self, entry: Entry) -> None:
-        self._coverage.note(Cause.DROPPED, entry.started, entry.duration_ms, entry.id)
-        log.error(
-            "dropped undelivered: the card is full", action="recording_dropped", id=entry.id, seq=entry.seq
-        )
+    def _remove(self, audio: Path, undelivered: Entry | None) -> None:
+        """Remove a pair; what was not delivered is in the gap log before, and no more when it would not go."""
+        if undelivered is not None:
+            self._note_dropped(undelivered, undelivered.duration_ms)
+        try:
+            self._disk.unlink(audio, "prune.unlink_audio")
+        except OSError:
+            if undelivered is not None:
+                self._note_dropped(undelivered, 0)
+            raise
+        if undelivered is not None:
+            log.error(
+                "dropped undelivered: the card is full",
+                action="recording_dropped",
+                id=undelivered.id,
+                seq=undelivered.seq,
+            )
+        with contextlib.suppress(
+            OSError
+        ):  # the sound is gone: a sidecar left behind is the deliverer's to remove
+            self._disk.unlink(audio.with_suffix(SIDECAR), "prune.unlink_sidecar")
+            self._disk.sync_folder(audio.parent, "prune.sync_folder")
+
+    def _note_dropped(self, entry: Entry, milliseconds: int) -> None:
+        """Note how much of a recording is dropped; 0 takes back what was noted."""
+        self._coverage.note(Cause.DROPPED, entry.started, milliseconds, entry.id)
 
 
 def _sidecar_of(audio: Path) -> Entry | None:
@@ -156,7 +186,7 @@ def _sidecar_of(audio: Path) -> Entry | None:
 class DiskUsage:
     """What the recordings take, from a scan that is kept up to date: a folder that has not changed is not read again.
 
-    Finished files do not grow; the open one counts as it is.
+    Only regular files count. Finished files do not grow; the open one counts as it is.
     """
 
     def __init__(self, files: Files) -> None:
@@ -196,5 +226,6 @@ class DiskUsage:
                     sizes[entry.name] = known[entry.name]
                 else:
                     with contextlib.suppress(OSError):
-                        sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                        if entry.is_file(follow_symlinks=False):
+                            sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         return sizes
