@@ -122,11 +122,12 @@ class Watching:
 
 
 @contextmanager
-def watching(machine: Machine) -> Iterator[Watching]:
-    """Watch on a terminal of 60 × 24."""
+def watching(machine: Machine, *command: str) -> Iterator[Watching]:
+    """Run a command that goes on, ``status --watch`` if none is given, on a terminal of 60 × 24."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    with machine.popen("status", "--watch", stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
+    arguments = command or ("status", "--watch")
+    with machine.popen(*arguments, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
         os.close(theirs)
         try:
             yield Watching(process, Terminal(COLUMNS, LINES), ours)
@@ -258,3 +259,15 @@ def test_json_is_a_line_each_time(recording: Machine) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert {json.loads(line)["state"] for line in found} == {"stopped"}
+
+
+def test_the_level_is_one_line_that_moves(recording: Machine) -> None:
+    """``level`` on a terminal writes each figure over the one before, and leaves the last of them."""
+    with watching(recording, "level", "--seconds", "1") as watch:
+        wait_for(lambda: "dBFS" in watch.look().rows[0])
+        first = watch.terminal.rows[0]
+        wait_for(lambda: watch.look().rows[0] != first)
+        wait_for(lambda: watch.process.poll() is not None)
+        rows = watch.look().rows
+        assert re.fullmatch(r"\[#* *\] +-\d+\.\d dBFS", rows[0])
+        assert rows[1:] == [""] * (LINES - 1)

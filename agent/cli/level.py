@@ -39,7 +39,7 @@ def level(session: Session, seconds: float | None, as_json: bool) -> None:
         for now_dbfs in levels:
             now = time.monotonic()
             if terminal:
-                echo(f"\r\x1b[K{meter(now_dbfs)}", nl=False)
+                click.echo(f"\r\x1b[K{meter(now_dbfs)}", nl=False)
             elif now - shown >= min(PRINTED_SECONDS, seconds or PRINTED_SECONDS):
                 shown = now
                 if as_json:
