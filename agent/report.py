@@ -84,7 +84,7 @@ def status_of(
         "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
         "next_windows": windows_shown(windows),
         "delivery": snapshot.delivery.value,
-        "fault": snapshot.fault or snapshot.settings,
+        "fault": snapshot.fault or snapshot.settings_problem,
         "version": __version__,
     }
 

@@ -4,7 +4,6 @@
 asks it, knows how delivery is. From ``recorder-status.json`` it takes over what the recorder does.
 """
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -20,14 +19,12 @@ from agent.host.battery import Battery, battery
 from agent.host.storage import Room, room
 from agent.index.reading import queue_of
 from agent.log import get_logger
-from agent.recording.clock import milliseconds
 from agent.report import status_of
 from agent.statedir import Process
 from agent.status.board import State
 from agent.status.documents import (
     DELIVERY_FILE,
     EVERY_SECONDS,
-    HUNG_SECONDS,
     NO_RECORDER,
     Queue,
     RecorderDocument,
@@ -135,14 +132,15 @@ class Publisher:
     def _look_at_recorder(self) -> None:
         """Take over what the recorder says of itself, and whether it lives."""
         board, state = self._wiring.board, self._wiring.state
-        self._said = self._recorder.document() if self._recorder.is_running() else None
-        if self._said is not None and self._recorder.silent_seconds() <= HUNG_SECONDS:
-            board.report(**recorder_fields(self._said), gone=False)
-        elif self._said is not None:
+        recorder = self._recorder.look()
+        self._said = recorder.document
+        if recorder.is_hung:
             board.report(
                 **{**NO_RECORDER, "state": State.FAULT, "fault": "the recorder does not answer"}, gone=False
             )
-        elif not self._recorder.is_running():
+        elif recorder.document is not None:
+            board.report(**recorder_fields(recorder.document), gone=False)
+        elif not recorder.is_running:
             gone = not state.was_orderly(Process.RECORDER) and state.has_holder(Process.RECORDER)
             board.report(**NO_RECORDER, gone=gone)
         if self._remote is not None:
@@ -209,12 +207,7 @@ class Publisher:
 
     def _document(self) -> bytes:
         wiring = self._wiring
-        written = Written(
-            os.getpid(),
-            wiring.boot_id,
-            milliseconds(wiring.clock.monotonic()),
-            milliseconds(wiring.clock.wall()),
-        )
+        written = Written.at(wiring.boot_id, wiring.clock.monotonic(), wiring.clock.wall())
         document = delivery_document(
             wiring.board.snapshot,
             written,

@@ -6,7 +6,6 @@ Whoever reads a ``status.json`` that is older than 30 s reads of a recorder that
 are replaced whole, and are removed when the recorder stops.
 """
 
-import os
 import threading
 from typing import Any
 
@@ -17,7 +16,6 @@ from agent.recorder.wiring import RecorderWiring
 from agent.recording.clock import milliseconds, rfc3339
 from agent.recording.schedule import Stretch, next_windows
 from agent.report import status_of
-from agent.status.board import Delivery
 from agent.status.documents import (
     EVERY_SECONDS,
     NO_DELIVERY,
@@ -91,8 +89,8 @@ class Publisher:
 
     def _look_at_delivery(self) -> None:
         """Take over what the deliverer says of itself, and whether it lives."""
-        state = delivery_state(self._deliverer)
-        said = self._deliverer.document() if state is not Delivery.STOPPED else None
+        deliverer = self._deliverer.look()
+        state, said = delivery_state(deliverer), deliverer.document
         board = self._wiring.board
         if said is None:
             board.report(**NO_DELIVERY, delivery=state)
@@ -129,12 +127,7 @@ class Publisher:
 
     def _own_document(self) -> bytes:
         wiring = self._wiring
-        written = Written(
-            os.getpid(),
-            wiring.boot_id,
-            milliseconds(wiring.clock.monotonic()),
-            milliseconds(wiring.clock.wall()),
-        )
+        written = Written.at(wiring.boot_id, wiring.clock.monotonic(), wiring.clock.wall())
         document = recorder_document(
             wiring.board.snapshot,
             written,

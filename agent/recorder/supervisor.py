@@ -70,8 +70,9 @@ class Supervisor:
         """Start one that is due, and end one that hangs."""
         if self._child is not None and self._child.poll() is not None:
             self._has_ended(self._child)
-        if self._deliverer.is_running():
-            if self._deliverer.silent_seconds() > KILL_SECONDS:
+        deliverer = self._deliverer.look()
+        if deliverer.is_running:
+            if deliverer.silent_seconds > KILL_SECONDS:
                 self._kill()
         elif self._child is None and self._monotonic() >= self._due:
             self._start()

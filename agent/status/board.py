@@ -103,7 +103,15 @@ class Snapshot:
     gone: bool = False
     """The recorder has stopped, and nobody told it to."""
     settings: str | None = None
-    """What is wrong with the settings, while the last good ones are in use."""
+    """What is wrong with this process's settings, while the last good ones are in use."""
+    settings_there: str | None = None
+    """The same of the other process, as far as it says."""
+
+    @property
+    def settings_problem(self) -> str | None:
+        """What is wrong with the settings of either process; once where both say the same."""
+        both = dict.fromkeys(filter(None, (self.settings, self.settings_there)))
+        return "; ".join(both) or None
 
 
 class Board:

@@ -5,6 +5,7 @@ every field is bounded, and what does not pass is no document. A document tells 
 was written, so that neither a step of the wall clock nor a suspend makes a process look hung.
 """
 
+import os
 from typing import Annotated
 
 import msgspec
@@ -34,6 +35,11 @@ class Written(msgspec.Struct, frozen=True):
     boot_id: Short
     monotonic_ms: Moment
     wall_ms: Moment
+
+    @classmethod
+    def at(cls, boot_id: str, monotonic: float, wall: float) -> "Written":
+        """Return the stamp of this process at a moment, given in seconds."""
+        return cls(os.getpid(), boot_id, round(monotonic * 1000), round(wall * 1000))
 
     def age_seconds(self, boot_id: str, monotonic: float) -> float:
         """Return how old it is by the monotonic clock; one of another boot is older than any limit."""
@@ -178,7 +184,7 @@ def recorder_fields(said: RecorderDocument) -> dict[str, object]:
     return {
         "state": said.state,
         "fault": said.fault,
-        "settings": said.settings,
+        "settings_there": said.settings,
         "recording": None
         if recording is None
         else RecordingNow(recording.id, recording.started_ms, recording.duration_ms, recording.size_bytes),
@@ -198,6 +204,7 @@ def delivery_fields(said: DeliveryDocument) -> dict[str, object]:
         if transfer is None
         else Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),
         "credential": said.credential,
+        "settings_there": said.settings,
         "last_delivery_ms": said.queue.last_delivery_ms,
         "delivered": said.delivered,
         "delivered_bytes": said.delivered_bytes,
@@ -209,6 +216,7 @@ NO_DELIVERY: dict[str, object] = {
     "waiting": None,
     "transfer": None,
     "credential": CredentialState.UNKNOWN,
+    "settings_there": None,
 }
 """What a recorder knows of delivery without a deliverer, beside the queue."""
 NO_RECORDER: dict[str, object] = {
@@ -216,6 +224,7 @@ NO_RECORDER: dict[str, object] = {
     "fault": None,
     "recording": None,
     "microphone_state": "closed",
+    "settings_there": None,
 }
 """What a deliverer knows without a recorder."""
 

@@ -1,7 +1,7 @@
 """The other process as seen from here: whether it runs, and what its status file says."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from agent.errors import AgentError
 from agent.host.small_file import Decoder, load_or_none
@@ -20,6 +20,21 @@ from agent.status.documents import (
 LARGEST_DOCUMENT = 65_536
 
 Document = TypeVar("Document", RecorderDocument, DeliveryDocument)
+
+
+class Seen(NamedTuple, Generic[Document]):
+    """The other process at one moment."""
+
+    is_running: bool
+    silent_seconds: float
+    """For how long a running process has said nothing; one that has just started is given its time."""
+    document: Document | None
+    """What its status file says; None when it does not run, or when there is none that passes."""
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it runs and has said nothing for too long."""
+        return self.is_running and self.silent_seconds > HUNG_SECONDS
 
 
 class OtherProcess(Generic[Document]):
@@ -55,17 +70,15 @@ class OtherProcess(Generic[Document]):
             self._running_since = self._monotonic()
         return running
 
-    def silent_seconds(self) -> float:
-        """Return for how long a running process has said nothing; one that has just started is given its time."""
-        said = self.document()
-        age = float("inf") if said is None else said.written.age_seconds(self._boot_id, self._monotonic())
-        since = self._running_since
-        return min(max(0.0, age), self._monotonic() - since if since is not None else 0.0)
-
-    def document(self) -> Document | None:
-        """Return what its status file says; None when there is none that passes."""
+    def look(self) -> Seen[Document]:
+        """Look whether it runs, and read its status file once."""
+        if not self.is_running() or self._running_since is None:
+            return Seen(False, 0.0, None)
         path = self._state.runtime_of(self._process) / self._file
-        return load_or_none(path, self._decoder, LARGEST_DOCUMENT)
+        said = load_or_none(path, self._decoder, LARGEST_DOCUMENT)
+        now = self._monotonic()
+        age = float("inf") if said is None else said.written.age_seconds(self._boot_id, now)
+        return Seen(True, min(max(0.0, age), now - self._running_since), said)
 
 
 def recorder_seen(
@@ -86,11 +99,11 @@ def deliverer_seen(
     )
 
 
-def delivery_state(other: OtherProcess[DeliveryDocument]) -> Delivery:
+def delivery_state(deliverer: Seen[DeliveryDocument]) -> Delivery:
     """Return the word of ``status --json`` for a deliverer."""
-    if not other.is_running():
+    if not deliverer.is_running:
         return Delivery.STOPPED
-    if other.silent_seconds() > HUNG_SECONDS:
+    if deliverer.is_hung:
         return Delivery.HUNG
-    said = other.document()
+    said = deliverer.document
     return Delivery.FAILING if said is not None and said.failing else Delivery.RUNNING

@@ -60,7 +60,8 @@ def _recording(now: Snapshot) -> bool:
 
 
 def _no_credential(now: Snapshot, _pending: int) -> bool:
-    return now.credential in {CredentialState.MISSING, CredentialState.REFUSED} or now.settings is not None
+    is_useless = now.credential in {CredentialState.MISSING, CredentialState.REFUSED}
+    return is_useless or now.settings_problem is not None
 
 
 def _no_way(now: Snapshot) -> bool:

@@ -66,6 +66,6 @@ def _delivery(snapshot: Snapshot, counts: dict[str, int]) -> list[str]:
     is_said = any(token in part for part in parts)
     if snapshot.credential in {CredentialState.MISSING, CredentialState.REFUSED} and not is_said:
         parts.append(token)
-    if snapshot.settings:
-        parts.append(f"on the last good settings: {snapshot.settings}")
+    if snapshot.settings_problem:
+        parts.append(f"on the last good settings: {snapshot.settings_problem}")
     return parts
