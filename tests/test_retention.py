@@ -48,7 +48,9 @@ class Card:
         self.coverage = Coverage(Ledger(folder, self.disk), lambda _a, _b: None)
         storage = StorageConfig(**settings)  # type: ignore[arg-type] # a test's own words
         self.retention = Retention(self.outbox, storage, self.now)
-        self.space = DiskSpace(self.outbox.files, self.disk, storage, self.ballast, self.coverage)
+        self.space = DiskSpace(
+            self.outbox.files, self.disk, storage, self.ballast, self.coverage, self.clock.monotonic
+        )
         self.arrivals = arrivals_of(self.outbox, self.disk)
 
     def now(self) -> Instant:
@@ -258,6 +260,44 @@ def test_what_will_not_go_is_passed_over_and_noted_as_lost_by_nobody(
     assert [line["path"] for line in logs if line["action"] == "prune_failed"] == [
         str(path) for path in stuck
     ]
+
+
+def _refusing(number: int) -> Callable[[Path, str], None]:
+    def refuse(path: Path, _step: str) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return refuse
+
+
+def test_what_would_not_go_is_tried_again_later(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was mended meanwhile lets its recordings go, without a restart; 60 files are not tried at once."""
+    card = make(when_full="drop_oldest")
+    for _ in range(60):
+        card.add("verified")
+    card.free = 10 * SIZE
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(card.disk, "unlink", _refusing(errno.EIO))
+        for _ in range(4):
+            assert card.space.problem(False) is not None
+    levels = [line["log_level"] for line in logs if line["action"] == "prune_failed"]
+    assert (len(levels), levels.count("warning")) == (60, 1)
+
+    assert card.space.problem(False) is not None
+    card.clock.sleep(space.AGAIN_SECONDS + 1)
+    assert card.space.problem(False) is None
+    assert len(card.left) == 60 - space.AT_ONCE
+
+
+def test_a_card_that_is_read_only_is_called_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is to blame for EROFS: the sentence names it, and all are tried again at the next question."""
+    card = make()
+    card.add("verified")
+    card.free = 10 * SIZE
+    with monkeypatch.context() as patch:
+        patch.setattr(card.disk, "unlink", _refusing(errno.EROFS))
+        assert "Read-only file system" in (card.space.problem(False) or "")
+    assert card.space.problem(False) is None
+    assert card.left == []
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "fifo"])

@@ -5,8 +5,10 @@ meanwhile: what is locked must still be what the path names. A thread that holds
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,8 @@ def claimed(audio: Path) -> Iterator[bool]:
     descriptor = os.open(audio, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(audio))
         key, me = (status.st_dev, status.st_ino), threading.get_ident()
         with _guard:
             again = _held.get(key) == me

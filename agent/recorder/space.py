@@ -2,15 +2,16 @@
 
 Order of giving way: delivered and confirmed by hash, delivered otherwise, each oldest first; then, only with
 ``when_full = "drop_oldest"``, what is not delivered, oldest first, held ones last, each with a line in the gap log.
-What somebody else works on is passed over, and so is, once it was tried, what the disk will not let go; what is no
-regular file is never touched. The deliverer takes a vanished pair for pruned, or dropped.
+What somebody else works on is passed over, and so is for a while, once it was tried, what the disk will not let go;
+what is no regular file is never touched. The deliverer takes a vanished pair for pruned, or dropped.
 """
 
 import contextlib
+import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.config import StorageConfig
@@ -29,14 +30,22 @@ log = get_logger(__name__)
 
 SETTLED_NS = 1_000_000_000
 AT_ONCE = 25
-"""How many files at most give way while the recorder waits; the rest goes with its next questions."""
+"""How many files at most are tried while the recorder waits; the rest comes with its next questions."""
+AGAIN_SECONDS = 600.0
+"""How long a file that could not be removed is passed over: a disk may be mended meanwhile."""
 
 
 class DiskSpace:
     """Answers whether there is room to record, after making what room may be made; thread-safe, raises nothing."""
 
     def __init__(
-        self, files: Files, disk: Disk, settings: StorageConfig, reserve: Ballast, coverage: Coverage
+        self,
+        files: Files,
+        disk: Disk,
+        settings: StorageConfig,
+        reserve: Ballast,
+        coverage: Coverage,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
         self._disk = disk
@@ -46,8 +55,9 @@ class DiskSpace:
         self._folder = files.root
         self._usage = DiskUsage(files)
         self._unconfirmed: set[str] = set()
-        self._stuck: set[Path] = set()
-        """What could not be removed: not tried again by this process."""
+        self._monotonic = monotonic
+        self._stuck: dict[Path, float] = {}
+        """What could not be removed, and until when it is left alone."""
         self._lock = threading.Lock()
 
     @property
@@ -97,12 +107,17 @@ class DiskSpace:
 
     def _make_room(self, margin_mb: int) -> bool:
         """Let recordings give way, a few at once; return whether there is room, or more of it can be made."""
-        gone = 0
+        now = self._monotonic()
+        self._stuck = {path: until for path, until in self._stuck.items() if until > now}
+        tried = gone = 0
         for audio, entry, delivered in self._in_order_of_giving_way():
-            if gone >= AT_ONCE or self._missing_bytes(margin_mb) <= 0:
+            if self._missing_bytes(margin_mb) <= 0:
                 return True
+            if tried >= AT_ONCE:
+                return gone > 0
             if audio not in self._stuck:
                 gone += self._give_way(audio, None if delivered else entry)
+                tried += 1
         return self._missing_bytes(margin_mb) <= 0
 
     def _in_order_of_giving_way(self) -> Iterator[tuple[Path, Entry | None, bool]]:
@@ -129,7 +144,11 @@ class DiskSpace:
             yield from held
 
     def _give_way(self, audio: Path, undelivered: Entry | None) -> bool:
-        """Prune what is delivered, drop what is not; False when somebody works on it, it has gone, or will not go."""
+        """Prune what is delivered, drop what is not; False when somebody works on it, it has gone, or will not go.
+
+        Raises:
+            OSError: the whole file system is read-only.
+        """
         try:
             with claimed(audio) as mine:
                 if not mine:
@@ -138,13 +157,15 @@ class DiskSpace:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._stuck.add(audio)
-            log.warning(
+            if error.errno == errno.EROFS:  # no file is to blame
+                raise
+            (log.debug if self._stuck else log.warning)(
                 "a recording cannot be removed to make room, and is passed over",
                 action="prune_failed",
                 path=str(audio),
                 error=error,
             )
+            self._stuck[audio] = self._monotonic() + AGAIN_SECONDS
             return False
         return True
 
