@@ -27,6 +27,10 @@ ClockSource = Annotated[str, Meta(max_length=32)]
 """``ntp``, ``server`` or ``unsynchronized``."""
 Sequence = Annotated[int, Meta(ge=0, le=2**53)]
 """The number of a recording, or of a segment."""
+NextSequence = Annotated[int, Meta(ge=1, le=2**52)]
+"""The number of the next recording: no recorder comes from here to the end of ``Sequence``."""
+NAMED_SEQUENCE = 10**12
+"""The largest number that is believed of a file's name, which anybody may have given it."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 """Bytes, samples, tries: SQLite's and JSON's integers hold it exactly."""
 LocalId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9_-]+\Z")]

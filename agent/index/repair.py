@@ -10,7 +10,8 @@ from agent.index.outbox import Outbox
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, TEMPORARY, digest
-from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file, start_of_stem
+from agent.recording.filename import start_of_stem
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
 
 
 class Repair:

@@ -8,6 +8,7 @@ from agent.host.disk import Disk
 from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
+from agent.recording.filename import number_of
 from agent.recording.segment import PART, FinishedSegment
 
 log = get_logger(__name__)
@@ -40,12 +41,8 @@ class Files:
 
     def last_sequence(self) -> int:
         """Return the highest sequence number that a file's name bears, 0 without files."""
-        found = 0
-        for folder in (self.recording, self.outbox, self.sent, self.damaged):
-            for name in names(folder):
-                number = name.split("-")[1] if name.count("-") else ""
-                found = max(found, int(number) if number.isdecimal() else 0)
-        return found
+        folders = (self.recording, self.outbox, self.sent, self.damaged)
+        return max((number_of(name) for folder in folders for name in names(folder)), default=0)
 
     def finish(self, segment: FinishedSegment, entry: Entry) -> None:
         """Move a finished file and its new sidecar into ``outbox/`` (procedure Finish); the sidecar's name commits."""

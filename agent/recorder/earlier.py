@@ -15,6 +15,7 @@ from agent.host.small_file import UnusableFile
 from agent.outbox import sidecar
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
 from agent.recording.clock import Instant
+from agent.recording.filename import number_of
 from agent.recording.segment import PART, SegmentStart, end_of
 
 UNASKED = {"continuous", "schedule"}
@@ -48,12 +49,6 @@ def stretches(files: Files, *, since_number: int, recorders: int | None) -> list
     newest = sorted(stems, key=number_of)[-NEWEST:]
     found = [_stretch(files, stem, is_recorders=number_of(stem) == recorders) for stem in newest]
     return [stretch for stretch in found if stretch is not None]
-
-
-def number_of(name: str) -> int:
-    """Return the sequence number that a file's name bears; 0 without one."""
-    parts = name.split("-", 2)
-    return int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0
 
 
 def _stretch(files: Files, stem: str, *, is_recorders: bool) -> Stretch | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from agent.bounds import Sequence
+from agent.bounds import NextSequence, Sequence
 from agent.errors import AgentError
 from agent.host.disk import Disk
 from agent.host.small_file import load_or_none
@@ -37,7 +37,7 @@ class Absence(msgspec.Struct, frozen=True):
 class Remembered(msgspec.Struct, omit_defaults=True):
     """What ``recorder.json`` holds."""
 
-    next_seq: Sequence
+    next_seq: NextSequence
     until: Instant | None = None
     """The end of the newest sample, or of what was accounted for at an orderly end."""
     binding: Binding | None = None

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import secrets
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -278,25 +277,3 @@ def is_being_written(path: Path) -> bool:
             return not lock_open_file(file)
     except FileNotFoundError:
         return False
-
-
-def start_of_stem(stem: str) -> SegmentStart | None:
-    """Return what a file's name alone tells about a segment; None when the name is not one of ours."""
-    stamp, _, rest = stem.partition("-")
-    number, _, recording_id = rest.partition("-")
-    try:
-        began = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        uuid.UUID(recording_id)
-        seq = int(number)
-    except ValueError:
-        return None
-    return SegmentStart(
-        id=recording_id,
-        seq=seq,
-        session_id=recording_id,
-        segment=1,
-        mode="unknown",
-        started=Instant(int(began.timestamp()) * 1000, "", 0, "unsynchronized"),
-        sample_rate=48000,
-        channels=1,
-    )
