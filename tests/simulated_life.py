@@ -24,8 +24,9 @@ from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
+from agent.recording.gapsfile import read_gaps
 from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.ledger import Cause, Ledger
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest

@@ -16,7 +16,8 @@ from agent.outbox.entry import Entry
 from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
 from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause, Gap, Ledger, read_gaps
+from agent.recording.gapsfile import read_gaps
+from agent.recording.ledger import Cause, Gap, Ledger
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import Workshop

@@ -32,7 +32,8 @@ from agent.recorder.sink import OutboxFolder
 from agent.recorder.space import DiskSpace
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.gapsfile import read_gaps
+from agent.recording.ledger import Cause, Ledger
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
 from agent.statedir import MEMORY, StateDirectory
 

@@ -1,12 +1,21 @@
 """The ledger keeps every gap, once, through a disk that fails, a torn line and a restart."""
 
 import errno
+import json
 from pathlib import Path
 
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from agent.cli.root import root
+from agent.errors import AgentError
 from agent.host.disk import Disk
+from agent.recording import ledger as ledger_module
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
-from agent.recording.ledger import FILE, Cause, Gap, Ledger, read_gaps
+from agent.recording.gapsfile import MOST_BYTES, end_of_ledger, last_gaps, let_go, read_gaps
+from agent.recording.ledger import DELIVERY_FILE, FILE, Cause, Gap, Ledger, older
 
 
 def at(seconds: float, boot: str = "boot-1", clock: str = "ntp") -> Instant:
@@ -89,4 +98,77 @@ def test_equal_moments_of_two_boots_are_two_gaps(tmp_path: Path) -> None:
 
 def test_no_ledger_is_no_gap(tmp_path: Path) -> None:
     """A new state directory has none."""
+    assert read_gaps(tmp_path) == []
+
+
+LINE = msgspec.json.encode(Gap(Cause.DELETED, at(0), None, 1, "old")) + b"\n"
+NEWEST = Gap(Cause.DROPPED, at(9), None, 1234, "new")
+
+
+@pytest.mark.parametrize("file", [FILE, DELIVERY_FILE])
+def test_of_a_ledger_that_is_too_large_the_newest_gaps_are_read(tmp_path: Path, file: str) -> None:
+    """Beyond 64 MiB, however it came to be, its end still tells; what was dropped is found too."""
+    with (tmp_path / file).open("wb") as ledger:
+        ledger.truncate(MOST_BYTES + (1 << 20))
+        ledger.seek(0, 2)
+        ledger.write(b"\n" + LINE + msgspec.json.encode(NEWEST) + b"\n")
+
+    assert read_gaps(tmp_path) == [Gap(Cause.DELETED, at(0), None, 1, "old"), NEWEST]
+    assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
+
+
+def test_a_ledger_begins_a_new_file_before_it_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files of a bounded size hold the newest gaps; one that opened in one and closed in the other stands once."""
+    monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 3_000)
+    ledger = Ledger(tmp_path, Disk())
+    for number in range(120):
+        ledger.add(Gap(Cause.NO_MICROPHONE, at(number)))
+        end = end_of_ledger(tmp_path)
+        newest = [gap.start for gap in last_gaps(tmp_path, end)][-5:]
+        assert newest == [at(each) for each in range(max(0, number - 4), number + 1)]
+        ledger.add(Gap(Cause.NO_MICROPHONE, at(number), at(number + 0.5), 500))
+        assert last_gaps(tmp_path, end)[-1] == Gap(Cause.NO_MICROPHONE, at(number))
+
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(sizes) == {FILE, older(Path(FILE)).name}
+    assert max(sizes.values()) < 3_300
+    gaps = read_gaps(tmp_path)
+    assert [gap.start for gap in gaps] == [at(number) for number in range(120 - len(gaps), 120)]
+    assert {gap.milliseconds for gap in gaps} == {500}
+    assert len(gaps) > 10
+
+
+def test_a_ledger_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a folder in the place of the older file no gap is lost."""
+    monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 1000)
+    older(tmp_path / FILE).mkdir()
+    ledger = Ledger(tmp_path, Disk())
+    for number in range(50):
+        assert ledger.add(Gap(Cause.STORAGE, at(number), None, 1))
+    assert len(read_gaps(tmp_path)) == 50
+
+
+@pytest.mark.parametrize("name", [FILE, older(Path(DELIVERY_FILE)).name])
+def test_gaps_that_cannot_be_read_are_not_called_none(tmp_path: Path, name: str) -> None:
+    """Beside a ledger that is no file, the command shows what it can read, names the other, and fails."""
+    Ledger(tmp_path, Disk(), DELIVERY_FILE if name == FILE else FILE).add(NEWEST)
+    (tmp_path / name).mkdir()
+    (tmp_path / "settings.toml").write_text(f'[storage]\ndirectory = "{tmp_path}"\n')
+    result = CliRunner().invoke(root, ["--config", str(tmp_path / "settings.toml"), "gaps", "--json"])
+
+    assert json.loads(result.stdout)[0]["recording_id"] == "new"
+    assert isinstance(result.exception, AgentError)
+    assert f"{name} is not a regular file" in str(result.exception)
+
+
+def test_what_was_to_be_dropped_and_stayed_is_not_gone(tmp_path: Path) -> None:
+    """A drop that was taken back is no gap, and nobody takes the recording for dropped."""
+    ledger = Ledger(tmp_path, Disk())
+    ledger.add(NEWEST)
+    assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
+    assert let_go(tmp_path, {Cause.DELETED}) == set()
+    ledger.add(Gap(Cause.DROPPED, at(9), None, 0, "new"))
+    assert let_go(tmp_path, {Cause.DROPPED}) == set()
     assert read_gaps(tmp_path) == []

@@ -24,7 +24,8 @@ from agent.recorder import space
 from agent.recorder.space import DiskSpace
 from agent.recording.clock import Instant
 from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause, Ledger, read_gaps
+from agent.recording.gapsfile import read_gaps
+from agent.recording.ledger import Cause, Ledger
 from agent.recording.segment import PART, FinishedSegment, SegmentStart
 from agent.statedir import StateDirectory
 

@@ -16,8 +16,9 @@ from agent.host.small_file import SMALL_BYTES, UnusableFile, decode, is_regular,
 from agent.outbox import sidecar
 from agent.outbox.entry import ENTRY, Entry
 from agent.recording.clock import Instant
+from agent.recording.gapsfile import read_gaps
 from agent.recording.knowntime import BOOTS
-from agent.recording.ledger import FILE, GAP, Cause, Gap, read_gaps
+from agent.recording.ledger import FILE, GAP, Cause, Gap
 from agent.recording.marks import KEPT
 from agent.recording.segment import START, SegmentStart
 

@@ -7,12 +7,14 @@ from tabulate import tabulate
 
 from agent.cli.output import duration, echo, print_json
 from agent.context import Session
+from agent.errors import AgentError
 from agent.host.boot import boot_id
 from agent.host.clocksync import clock_state
 from agent.recording.clock import SystemClock, rfc3339
 from agent.recording.coverage import positive
+from agent.recording.gapsfile import read_gaps
 from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Gap, read_gaps
+from agent.recording.ledger import Gap
 
 SHORT_SECONDS = 0.1
 """A gap of less is shown in milliseconds: ``0.0 s`` would say nothing."""
@@ -26,17 +28,20 @@ def gaps(session: Session, as_json: bool) -> None:
     state = session.look()
     time = KnownTime(SystemClock(), boot_id(), clock_state)
     time.read_boots(state.path)
-    rows = [_row(gap, time) for gap in read_gaps(state.path)]
+    unreadable: list[str] = []
+    rows = [_row(gap, time) for gap in read_gaps(state.path, unreadable.append)]
     if as_json:
         print_json(rows)
-    elif not rows:
+    elif not rows and not unreadable:
         echo("nothing is missing")
-    else:
+    elif rows:
         table = [
             (row["from"], _length(row["seconds"]), row["cause"].replace("_", " "), row["recording_id"] or "")
             for row in rows
         ]
         echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
+    if unreadable:
+        raise AgentError(f"not all gaps can be told: {unreadable[0]}; move it away, and it begins anew")
 
 
 def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.locks import claimed
 from agent.recording.clock import Instant
-from agent.recording.ledger import Cause, read_gaps
+from agent.recording.gapsfile import let_go
+from agent.recording.ledger import Cause
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
 
@@ -253,8 +254,7 @@ class Outbox:
             return False
         if not audio.with_name(entry.sidecar_name).exists():
             return True
-        gaps = read_gaps(self.files.root)
-        return any(gap.recording_id == entry.id and gap.cause is Cause.DROPPED for gap in gaps)
+        return entry.id in let_go(self.files.root, {Cause.DROPPED})
 
     @contextlib.contextmanager
     def in_hand(self, entry: Entry) -> Iterator[bool]:

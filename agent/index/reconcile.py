@@ -15,7 +15,8 @@ from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
 from agent.outbox.locks import claimed
-from agent.recording.ledger import Cause, read_gaps
+from agent.recording.gapsfile import let_go
+from agent.recording.ledger import Cause
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
 log = get_logger(__name__)
@@ -159,12 +160,7 @@ class Reconciler:
     @functools.cached_property
     def _dropped(self) -> set[str]:
         """What the recorder, or a person, has let go undelivered: the gap logs have it before the audio goes."""
-        gaps = read_gaps(self._files.root)
-        return {
-            gap.recording_id
-            for gap in gaps
-            if gap.recording_id and gap.cause in {Cause.DROPPED, Cause.DELETED}
-        }
+        return let_go(self._files.root, {Cause.DROPPED, Cause.DELETED})
 
     def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:
         """Return the entry of a file that has no row: from its sidecar, else from its own tags."""

@@ -18,8 +18,9 @@ from agent.recorder.earlier import NEWEST, Stretch, stretches
 from agent.recorder.memory import Absence, Memory
 from agent.recording.clock import UNSYNCHRONIZED, Instant
 from agent.recording.coverage import Coverage, positive
+from agent.recording.gapsfile import end_of_ledger, last_gaps
 from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Cause, Gap, last_gaps, ledger_size
+from agent.recording.ledger import Cause, Gap
 from agent.recording.triggers import Schedule
 
 log = get_logger(__name__)
@@ -57,7 +58,7 @@ class Downtime:
         self._coverage = coverage
         self._settings = settings
         self._wall = wall
-        self._ledger_size = ledger_size(files.root)
+        self._end_of_ledger = end_of_ledger(files.root)
         self._until, self._recording = memory.until, memory.recording
         self._mode = memory.mode
         self._number = memory.last_number + 1
@@ -90,7 +91,7 @@ class Downtime:
     def _read(self) -> Before:
         gaps = [
             gap
-            for gap in last_gaps(self._files.root, self._ledger_size)
+            for gap in last_gaps(self._files.root, self._end_of_ledger)
             if not gap.recording_id or _fills(gap)
         ]
         open_gap = next((gap for gap in reversed(gaps) if gap.is_open), None)

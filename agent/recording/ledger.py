@@ -1,5 +1,10 @@
-"""The ledger: every second that should have been recorded and was not, one JSON line each, in ``gaps.jsonl``."""
+"""The ledger: every second that should have been recorded and was not, one JSON line each, in ``gaps.jsonl``.
 
+A file that has grown to ``ROTATE_BYTES`` becomes ``gaps.1.jsonl``, in the place of an older one. It is read by
+``agent.recording.gapsfile``.
+"""
+
+import contextlib
 import os
 import threading
 from enum import StrEnum
@@ -9,15 +14,14 @@ import msgspec
 
 from agent.bounds import DurationMs, LocalId, Sequence
 from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, decode, open_regular, read_bytes
 from agent.log import get_logger
 from agent.recording.clock import Instant
 
 log = get_logger(__name__)
 
 FILE = "gaps.jsonl"
-MOST_BYTES = 64 << 20
-"""More than a gap every minute of a year makes."""
+ROTATE_BYTES = 8 << 20
+"""About 50,000 gaps: one every ten minutes of a year."""
 DELIVERY_FILE = "gaps-delivery.jsonl"
 """What the deliverer dropped or deleted: it was recorded, and is no part of the sum."""
 
@@ -67,8 +71,6 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 GAP = msgspec.json.Decoder(Gap)
-TAIL_BYTES = 65_536
-"""How much of the ledger's end is read at a start."""
 
 
 class Ledger:
@@ -107,6 +109,7 @@ class Ledger:
         return False
 
     def _write(self, data: bytes) -> None:
+        self._rotate()
         existed = self.path.exists()
         with self.path.open("a+b", buffering=0) as file:
             if file.seek(0, 2) and not _ends_line(file.fileno(), file.tell()):
@@ -116,52 +119,17 @@ class Ledger:
         if not existed:
             self._disk.sync_folder(self.path.parent, "ledger.sync_folder")
 
+    def _rotate(self) -> None:
+        """Begin a new file when this one is large; where the disk refuses that, it grows on, and its end is read."""
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_size >= ROTATE_BYTES:
+                self._disk.rename(self.path, older(self.path), "ledger.rotate")
+
+
+def older(path: Path) -> Path:
+    """Return where what a ledger's file had no more room for lies."""
+    return path.with_name(f"{path.stem}.1{path.suffix}")
+
 
 def _ends_line(descriptor: int, size: int) -> bool:
     return os.pread(descriptor, 1, size - 1) == b"\n"
-
-
-def read_gaps(folder: Path) -> list[Gap]:
-    """Return the gaps of a state directory's ledgers, oldest first; a gap that was closed later stands once.
-
-    One that was closed where it began is none.
-    """
-    gaps = [*_gaps_of(folder / FILE), *_gaps_of(folder / DELIVERY_FILE)]
-    return [gap for gap in gaps if gap.milliseconds != 0]
-
-
-def last_gaps(folder: Path, size: int) -> list[Gap]:
-    """Return the newest gaps of the recorder's ledger as it was when it had ``size`` bytes, oldest first."""
-    return _gaps_of(folder / FILE, size)
-
-
-def ledger_size(folder: Path) -> int:
-    """Return how many bytes the recorder's ledger has."""
-    try:
-        return (folder / FILE).stat().st_size
-    except OSError:
-        return 0
-
-
-def _gaps_of(path: Path, size: int | None = None) -> list[Gap]:
-    """Return the gaps of a whole ledger, or of the last bytes it had when it was ``size`` long."""
-    try:
-        lines = (read_bytes(path, MOST_BYTES) if size is None else _tail(path, size)).splitlines()
-    except (OSError, UnusableFile):
-        return []
-    gaps: dict[tuple[str, str, int, str | None], Gap] = {}
-    for line in lines:
-        try:
-            gap = decode(GAP, line)
-        except UnusableFile:
-            continue
-        gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap
-    return list(gaps.values())
-
-
-def _tail(path: Path, size: int) -> bytes:
-    descriptor = open_regular(path)
-    try:
-        return os.pread(descriptor, min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
-    finally:
-        os.close(descriptor)
