@@ -13,7 +13,7 @@ from agent.config import LoadedConfig, load
 from agent.errors import AgentError
 from agent.statedir import Process, StateDirectory
 from agent.statelock import LockHeld
-from agent.status.control import NoDaemon, ask
+from agent.status.control import Message, NoDaemon, ask
 
 PATIENCE_SECONDS = 10.0
 """How long a command waits for another one, or for a daemon that is just starting."""
@@ -68,10 +68,25 @@ class Session:
             Hangs: it does not answer.
             AgentError: one may not ask it.
         """
+        with contextlib.suppress(NoDaemon):
+            return dict(self.ask_soon(process, {"command": "status"}))
+        return None
+
+    def ask(self, process: Process, message: Message) -> Any:
+        """Send a command to a process that is known to answer, and return its result, however long the work takes.
+
+        Raises:
+            NoDaemon: it does not run.
+            Hangs: it does not answer.
+            AgentError: one may not ask it, or what it says itself.
+        """
+        self.ask_soon(process, {"command": "status"})
+        return ask(self.socket(process), message)
+
+    def ask_soon(self, process: Process, message: Message) -> Any:
+        """Ask a process for what it has at hand; NoDaemon, Hangs and AgentError as ``ask``."""
         try:
-            return dict(ask(self.socket(process), {"command": "status"}, patience=ANSWER_SECONDS))
-        except NoDaemon:
-            return None
+            return ask(self.socket(process), message, patience=ANSWER_SECONDS)
         except TimeoutError:
             raise Hangs(
                 f"a {process.value} runs and does not answer; "
@@ -83,11 +98,15 @@ class Session:
         return self.state.socket if process is Process.RECORDER else self.state.delivery_socket
 
     def serves(self, process: Process) -> bool:
-        """Return whether a process works on the state; AgentError while a command does, for too long."""
+        """Return whether a process works on the state, and answers; AgentError while a command does, for too long.
+
+        Raises:
+            Hangs: it does not answer.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            with contextlib.suppress(NoDaemon):
-                return bool(ask(self.socket(process), {"command": "status"}))
+            if self.ask_status(process) is not None:
+                return True
             if not self.state.is_locked(process):
                 return False
             if time.monotonic() >= deadline:

@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
-from agent.context import Hangs, Session
+from agent.context import Session
 from agent.deliverer.wiring import DelivererWiring
+from agent.errors import AgentError
 from agent.index.reading import reading
 from agent.recording.schedule import next_windows
 from agent.report import merged, status_of
@@ -23,12 +24,9 @@ def status(session: Session) -> Json:
         Hangs: the recorder runs and does not answer.
         AgentError: one may not ask, or not look.
     """
-    recorder = session.ask_status(Process.RECORDER)
+    if (now := recorder_status(session)) is not None:
+        return now
     deliverer, delivery = _ask_deliverer(session)
-    if recorder is not None and deliverer is None:
-        return recorder | {"delivery": delivery.value}
-    if recorder is not None and deliverer is not None:
-        return merged(recorder, deliverer)
     return merged(None, deliverer) if deliverer is not None else _seen(session, delivery)
 
 
@@ -42,10 +40,10 @@ def recorder_status(session: Session) -> Json | None:
 
 
 def _ask_deliverer(session: Session) -> tuple[Json | None, Delivery]:
-    """Return the deliverer's answer; one that hangs, or may not be asked, is said and hides nobody else's."""
+    """Return the deliverer's answer; one that gives none, for whatever reason, is said and hides nobody else's."""
     try:
         answer = session.ask_status(Process.DELIVERER)
-    except Hangs:
+    except AgentError:
         return None, Delivery.HUNG
     return answer, Delivery.STOPPED
 

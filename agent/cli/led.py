@@ -10,7 +10,8 @@ from agent import log
 from agent.cli.output import echo
 from agent.context import Session
 from agent.errors import AgentError, ConfigError
-from agent.status.control import NoDaemon, ask
+from agent.statedir import Process
+from agent.status.control import NoDaemon
 from agent.status.lamp import SysfsLamp, lamp_for
 from agent.status.led import FAST_SECONDS, identify_by_hand
 
@@ -37,7 +38,7 @@ def identify(session: Session, seconds: float) -> None:
     if session.loaded.config.led.driver == "none":
         raise AgentError('there is no light: led.driver is "none"; set it to "sysfs" or "gpio"')
     try:
-        ask(session.state.socket, {"command": "identify", "seconds": seconds})
+        session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
     except NoDaemon:
         lamp = lamp_for(session.loaded.config.led)
         if lamp is not None:

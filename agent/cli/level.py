@@ -15,7 +15,6 @@ from agent.cli.output import echo, meter, print_json
 from agent.context import Session
 from agent.recorder.wiring import RecorderWiring
 from agent.statedir import Process
-from agent.status.control import ask
 
 INTERVAL_SECONDS = 0.1
 PRINTED_SECONDS = 1.0
@@ -54,7 +53,7 @@ def level(session: Session, seconds: float | None, as_json: bool) -> None:
 
 def _of_daemon(session: Session) -> Levels:
     while True:
-        yield ask(session.state.socket, {"command": "level"})["level_dbfs"]
+        yield session.ask_soon(Process.RECORDER, {"command": "level"})["level_dbfs"]
         time.sleep(INTERVAL_SECONDS)
 
 

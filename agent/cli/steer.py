@@ -10,7 +10,7 @@ from agent.host.disk import Disk
 from agent.recording.mute import Mute
 from agent.recording.requests import LONGEST_SECONDS
 from agent.statedir import Process
-from agent.status.control import NoDaemon, ask
+from agent.status.control import NoDaemon
 from agent.text import valid
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
@@ -39,7 +39,7 @@ def _say(answer: object, text: str, *, as_json: bool) -> None:
 @click.pass_obj
 def start(session: Session, seconds: float | None, name: str | None, as_json: bool) -> None:
     """Let the daemon start a recording, and leave it to that (`record` would wait for its end)."""
-    answer = ask(session.state.socket, {"command": "start", "seconds": seconds, "name": name})
+    answer = session.ask(Process.RECORDER, {"command": "start", "seconds": seconds, "name": name})
     text = f"recording {answer['id']}" if answer["started"] else "waiting for the microphone"
     _say(answer, text, as_json=as_json)
 
@@ -49,7 +49,7 @@ def start(session: Session, seconds: float | None, name: str | None, as_json: bo
 @click.pass_obj
 def stop(session: Session, as_json: bool) -> None:
     """Let the daemon end the recording that was started by hand, if one runs."""
-    answer = ask(session.state.socket, {"command": "stop"})
+    answer = session.ask(Process.RECORDER, {"command": "stop"})
     _say(answer, "stopped" if answer["stopped"] else "no recording by hand was running", as_json=as_json)
 
 
@@ -72,7 +72,7 @@ def unmute(session: Session, as_json: bool) -> None:
 def _turn(session: Session, *, on: bool, as_json: bool) -> None:
     log.configure("error", session.loaded.config.log.format)
     try:
-        answer = ask(session.state.socket, {"command": "mute", "on": on})
+        answer = session.ask(Process.RECORDER, {"command": "mute", "on": on})
     except NoDaemon:
         state = session.enter()
         with session.lock(Process.RECORDER):
@@ -93,7 +93,7 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
 @click.pass_obj
 def mark(session: Session, text: str, as_json: bool) -> None:
     """Mark this moment in the recording that runs; it is sent with its metadata, with TEXT (80 characters) if given."""
-    answer = ask(session.state.socket, {"command": "mark", "text": text})
+    answer = session.ask(Process.RECORDER, {"command": "mark", "text": text})
     _say(answer, f"marked {answer['id']} at {duration(answer['offset_ms'])}", as_json=as_json)
 
 
@@ -116,7 +116,7 @@ def reload(session: Session, as_json: bool) -> None:
 def _reload(session: Session, process: Process, later: list[str]) -> bool:
     """Let one process read its settings, and note what needs a restart; False where it does not run."""
     try:
-        answer = ask(session.socket(process), {"command": "reload"})
+        answer = session.ask(process, {"command": "reload"})
     except NoDaemon:
         return False
     later += [key for key in answer["needs_restart"] if key not in later]

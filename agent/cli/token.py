@@ -10,12 +10,12 @@ import click
 
 from agent import log, statedir
 from agent.cli.output import echo, print_json
-from agent.context import Session
+from agent.context import Hangs, Session
 from agent.errors import AgentError, CredentialError
 from agent.facade import deliverer_here
 from agent.statedir import Process
 from agent.status.board import CredentialState
-from agent.status.control import NoDaemon, ask
+from agent.status.control import ask
 from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
 from agent.tokenplace import credentials_of
 
@@ -143,10 +143,10 @@ def _status(session: Session) -> dict[str, Any]:
     if fingerprint is None:
         return {"state": CredentialState.MISSING.value, "fingerprint": None, "source": None}
     state = CredentialState.UNKNOWN.value
-    with contextlib.suppress(NoDaemon):
-        known = ask(session.state.delivery_socket, {"command": "status"})["credential"]
-        if known["fingerprint"] == fingerprint:
-            state = known["state"]
+    with contextlib.suppress(Hangs):
+        now = session.ask_status(Process.DELIVERER)
+        if now is not None and now["credential"]["fingerprint"] == fingerprint:
+            state = now["credential"]["state"]
     return {"state": state, "fingerprint": fingerprint, "source": source}
 
 
