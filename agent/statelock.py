@@ -7,7 +7,6 @@ others: which process it is, and in which folder its socket and its status lie.
 import contextlib
 import fcntl
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable
@@ -18,13 +17,13 @@ import msgspec
 from msgspec import Meta
 
 from agent.errors import AgentError
+from agent.host.small_file import load_or_none
+from agent.text import valid
 
 TRIES = 10
 PAUSE_SECONDS = 0.02
 LARGEST = 4096
 """Bytes of a lock file that are read."""
-WAIT_SAID_SECONDS = 1.0
-"""After so long a wait for a command its holder is named."""
 
 
 class Holder(msgspec.Struct, omit_defaults=True):
@@ -110,8 +109,8 @@ class StateLock:
             return
         what = " ".join(["recorder-agent", *(word for word in sys.argv[1:] if not word.startswith("-"))])
         runtime = str(self._runtime) if self._runtime is not None else ""
-        holder = Holder(os.getpid(), what[:100], runtime, self._supervised, orderly)
-        with contextlib.suppress(OSError, UnicodeEncodeError):
+        holder = Holder(os.getpid(), valid(what[:100]), valid(runtime), self._supervised, orderly)
+        with contextlib.suppress(OSError):
             data = msgspec.json.encode(holder)
             os.pwrite(self._descriptor, data.ljust(LARGEST // 4), 0)
             os.ftruncate(self._descriptor, max(len(data), LARGEST // 4))
@@ -143,18 +142,7 @@ def is_held(path: Path) -> bool:
 
 def holder_of(path: Path) -> Holder | None:
     """Return what a lock file says; None when there is nothing readable in it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        return HOLDER.decode(os.read(descriptor, LARGEST))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    finally:
-        os.close(descriptor)
+    return load_or_none(path, HOLDER, LARGEST)
 
 
 def no_right(folder: Path, error: OSError) -> AgentError:

@@ -13,8 +13,8 @@ import pytest
 from agent import statedir
 from agent.config import Config, LoadedConfig, StorageConfig
 from agent.errors import AgentError
-from agent.statedir import StateDirectory
-from agent.statelock import StateLock
+from agent.statedir import Process, StateDirectory
+from agent.statelock import StateLock, holder_of
 
 SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
 NOBODY = 65534
@@ -299,3 +299,35 @@ def test_a_socket_may_lie_deep(tmp_path: Path) -> None:
             client.sendall(b"hello")
             assert accepted.recv(5) == b"hello"
     assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+def test_a_lock_names_its_holder_whatever_its_arguments(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that are no UTF-8 are replaced: the text of the holder before does not stay."""
+    path = state.lock_of(Process.RECORDER)
+    with state.lock():
+        before = holder_of(path)
+    monkeypatch.setattr(sys, "argv", ["recorder-agent", "record", "--name", "Gr\udcdf"])
+    with state.command_lock(Process.RECORDER):
+        holder = holder_of(path)
+    assert before is not None
+    assert holder is not None
+    assert (holder.what, holder.runtime) == ("recorder-agent record Gr�", "")
+    assert before.runtime == str(state.runtime)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"x":' + b"[" * 4000,
+        b'{"pid": 1, "what": "\xff"}',
+        b'{"pid": 10000000000000000000000}',
+        b"",
+        b"x" * 9000,
+    ],
+)
+def test_a_lock_file_that_says_nonsense_names_nobody(state: StateDirectory, content: bytes) -> None:
+    """Nested too deeply, no UTF-8, numbers that no process has, nothing, too much: no holder, and no exception."""
+    state.lock_of(Process.RECORDER).write_bytes(content)
+    assert holder_of(state.lock_of(Process.RECORDER)) is None
