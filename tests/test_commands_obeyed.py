@@ -7,6 +7,7 @@ from command_bench import KEYS, Bench, command
 from simulated import RATE
 
 from agent.bounds import COMMANDS
+from agent.configvalues import metadata as complaint_of
 from agent.recording.requests import ManualRequest
 from agent.status.board import Transfer
 from agent.sync.remote.orders import MalformedOrder, orders_in, understand
@@ -228,6 +229,17 @@ def test_trigger_upload_asks_for_everything(tmp_path: Path) -> None:
     assert bench.uploads == ["everything", "everything"]
     assert len(bench.effects) == 1
     assert not bench.commands.awaits_effects
+
+
+def test_metadata_that_fit_only_one_by_one_lose_the_last_keys() -> None:
+    """What is kept passes the recorder's own door, in its order; each key that is not is named with the reason."""
+    given = {f"key{number}": "x" * 1000 for number in range(6)}
+    order = understand({"id": "cmd_1", "type": "start_recording", "params": {"metadata": given}})
+
+    assert list(order.metadata) == ["key0", "key1", "key2", "key3"]
+    assert complaint_of(order.metadata) is None
+    assert order.dropped.startswith("key5 (with it all of it takes 6")
+    assert "; key4 (" in order.dropped
 
 
 def test_metadata_that_does_not_fit_costs_no_audio(tmp_path: Path) -> None:

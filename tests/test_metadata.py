@@ -69,6 +69,7 @@ def test_each_key_arrives_or_is_named(
         if complaint_of(config) is not None:
             config = {}  # exit 78, which names it
         order = understand({"id": "cmd_1", "type": "start_recording", "params": {"metadata": command}})
+        assert complaint_of(order.metadata) is None  # or the recorder would refuse the recording
         if complaint_of(person) is not None:
             person = {}  # refused where it is asked for, which names it
         given_to_us = config | dict(order.metadata) | person
@@ -125,6 +126,18 @@ def test_what_does_not_fit_goes_from_the_end(lines: list[Any]) -> None:
     sent = metadata_of(changed(ENTRY, metadata=owners))
     assert [key for key in sent if key.startswith("key")] == ["key0", "key1", "key2", "key3"]
     assert [line["key"] for line in lines] == ["key5", "key4"]
+
+
+@pytest.mark.parametrize(
+    "marks",
+    ["[" * 100_000, '[{"a":' * 50_000, "{" + "x" * 5000, "[1" + "0" * 5000 + "]"],
+)
+def test_marks_that_are_not_what_was_written_cost_themselves_alone(lines: list[Any], marks: str) -> None:
+    """Nested without end, text that is none, no JSON: the recording goes with the owner's keys, and a line says why."""
+    sent = metadata_of(changed(ENTRY, metadata={"room": "4", "recorder_marks": marks}))
+    assert sent["room"] == "4"
+    assert "recorder_marks" not in sent
+    assert [line["action"] for line in lines] == ["metadata_dropped"]
 
 
 def test_defaults_are_fine() -> None:

@@ -1,6 +1,7 @@
 """The outbox as the deliverer has it: every change of an entry goes through here, in order."""
 
 import contextlib
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from agent.recording.segment import FinishedSegment
 log = get_logger(__name__)
 
 
+SHORT_OF_MEANS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EINTR}
+"""Errors that say nothing about the file."""
 NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_attempt_ms": None}
 """What a recording has that is not going to be tried."""
 
@@ -260,11 +263,12 @@ class Outbox:
     def in_hand(self, entry: Entry) -> Iterator[bool]:
         """Hold the file of a recording against the recorder and other threads; gives False when they have it.
 
-        One that has no file can be nobody else's.
+        One that has no file, or none that anybody can open, can be nobody else's. When this process has no descriptor
+        to look with, somebody may have it.
         """
         with contextlib.ExitStack() as stack:
             try:
                 mine = stack.enter_context(claimed(self.files.audio(entry)))
-            except OSError:
-                mine = True
+            except OSError as error:
+                mine = error.errno not in SHORT_OF_MEANS
             yield mine

@@ -7,6 +7,7 @@ import msgspec
 
 from agent import __version__
 from agent.configvalues import METADATA_BYTES, OUR_METADATA_KEY, is_ours
+from agent.host.small_file import UnusableFile, decode
 from agent.log import get_logger
 from agent.outbox.entry import MARKS, Entry
 
@@ -52,8 +53,8 @@ def _marks_that_fit(entry: Entry, room: int) -> str:
     if not isinstance(text, str) or _size({MARKS: text}) < room:
         return text if isinstance(text, str) else ""
     try:
-        marks = MARK_LIST.decode(text)
-    except msgspec.DecodeError:
+        marks = decode(MARK_LIST, text.encode())
+    except UnusableFile:
         _left_out(entry, MARKS, "not what was written")
         return ""
     bare = [{key: mark[key] for key in mark if key != "text"} for mark in marks]

@@ -133,8 +133,15 @@ def _metadata(value: object) -> tuple[Mapping[str, Any], str]:
             kept[key] = inner
         else:
             reason = "the recorder fills it itself" if is_ours(str(key)) else f"it {complaint}"
-            dropped.append(f"{clean(str(key), longest=_LONGEST_KEY)} ({reason})")
+            dropped.append(f"{_shown(key)} ({reason})")
+    while kept and (complaint := metadata(kept)) is not None:  # each fits, all together do not
+        key, _value = kept.popitem()
+        dropped.append(f"{_shown(key)} (with it all of it {complaint})")
     return kept, "; ".join(dropped)
+
+
+def _shown(key: object) -> str:
+    return clean(str(key), longest=_LONGEST_KEY)
 
 
 def _moment(value: object) -> float | None:
