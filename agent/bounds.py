@@ -43,6 +43,8 @@ Text = Annotated[str, Meta(max_length=65_536)]
 """Words of a person or of the server, kept as they were given."""
 Sha256 = Annotated[str, Meta(max_length=64, pattern=r"\A([0-9a-f]{64})?\Z")]
 """64 lowercase hexadecimal digits; empty where nothing was hashed."""
+Decibels = Annotated[float, Meta(ge=-200, le=0)]
+"""Relative to full scale."""
 SampleRate = Annotated[int, Meta(ge=8000, le=48000)]
 RemoteId = Annotated[str, Meta(max_length=200)]
 """An id that the API gave; ``is_word`` tells the rest."""

@@ -21,9 +21,6 @@ from agent.status.documents import Queue
 
 Json = dict[str, Any]
 
-SILENT = "silent"
-"""The only word on the quality of a microphone that is known: zeros for a minute. Others stay None: unknown."""
-
 
 def status_of(
     snapshot: Snapshot,
@@ -73,7 +70,7 @@ def status_of(
             "name": snapshot.microphone_name or config.audio.input,
             "state": snapshot.microphone_state,
             "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
-            "quality": SILENT if snapshot.microphone_state == SILENT else None,
+            "quality": snapshot.microphone_quality,
         },
         "storage": _storage(config, folder),
         "clock": {
@@ -144,8 +141,9 @@ def row_of(entry: Entry, files: Files) -> Json:
         "verified": entry.verified,
         "recovered": entry.recovered,
         "clock": entry.started.clock,
-        "peak_dbfs": None,
-        "rms_dbfs": None,
+        "peak_dbfs": entry.peak_dbfs,
+        "rms_dbfs": entry.rms_dbfs,
+        "clipped_seconds": entry.clipped_seconds,
     }
 
 
@@ -187,6 +185,7 @@ def open_rows(folder: Path) -> list[Json]:
                 "clock": start.started.clock,
                 "peak_dbfs": None,
                 "rms_dbfs": None,
+                "clipped_seconds": None,
             }
         )
     return rows

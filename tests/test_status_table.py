@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agent.status.board import CredentialState, RecordingNow, Snapshot, State, Transfer, Waiting
+from agent.status.board import CredentialState, Quality, RecordingNow, Snapshot, State, Transfer, Waiting
 from agent.status.table import TABLE, Condition, DeviceState, condition, device_state
 
 RECORDING = {"state": State.RECORDING, "recording": RecordingNow("a", 0, 1000)}
@@ -19,7 +19,10 @@ CASES: list[tuple[dict[str, Any], int, Condition, str]] = [
     ({"state": State.MUTED}, 0, Condition.MUTED, "idle"),
     ({"credential": CredentialState.MISSING}, 0, Condition.NO_CREDENTIAL, "idle"),
     (RECORDING | REFUSED, 0, Condition.NO_CREDENTIAL, "recording"),
-    (RECORDING | {"microphone_state": "silent"}, 0, Condition.RECORDING_SILENT, "recording"),
+    (RECORDING | {"microphone_quality": Quality.SILENT}, 0, Condition.RECORDING_SILENT, "recording"),
+    (RECORDING | {"microphone_quality": Quality.QUIET}, 0, Condition.RECORDING_SILENT, "recording"),
+    (RECORDING | {"microphone_quality": Quality.CLIPPING}, 0, Condition.RECORDING_SILENT, "recording"),
+    (RECORDING | {"microphone_quality": Quality.OK}, 0, Condition.RECORDING, "recording"),
     (RECORDING | OFFLINE, 1, Condition.RECORDING_OFFLINE, "recording"),
     (RECORDING | OFFLINE, 0, Condition.RECORDING, "recording"),
     (RECORDING | SENDING, 1, Condition.RECORDING, "recording"),
@@ -64,7 +67,7 @@ def test_the_worst_wins() -> None:
             online=False,
             credential=CredentialState.REFUSED,
             transfer=Transfer("a", 1, 2),
-            microphone_state="silent",
+            microphone_quality=Quality.SILENT,
         )
         assert condition(everything, {"pending": 9}) == state.value
 

@@ -1,38 +1,30 @@
 """How loud it is: cheap for each block, worked out when somebody asks."""
 
 import math
-from array import array
-from typing import Final
 
-FLOOR_DBFS: Final = -96.0
-"""The level of silence: what 16 bits cannot tell from nothing (JSON has no minus infinity)."""
+from agent.audio.pcm import LIMIT, WIDTH, Measure, clipped, dbfs, measure
 
-_WINDOW_SECONDS: Final = 0.1
-_FULL_SCALE: Final = 32768
-_HIGHEST: Final = 0x7F  # high byte of 32767
-_LOWEST: Final = 0x80  # high byte of -32768
+_WINDOW_SECONDS = 0.1
 
 
 class LevelMeter:
     """Follows 16-bit little-endian PCM, interleaved; one thread feeds it, any thread may ask."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        self._bytes_per_second = sample_rate * channels * 2
-        self._window = int(sample_rate * _WINDOW_SECONDS) * channels * 2
+        self._bytes_per_second = sample_rate * channels * WIDTH
+        self._window = int(sample_rate * _WINDOW_SECONDS) * channels * WIDTH
         self._recent: tuple[bytes, ...] = ()
-        self._zeros = b""
         self._silent_bytes = 0
         self._clipped = 0
+        self.newest = Measure(0, 0.0)
+        """Of the block that was fed last."""
 
     def feed(self, samples: bytes) -> None:
         """Take the next block: whole frames of samples."""
-        if len(samples) != len(self._zeros):
-            self._zeros = bytes(len(samples))
-        self._silent_bytes = self._silent_bytes + len(samples) if samples == self._zeros else 0
-        high_bytes = samples[1::2]
-        if _HIGHEST in high_bytes or _LOWEST in high_bytes:
-            values = array("h", samples)
-            self._clipped += values.count(_FULL_SCALE - 1) + values.count(-_FULL_SCALE)
+        newest = self.newest = measure(samples)
+        self._silent_bytes = 0 if newest.peak else self._silent_bytes + len(samples)
+        if newest.peak >= LIMIT:
+            self._clipped += clipped(samples)
         recent = (*self._recent, samples)
         size = sum(map(len, recent))
         while size - len(recent[0]) >= self._window:
@@ -42,8 +34,8 @@ class LevelMeter:
 
     def dbfs(self) -> float | None:
         """Return the RMS level of the newest 100 ms in dB relative to full scale, None without data."""
-        newest = memoryview(b"".join(self._recent)[-self._window :]).cast("h").tolist()
-        return _decibels(math.hypot(*newest) / math.sqrt(len(newest))) if newest else None
+        newest = b"".join(self._recent)[-self._window :]
+        return dbfs(math.sqrt(measure(newest).energy * WIDTH / len(newest))) if newest else None
 
     @property
     def silent_seconds(self) -> float:
@@ -54,7 +46,3 @@ class LevelMeter:
     def clipped_samples(self) -> int:
         """Samples at either end of the scale since the start."""
         return self._clipped
-
-
-def _decibels(amplitude: float) -> float:
-    return max(FLOOR_DBFS, 20 * math.log10(amplitude / _FULL_SCALE)) if amplitude > 0 else FLOOR_DBFS

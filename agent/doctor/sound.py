@@ -1,6 +1,7 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
 import time
+from collections.abc import Callable
 
 from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
@@ -17,6 +18,17 @@ from agent.recorder.wiring import RecorderWiring
 LISTEN_SECONDS = 1.5
 QUIET_DBFS = -70.0
 """A microphone in a quiet room gives more than this."""
+HINTS: dict[str, Callable[[str], tuple[str, str]]] = {
+    "quiet": lambda name: (
+        f"{name} is too quiet: for minutes even what stands out has been below -47 dBFS",
+        "raise its gain (alsamixer, F4); `recorder-agent level` shows it",
+    ),
+    "clipping": lambda name: (
+        f"{name} clips: more than 1 % of the seconds of five minutes are too loud",
+        "lower its gain (alsamixer, F4); `recorder-agent level` shows it",
+    ),
+}
+"""What to say of a microphone by the quality that the recorder finds, and what to do."""
 
 
 def libopus(_session: Session) -> Finding:
@@ -43,6 +55,8 @@ def microphone(session: Session) -> Finding:
         return _silent(name)
     if state != "listening":
         return critical(f"{name} is {state}", "plug it in; `recorder-agent devices` shows what there is")
+    if answer.get("quality") in HINTS:
+        return warning(*HINTS[answer["quality"]](name))
     return _judge(name, level, 0)
 
 

@@ -117,3 +117,12 @@ def media(db: Database) -> None:
 def idempotency(db: Database) -> None:
     """Add how often the create call was refused."""
     db.table("recordings").add_column("create_refusals", int, not_null_default=0)
+
+
+@migrations()
+def loudness(db: Database) -> None:
+    """Add how loud a recording is."""
+    table = db.table("recordings")
+    table.add_column("peak_dbfs", float)
+    table.add_column("rms_dbfs", float)
+    table.add_column("clipped_seconds", int)

@@ -11,6 +11,7 @@ from agent.bounds import (
     Channels,
     ClockSource,
     Count,
+    Decibels,
     DurationMs,
     LocalId,
     RemoteId,
@@ -94,6 +95,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """How many times that happened."""
     clipped: Count = 0
     """Samples at the limit of 16 bits."""
+    peak_dbfs: Decibels | None = None
+    """Of the loudest sample; None, as the next two: not known, as of a repaired file."""
+    rms_dbfs: Decibels | None = None
+    clipped_seconds: Count | None = None
+    """``agent.audio.loudness`` says what counts."""
     name: Text | None = None
     metadata: dict[str, Any] = {}
     lineage: Word | None = None
@@ -177,7 +183,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, segment: FinishedSegment, marks: collections.abc.Sequence[Any] = ()) -> "Entry":
         """Return the entry of a file that has just been finished or repaired; its marks become ``metadata.marks``."""
-        start = segment.start
+        start, loudness = segment.start, segment.loudness
         return cls(
             id=start.id,
             seq=start.seq,
@@ -195,6 +201,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             gap_ms=segment.gap_samples * 1000 // start.sample_rate,
             overflows=segment.overflows,
             clipped=segment.clipped,
+            **(loudness._asdict() if loudness is not None else {}),
             name=start.name,
             metadata=start.metadata | ({MARKS: msgspec.json.encode(list(marks)).decode()} if marks else {}),
             lineage=start.lineage,

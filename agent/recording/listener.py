@@ -6,16 +6,16 @@ from agent.audio.level import LevelMeter
 from agent.audio.source import Block, Source, SourceState
 from agent.log import get_logger
 from agent.recording.clock import Clock
+from agent.recording.quality import QUIET_DBFS, QualityJudge
 from agent.recording.sampleclock import SampleClock
 from agent.recording.timeline import Timeline
-from agent.status.board import Board
+from agent.status.board import Board, Quality
 
 log = get_logger(__name__)
 
-SILENT_SECONDS = 60.0
-"""Digital silence of this length is said: a microphone that is switched off, or a broken cable."""
 SILENT = "silent"
 """The state of a microphone that gives nothing but zeros."""
+BAD = {Quality.SILENT, Quality.QUIET, Quality.CLIPPING}
 
 
 class Heard(NamedTuple):
@@ -43,7 +43,10 @@ class Listener:
         self._timeline = Timeline(source.sample_rate, source.channels)
         self._samples = SampleClock(clock, self._timeline, 2 * source.channels, source.sample_rate)
         self._meter = LevelMeter(source.sample_rate, source.channels)
+        self._quality = QualityJudge(source.sample_rate, source.channels)
         self._shown = SourceState.CLOSED.value
+        self._shown_quality: Quality | None = None
+        self._said: Quality | None = None
         board.level_dbfs = self._meter.dbfs
 
     def read(self, timeout: float) -> Heard | None:
@@ -56,6 +59,8 @@ class Listener:
             return None
         before = self._meter.clipped_samples
         self._meter.feed(block.samples)
+        clipped = self._meter.clipped_samples - before
+        self._quality.take(len(block.samples) // 2, self._meter.newest, clipped, self._meter.silent_seconds)
         missing = self._timeline.missing(block)
         if missing:
             log.warning(
@@ -64,7 +69,6 @@ class Listener:
                 milliseconds=missing * 1000 // self.sample_rate,
             )
         begins_at = self._samples.begins_at(block)
-        clipped = self._meter.clipped_samples - before
         return Heard(block, missing, clipped, begins_at, resumed=self._samples.resumed)
 
     def close(self) -> None:
@@ -83,22 +87,47 @@ class Listener:
         return self.source.state in {SourceState.LOST, SourceState.WEDGED, SourceState.WAITING}
 
     def _show(self) -> None:
-        state = self.source.state.value
-        if self.is_listening and self._meter.silent_seconds >= SILENT_SECONDS:
-            state = SILENT
-        if state == self._shown:
+        if not self.is_listening:
+            self._quality.reset()
+        quality = self._quality.quality
+        state = SILENT if quality is Quality.SILENT else self.source.state.value
+        if state == self._shown and quality is self._shown_quality:
             return
-        if state == SILENT:
+        self._say(quality)
+        self._shown, self._shown_quality = state, quality
+        self._board.report(
+            microphone_state=state,
+            microphone_id=self.source.identity,
+            microphone_name=self.source.name,
+            microphone_quality=quality,
+        )
+
+    def _say(self, quality: Quality | None) -> None:
+        """Say in the log what is new: one line for each change of what is wrong, and one when nothing is."""
+        if quality is None and not (self._said is Quality.SILENT and self.is_listening):
+            return
+        name = self.source.name
+        if quality is self._said:
+            return
+        if quality is Quality.SILENT:
             log.warning(
                 "the microphone gives nothing but digital silence; it is recorded all the same",
                 action="microphone_silent",
-                microphone=self.source.name,
+                microphone=name,
             )
-        elif self._shown == SILENT and self.is_listening:
-            log.info(
-                "the microphone gives sound again", action="microphone_sounds", microphone=self.source.name
+        elif quality is Quality.QUIET:
+            log.warning(
+                "the microphone is too quiet, even where something stands out; raise its gain",
+                action="microphone_quiet",
+                below_dbfs=QUIET_DBFS,
+                microphone=name,
             )
-        self._shown = state
-        self._board.report(
-            microphone_state=state, microphone_id=self.source.identity, microphone_name=self.source.name
-        )
+        elif quality is Quality.CLIPPING:
+            log.warning(
+                "the microphone clips in more than 1 % of the seconds; lower its gain",
+                action="microphone_clipping",
+                microphone=name,
+            )
+        elif self._said in BAD:
+            log.info("the microphone gives sound again", action="microphone_sounds", microphone=name)
+        self._said = quality

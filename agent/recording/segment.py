@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from agent import __version__
+from agent.audio.loudness import Loudness, LoudnessMeter
 from agent.audio.ogg import OggOpusWriter
 from agent.audio.oggpage import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
@@ -84,6 +85,8 @@ class FinishedSegment(msgspec.Struct, frozen=True):
     """Silence written in the place of lost samples."""
     overflows: int = 0
     clipped: int = 0
+    loudness: Loudness | None = None
+    """None: of a file that was repaired it is not known."""
 
 
 class OpenSegment:
@@ -108,6 +111,7 @@ class OpenSegment:
         self.gap_samples = 0
         self.overflows = 0
         self.clipped = 0
+        self._loudness = LoudnessMeter(start.sample_rate, start.channels)
         self._encoder = encoder
         self._disk = disk
         self._monotonic = monotonic
@@ -177,6 +181,7 @@ class OpenSegment:
     def write(self, samples: bytes | memoryview) -> None:
         """Take whole samples (s16le, channels interleaved) of any number."""
         self.samples += len(samples) // (2 * self.start.channels)
+        self._loudness.add(samples)
         frame_bytes = self._encoder.frame_bytes
         if self._pending:
             missing = frame_bytes - len(self._pending)
@@ -225,6 +230,7 @@ class OpenSegment:
             gap_samples=self.gap_samples,
             overflows=self.overflows,
             clipped=self.clipped,
+            loudness=self._loudness.loudness,
         )
 
     def discard(self) -> None:

@@ -26,6 +26,17 @@ class State(StrEnum):
     """No recorder runs."""
 
 
+class Quality(StrEnum):
+    """Of what use the microphone's sound is, as ``status --json`` says it (``agent.recording.quality``)."""
+
+    OK = "ok"
+    SILENT = "silent"
+    """Nothing but zeros for a minute."""
+    QUIET = "quiet"
+    """Something sounds, and arrives too quiet: the gain is wrong."""
+    CLIPPING = "clipping"
+
+
 class Delivery(StrEnum):
     """How the deliverer is, as ``status --json`` says it."""
 
@@ -89,6 +100,8 @@ class Snapshot:
     microphone_id: str | None = None
     microphone_name: str | None = None
     microphone_state: str = "closed"
+    microphone_quality: Quality | None = None
+    """None: nothing is known of what it gives."""
     online: bool | None = None
     waiting: Waiting | None = None
     transfer: Transfer | None = None

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.status.board import CredentialState, RecordingNow, Snapshot, State, Transfer, Waiting
+from agent.status.board import CredentialState, Quality, RecordingNow, Snapshot, State, Transfer, Waiting
 
 RECORDER_FILE = "recorder-status.json"
 DELIVERY_FILE = "delivery.json"
@@ -66,6 +66,7 @@ class RecorderDocument(msgspec.Struct, frozen=True):
     microphone_id: Sentence | None = None
     microphone_name: Sentence | None = None
     microphone_state: Short = "closed"
+    microphone_quality: Quality | None = None
     level_dbfs: Annotated[float, Meta(ge=-1000, le=1000)] | None = None
     recordings: Count = 0
     """Sequence number of the newest recording."""
@@ -145,6 +146,7 @@ def recorder_document(
         microphone_id=cut(now.microphone_id),
         microphone_name=cut(now.microphone_name),
         microphone_state=now.microphone_state,
+        microphone_quality=now.microphone_quality,
         level_dbfs=None if level_dbfs is None else round(level_dbfs, 1),
         recordings=recordings,
         missing_ms=max(0, missing_ms),
@@ -191,6 +193,7 @@ def recorder_fields(said: RecorderDocument) -> dict[str, object]:
         "microphone_id": said.microphone_id,
         "microphone_name": said.microphone_name,
         "microphone_state": said.microphone_state,
+        "microphone_quality": said.microphone_quality,
     }
 
 
@@ -225,6 +228,7 @@ NO_RECORDER: dict[str, object] = {
     "recording": None,
     "microphone_state": "closed",
     "settings_there": None,
+    "microphone_quality": None,
 }
 """What a deliverer knows without a recorder."""
 

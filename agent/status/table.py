@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.status.board import CredentialState, Delivery, Snapshot, State
+from agent.status.board import CredentialState, Delivery, Quality, Snapshot, State
 
 
 class DeviceState(StrEnum):
@@ -33,7 +33,7 @@ class Condition(StrEnum):
     NO_CREDENTIAL = "no_credential"
     """Missing or refused; or the last good settings are in use."""
     RECORDING_SILENT = "recording_silent"
-    """The microphone has given nothing but zeros for a minute."""
+    """The microphone has given nothing but zeros for a minute, or is too quiet, or clips."""
     RECORDING_OFFLINE = "recording_offline"
     """And a backlog waits."""
     RECORDING = "recording"
@@ -80,8 +80,8 @@ TABLE = (
     Row(Condition.NO_CREDENTIAL, _no_credential, None),
     Row(
         Condition.RECORDING_SILENT,
-        lambda now, _: _recording(now) and now.microphone_state == "silent",
-        DeviceState.RECORDING,
+        lambda now, _: _recording(now) and now.microphone_quality not in {None, Quality.OK},
+        None,
     ),
     Row(
         Condition.RECORDING_OFFLINE,

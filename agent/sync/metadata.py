@@ -33,9 +33,11 @@ def metadata_of(entry: Entry) -> dict[str, Any]:
         "recorder_recovered": entry.recovered,
         "recorder_gap_ms": entry.gap_ms,
         "recorder_overflows": entry.overflows,
-        MARKS: _marks_that_fit(entry, METADATA_BYTES - _size(ours)),
     }
     ours |= {key: value for key, value in optional.items() if value}
+    ours |= _loudness(entry)
+    marks = _marks_that_fit(entry, METADATA_BYTES - _size(ours))
+    ours |= {MARKS: marks} if marks else {}
     owners = dict(entry.metadata)
     for key in [key for key in owners if is_ours(key)]:
         del owners[key]
@@ -45,6 +47,16 @@ def metadata_of(entry: Entry) -> dict[str, Any]:
         key, _value = owners.popitem()
         _left_out(entry, key, "too large")
     return owners | ours
+
+
+def _loudness(entry: Entry) -> dict[str, Any]:
+    """Return the level of a recording, where it is known."""
+    facts = {
+        "recorder_peak_dbfs": entry.peak_dbfs,
+        "recorder_rms_dbfs": entry.rms_dbfs,
+        "recorder_clipped_seconds": entry.clipped_seconds,
+    }
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def _marks_that_fit(entry: Entry, room: int) -> str:
