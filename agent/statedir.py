@@ -80,11 +80,6 @@ class StateDirectory:
         return self.path / "outbox.db"
 
     @property
-    def lock_file(self) -> Path:
-        """Locked while a recorder works here."""
-        return self.lock_of(Process.RECORDER)
-
-    @property
     def socket(self) -> Path:
         """The recorder's socket, where it runs."""
         return self.runtime_of(Process.RECORDER) / CONTROL_SOCKET

@@ -255,8 +255,3 @@ def wait_for_lock(
 def is_service() -> bool:
     """Whether systemd runs this process."""
     return "NOTIFY_SOCKET" in os.environ
-
-
-def reason_of(error: AgentError | OSError) -> str:
-    """Return what is wrong, for a person."""
-    return str(error) if isinstance(error, AgentError) else (error.strerror or str(error))

@@ -8,6 +8,8 @@ import msgspec
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What JSON may hold and a terminal may obey: JSON itself escapes only what is below a space."""
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Control and format characters (ESC, the marks that turn the direction of writing), and separators of lines."""
 
@@ -31,6 +33,11 @@ def _valid_within(value: Any) -> Any:
     if isinstance(value, dict):
         return {_valid_within(key): _valid_within(inner) for key, inner in value.items()}
     return [_valid_within(inner) for inner in value] if isinstance(value, list) else value
+
+
+def harmless(json: str) -> str:
+    """Return the same JSON with nothing in it that a terminal obeys."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
 
 
 def shown(text: str, *, keep: str = "") -> str:

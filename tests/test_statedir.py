@@ -145,7 +145,7 @@ def test_a_second_daemon_is_refused(state: StateDirectory) -> None:
     with state.lock():
         assert state.is_locked()
         with pytest.raises(AgentError) as caught:
-            StateLock(state.lock_file, waits.append).acquire()
+            StateLock(state.lock_of(Process.RECORDER), waits.append).acquire()
         assert str(caught.value) == (
             f"another recorder-agent already works on {state.path}: "
             "stop it first, or name another storage.directory"
@@ -158,12 +158,14 @@ def test_a_second_daemon_is_refused(state: StateDirectory) -> None:
 
 def test_somebody_who_only_looks_does_not_keep_the_daemon_out(state: StateDirectory) -> None:
     """``is_locked`` takes a shared lock for a moment; ``acquire`` waits that moment out."""
-    state.lock_file.touch()
-    with state.lock_file.open() as looking:
+    state.lock_of(Process.RECORDER).touch()
+    with state.lock_of(Process.RECORDER).open() as looking:
         import fcntl
 
         fcntl.flock(looking, fcntl.LOCK_SH)
-        lock = StateLock(state.lock_file, lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+        lock = StateLock(
+            state.lock_of(Process.RECORDER), lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN)
+        )
         lock.acquire()
     assert state.is_locked()
     lock.release()
@@ -177,7 +179,7 @@ def test_the_lock_ends_with_its_process(state: StateDirectory) -> None:
         "import sys, time; from pathlib import Path; from agent.statelock import StateLock\n"
         "StateLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
     )
-    command = [sys.executable, "-c", program, str(state.lock_file)]
+    command = [sys.executable, "-c", program, str(state.lock_of(Process.RECORDER))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

@@ -63,7 +63,7 @@ def render(card: Card, *, channels: int, channel: Channel, environment: Mapping[
     left, right = _WEIGHTS[channel]
     table = f"ttable.0 {{ 0 {left} 1 {right} }}" if _picks(card, channels, channel) else ""
     count = _count(card, channels, channel)
-    lines += [_GUARD, _capture(PLAIN_PCM, card, pcm), _capture(PCM, card, pcm, count, table)]
+    lines += [_GUARD, _capture(PLAIN_PCM, pcm), _capture(PCM, pcm, count, table)]
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +90,7 @@ def _count(card: Card, channels: int, channel: Channel) -> int | None:
     return channels if channels in counts else None
 
 
-def _capture(name: str, _card: Card, pcm: str, count: int | None = None, table: str = "") -> str:
+def _capture(name: str, pcm: str, count: int | None = None, table: str = "") -> str:
     """Return one PCM; ``asym`` without a playback side keeps PortAudio from trying the loudspeaker."""
     channels = f" channels {count}" if count else ""
     slave = f"slave {{ pcm {pcm}{channels} }}"

@@ -1,6 +1,5 @@
 """How answers look: JSON for programs, tables and one moving line for people."""
 
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +13,6 @@ from agent import log, text
 REFRESH_SECONDS = 0.2
 METER_FLOOR_DBFS = -60.0
 METER_WIDTH = 30
-_UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""What JSON may hold and a terminal may obey: JSON itself escapes only what is below a space."""
 
 
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
@@ -25,8 +22,7 @@ def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on a line; a terminal finds nothing in it to obey."""
-    encoded = text.encoded(value).decode()
-    click.echo(_UNSAFE.sub(lambda found: "".join(f"\\u{ord(char):04x}" for char in found[0]), encoded))
+    click.echo(text.harmless(text.encoded(value).decode()))
 
 
 def log_nothing() -> None:

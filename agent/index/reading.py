@@ -117,7 +117,7 @@ def reading(state: StateDirectory) -> Iterator[Recordings]:
             store.close()
 
 
-def queue_of(store: Store, *, drain_seconds: float | None = None) -> Queue:
+def queue_of(store: Store) -> Queue:
     """Return what waits by the index; sqlite3.Error as SQLite gives it."""
     counts, oldest = store.counts(), store.oldest_waiting()
     return Queue(
@@ -127,5 +127,4 @@ def queue_of(store: Store, *, drain_seconds: float | None = None) -> Queue:
         pending_bytes=store.pending_bytes(),
         oldest_pending_ms=oldest.started.wall_ms if oldest is not None else None,
         last_delivery_ms=store.last_delivery_ms(),
-        drain_seconds=drain_seconds,
     )

@@ -37,7 +37,7 @@ DAY_MS = 86_400_000
 
 @migrations()
 def first_schema(db: Database) -> None:
-    """Create the table, its partial indexes and the sequence."""
+    """Create the tables and their partial indexes."""
     table = db.table("recordings")
     table.create(
         {
@@ -101,7 +101,6 @@ def first_schema(db: Database) -> None:
         db.execute(f"CREATE INDEX recordings_{name} ON recordings({columns}) WHERE {condition}")
     db.execute("CREATE INDEX recordings_unasked ON recordings(seq) WHERE mode IN ('continuous', 'schedule')")
     create_totals(db)
-    db.table("sequence").create({"name": str, "value": int}, pk="name")
     db.table("pauses").create({"name": str, "until": str}, pk="name")
 
 

@@ -213,17 +213,9 @@ class Store:
         """Return what waits for delivery, oldest first, beyond a sequence number."""
         return self._query(f"{WAITING} AND seq > ?", (after_seq,), limit=limit)
 
-    def of_status(self, status: Status) -> list[Entry]:
-        """Return the uploaded, parked or held entries, oldest first."""
-        return self._query(WHERE[status])
-
     def delivered(self, *, verified: bool) -> Iterator[Entry]:
         """Yield what was delivered, oldest first; rows may be deleted meanwhile."""
         return self._pages(f"completed_ms IS NOT NULL AND verified = {int(verified)}")
-
-    def pending_and_parked(self) -> Iterator[Entry]:
-        """Yield what is not delivered and not held, oldest first; rows may be deleted meanwhile."""
-        return self._pages(f"({WAITING}) OR ({WHERE[Status.PARKED]})")
 
     def held(self) -> Iterator[Entry]:
         """Yield what is held, oldest first; rows may be released meanwhile."""

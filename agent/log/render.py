@@ -2,14 +2,13 @@
 
 import json
 import logging
-import re
 from typing import Any, Protocol
 
 import msgspec
 
+from agent import text
+
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""What JSON may hold and a terminal may obey: JSON itself escapes only what is below a space."""
 
 
 class Render(Protocol):
@@ -40,7 +39,7 @@ class _JsonRender:
 
     def __call__(self, entry: dict[str, Any]) -> str:
         line = self._formatter.format(logging.LogRecord("", 0, "", 0, entry, None, None))
-        line = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+        line = text.harmless(line)
         return _prefix(entry["level"]) + line if self._journal else line
 
 

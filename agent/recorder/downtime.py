@@ -186,8 +186,7 @@ def _fills(gap: Gap) -> bool:
 def _end_of_gap(gap: Gap) -> Instant | None:
     if gap.end is not None or gap.milliseconds is None:
         return gap.end
-    start, length = gap.start, gap.milliseconds
-    return Instant(start.wall_ms + length, start.boot_id, start.boot_ms + length, start.clock)
+    return gap.start.later(gap.milliseconds)
 
 
 def _at(near: Instant, moment: datetime) -> Instant:

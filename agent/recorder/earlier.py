@@ -78,12 +78,7 @@ def _from_sidecar(files: Files, stem: str) -> tuple[str, Instant, Instant]:
     for folder in (files.outbox, files.sent, files.damaged):
         entry = sidecar.read(folder / f"{stem}{SIDECAR}")
         if entry is not None:
-            start, length = entry.started, entry.duration_ms
-            return (
-                entry.mode,
-                start,
-                Instant(start.wall_ms + length, start.boot_id, start.boot_ms + length, start.clock),
-            )
+            return entry.mode, entry.started, entry.started.later(entry.duration_ms)
     raise FileNotFoundError(stem)
 
 

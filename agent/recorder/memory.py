@@ -117,10 +117,7 @@ class Memory:
         self._path = folder / FILE
         self._disk = disk
         self._lock = threading.Lock()
-        found = load_or_none(self._path, REMEMBERED)
-        self.is_new = found is None
-        """It was lost, torn, or never there."""
-        self._now = found or Remembered(1)
+        self._now = load_or_none(self._path, REMEMBERED) or Remembered(1)
         self._now.next_seq = max(self._now.next_seq, files.last_sequence() + 1)
 
     @property

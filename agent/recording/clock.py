@@ -68,6 +68,10 @@ class Instant(msgspec.Struct, frozen=True):
     clock: ClockSource
     """``ntp``, ``server`` or ``unsynchronized``."""
 
+    def later(self, milliseconds: int) -> "Instant":
+        """Return the moment so much later by the same clocks."""
+        return Instant(self.wall_ms + milliseconds, self.boot_id, self.boot_ms + milliseconds, self.clock)
+
 
 INSTANT = msgspec.json.Decoder(Instant)
 

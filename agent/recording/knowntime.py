@@ -139,8 +139,5 @@ class KnownTime:
                 break
         return best
 
-    def _wall_ms(self) -> int:
-        return milliseconds(self._clock.wall())
-
     def _boot_ms(self) -> int:
         return milliseconds(self._clock.boottime())

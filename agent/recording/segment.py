@@ -66,9 +66,7 @@ START = msgspec.json.Decoder(SegmentStart)
 
 def end_of(start: SegmentStart, samples: int) -> Instant:
     """Return the instant at which the last of a file's samples ends."""
-    length = samples * 1000 // start.sample_rate
-    began = start.started
-    return Instant(began.wall_ms + length, began.boot_id, began.boot_ms + length, began.clock)
+    return start.started.later(samples * 1000 // start.sample_rate)
 
 
 class FinishedSegment(msgspec.Struct, frozen=True):
