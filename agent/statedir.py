@@ -13,6 +13,7 @@ import pwd
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -272,9 +273,17 @@ def _become(uid: int, gid: int, environ: dict[str, str] | os._Environ[str]) -> N
 
 
 def bind(listener: socket.socket, path: Path) -> None:
-    """Bind a Unix socket to a path of any length (sun_path has room for 107 bytes)."""
+    """Bind a Unix socket to a path of any length (sun_path has room for 107 bytes), for its owner alone.
+
+    What stands there goes; a folder is set aside.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        path.rename(path.with_name(f"{path.name}.{time.time_ns()}.foreign"))
     with short_path(path) as name:
         listener.bind(name)
+    path.chmod(0o600)
 
 
 def connect(client: socket.socket, path: Path) -> None:

@@ -17,7 +17,10 @@ SWEEP_SECONDS = 60.0
 
 
 class Housekeeping:
-    """Runs in a thread of its own; a disk that fails is tried again. ``progress`` is called at every turn."""
+    """Runs in a thread of its own; a disk that fails is tried again.
+
+    ``progress`` is called at every turn, and in a long one for each recording: a thousand may take an hour.
+    """
 
     def __init__(
         self,
@@ -60,23 +63,29 @@ class Housekeeping:
     def turn(self, stopping: threading.Event) -> None:
         """Do what is due."""
         wiring = self._wiring
+
+        def ends() -> bool:
+            self._progress()
+            return stopping.is_set()
+
         wiring.outbox.store.check_in_place()
         if wiring.outbox.store.unsettled.is_set():
             wiring.outbox.store.unsettled.clear()
             self._arrivals.begin()
             try:
-                wiring.reconcile(stopping.is_set)
+                wiring.reconcile(ends)
             except BaseException:
                 wiring.outbox.store.unsettled.set()
                 raise
             if not stopping.is_set():
                 self.settled.set()
         else:
-            self._arrivals.look()
+            self._arrivals.look(ends)
         wiring.truetime.state()
         wiring.truetime.tell()
         wiring.credentials.notice()
         now = wiring.clock.monotonic()
         if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
-            wiring.retention.sweep()
+            wiring.retention.sweep(ends)
+            wiring.outbox.store.forget_pauses()

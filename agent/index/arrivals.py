@@ -44,29 +44,39 @@ class Arrivals:
                 self._changed.pop(folder, None)
                 self._known[folder] = _stems(folder)
 
-    def look(self) -> None:
-        """Adopt what is new, let rows go whose files have vanished, and repair what a dead recorder has left open."""
+    def look(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Adopt what is new, let rows go whose files have vanished, and repair what a dead recorder has left open.
+
+        ``stopped`` is asked before each page of recordings, and before each repair.
+        """
         with self._looking:
-            self._look_at(self._files.outbox, self._arrived, self._left_outbox)
-            self._look_at(self._files.sent, lambda _stems: None, self._left_sent)
+            self._look_at(self._files.outbox, self._arrived, self._left_outbox, stopped)
+            self._look_at(self._files.sent, lambda _stems: None, self._left_sent, stopped)
             for name in names(self._files.recording):
+                if stopped():
+                    return
                 path = self._files.recording / name
                 if name.endswith(PART) and not is_being_written(path):
                     with self._outbox.moving:
                         self._repair.open_file(path)
 
     def _look_at(
-        self, folder: Path, came: Callable[[list[str]], None], went: Callable[[list[str]], None]
+        self,
+        folder: Path,
+        came: Callable[[list[str]], None],
+        went: Callable[[list[str]], None],
+        stopped: Callable[[], bool],
     ) -> None:
         changed = folder.stat().st_mtime_ns
         if self._changed.get(folder) == changed:
             return
         now = _stems(folder)
         before = self._known[folder]
-        for chunk in _chunks(now - before):
-            came(chunk)
-        for chunk in _chunks(before - now):
-            went(chunk)
+        for stems, look_into in ((now - before, came), (before - now, went)):
+            for chunk in _chunks(stems):
+                if stopped():
+                    return
+                look_into(chunk)
         self._known[folder] = now
         if self._wall_ns() - changed > SETTLED_NS:
             self._changed[folder] = changed

@@ -26,7 +26,10 @@ CHUNK = 200
 
 
 class Reconciler:
-    """Compares an outbox's files with its index and completes what was begun; a second run finds nothing."""
+    """Compares an outbox's files with its index and completes what was begun; a second run finds nothing.
+
+    ``stopped`` is asked before each recording.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,12 @@ class Reconciler:
                 return
             with self._outbox.moving:
                 rows = self._store.of_stems(chunk)
-                adopted = [entry for stem in chunk if (entry := check(stem, rows.get(stem))) is not None]
+                adopted = []
+                for stem in chunk:
+                    if self._stopped():
+                        break
+                    if (entry := check(stem, rows.get(stem))) is not None:
+                        adopted.append(entry)
                 if adopted and not self.findings.dry_run:
                     self._outbox.adopt(adopted)
                     for entry in adopted:

@@ -24,13 +24,18 @@ class Retention:
         self._now = now
         self._folder = outbox.files.root
 
-    def sweep(self) -> None:
-        """Prune what is old enough, and let delivered recordings give way where room is short, confirmed ones first."""
+    def sweep(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Prune what is old enough, and let delivered recordings give way where room is short, confirmed ones first.
+
+        ``stopped`` is asked before each.
+        """
         for entry in self._expired():
+            if stopped():
+                return
             self._outbox.prune(entry)
         for verified in (True, False):
             for entry in self._outbox.store.delivered(verified=verified):
-                if self._missing_bytes() <= 0:
+                if stopped() or self._missing_bytes() <= 0:
                     return
                 self._outbox.prune(entry)
 

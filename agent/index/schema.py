@@ -15,6 +15,14 @@ WHERE = {
     Status.HELD: "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NOT NULL",
 }
 WAITING = "completed_ms IS NULL AND parked_ms IS NULL AND held_ms IS NULL"
+PAUSE_OF_RECORDING = "recording "
+"""What the name of a recording's own pause begins with; its id follows."""
+OVER = (
+    f"substr(pauses.name, 1, {len(PAUSE_OF_RECORDING)}) = '{PAUSE_OF_RECORDING}' AND NOT EXISTS ("  # noqa: S608 - ours
+    f"SELECT 1 FROM recordings WHERE id = substr(pauses.name, {len(PAUSE_OF_RECORDING) + 1}) "
+    "AND completed_ms IS NULL AND parked_ms IS NULL)"
+)
+"""The pauses of recordings that nothing is asked for any more."""
 PARKED_RETRIES = 7
 """How many times a parked recording is tried again without a person."""
 

@@ -28,6 +28,7 @@ from agent.index.schema import (
     BACKING_OFF,
     DAY_MS,
     GATE,
+    OVER,
     READY,
     REVIVABLE,
     WAITING,
@@ -167,6 +168,12 @@ class Store:
             else:
                 text = msgspec.json.encode(until).decode()
                 self._connection.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?)", (name, text))
+
+    def forget_pauses(self) -> None:
+        """Remove the pauses of recordings that nothing is asked for any more: delivered, parked, or gone."""
+        if names := self._values(f"SELECT name FROM pauses WHERE {OVER}"):  # noqa: S608 - our condition
+            with self._transaction("pause.forget"):
+                self._connection.executemany("DELETE FROM pauses WHERE name = ?", [(name,) for name in names])
 
     # reading
 

@@ -3,9 +3,13 @@
 import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
 
+from agent.log import get_logger
 from agent.statedir import bind, short_path
+
+log = get_logger(__name__)
 
 SOCKET = "arrivals.sock"
 _LARGEST = 64
@@ -23,17 +27,29 @@ def announce(folder: Path) -> None:
 
 
 class ArrivalsSocket:
-    """The deliverer's end."""
+    """The deliverer's end. Where it can have no socket a wait ends by itself: files are looked for all the same."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SOCKET
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        bind(self._socket, self._path)
-        self._path.chmod(0o600)
+        self._woken = threading.Event()
+        self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bind(self._socket, self._path)
+        except OSError as error:
+            self._socket.close()
+            self._socket = None
+            log.warning(
+                "nobody can tell this process at once that a file has arrived: it can have no socket; it looks itself",
+                action="arrivals_unavailable",
+                path=str(self._path),
+                error=error,
+            )
 
     def wait(self, seconds: float) -> None:
         """Wait until something has arrived, at most so long."""
+        if self._socket is None:
+            self._woken.wait(seconds)
+            return
         self._socket.settimeout(max(0.01, seconds))
         try:
             self._socket.recv(_LARGEST)
@@ -44,11 +60,13 @@ class ArrivalsSocket:
             return
 
     def wake(self) -> None:
-        """End a wait."""
+        """End a wait, for good."""
+        self._woken.set()
         announce(self._path.parent)
 
     def close(self) -> None:
         """Remove it."""
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)  # noqa: PTH108 - the folder may be gone
+        if self._socket is not None:
+            self._socket.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)  # noqa: PTH108 - the folder may be gone

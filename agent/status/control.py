@@ -157,9 +157,7 @@ class ControlServer:
         listener = None
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._clear_path()
             bind(listener, self.path)
-            self.path.chmod(0o600)
             if self._group:
                 share_with(self.path, self._group)
             listener.listen(BACKLOG)
@@ -176,13 +174,6 @@ class ControlServer:
                 path=str(self.path),
                 error=error,
             )
-
-    def _clear_path(self) -> None:
-        """Remove what stands at the socket's name; a folder is set aside."""
-        try:
-            self.path.unlink(missing_ok=True)
-        except (IsADirectoryError, PermissionError):
-            self.path.rename(self.path.with_name(f"{self.path.name}.{time.time_ns()}.foreign"))
 
     def _accept(self, listener: socket.socket) -> None:
         try:

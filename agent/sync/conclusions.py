@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agent import bounds
 from agent.errors import AgentError, CredentialError
 from agent.index.outbox import Outbox
+from agent.index.schema import PAUSE_OF_RECORDING
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
 from agent.recording.clock import Clock
@@ -308,6 +309,8 @@ class Conclusions:
 
     def _park(self, entry: Entry, reason: str, report: Report) -> None:
         self._outbox.park(entry, reason)
+        self.verifying.pop(entry.id, None)
+        self._without_storage.pop(entry.id, None)
         report.parked.append(entry.id)
 
     def revive_parked(self) -> None:
@@ -338,4 +341,4 @@ class Conclusions:
 
 def _asked(entry: Entry) -> str:
     """Return the name under which a server's Retry-After for one recording is kept."""
-    return f"recording {entry.id}"
+    return f"{PAUSE_OF_RECORDING}{entry.id}"
