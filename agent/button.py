@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.errors import AgentError
+from agent.hints import extra
 from agent.log import get_logger
 
 log = get_logger(__name__)
@@ -78,7 +79,7 @@ class Button:
         try:
             import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
         except ImportError as error:
-            raise AgentError("button.gpio needs gpiozero: pip install 'recorder-agent[gpio]'") from error
+            raise AgentError(f"button.gpio needs gpiozero: {extra('gpio')} brings it") from error
         self._act = {"short": pressed, "long": held}
         self._monotonic = monotonic
         self._presses = Presses()

@@ -11,6 +11,7 @@ from typing import Any
 from agent import statedir
 from agent.config import LoadedConfig, load
 from agent.errors import AgentError
+from agent.hints import journal, restart
 from agent.statedir import Process, StateDirectory
 from agent.statelock import LockHeld
 from agent.status.control import Message, NoDaemon, ask
@@ -89,8 +90,7 @@ class Session:
             return ask(self.socket(process), message, patience=ANSWER_SECONDS)
         except TimeoutError:
             raise Hangs(
-                f"a {process.value} runs and does not answer; "
-                "`sudo systemctl restart recorder-agent.target`, and see its log"
+                f"a {process.value} runs and does not answer; {restart()}, and see {journal()}"
             ) from None
 
     def socket(self, process: Process) -> Path:

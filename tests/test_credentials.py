@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from agent.cli.token import token as token_commands
 from agent.config import ApiConfig, Config, LoadedConfig
+from agent.context import Session
 from agent.errors import CredentialError
 from agent.host.disk import Disk
 from agent.statedir import StateDirectory
@@ -59,7 +60,7 @@ def test_without_any_token_one_is_asked_for(place: Place) -> None:
     """Exit 77, and what to do; a configured file that is missing is named."""
     with pytest.raises(CredentialError) as caught:
         place.daemon("").token()
-    assert str(caught.value) == 'there is no device token yet: run "recorder-agent token set"'
+    assert str(caught.value) == "there is no device token yet: run `recorder-agent token set`"
     assert caught.value.exit_code == 77
     with pytest.raises(CredentialError, match=f"api.token_file {place.token_file} is not there"):
         place.daemon().token()
@@ -292,25 +293,21 @@ def test_a_token_does_not_show_itself() -> None:
     )
 
 
-@dataclass
-class FakeSession:
-    """What the commands need of the root command."""
-
-    state: StateDirectory
-    loaded: LoadedConfig
-
-
 @pytest.fixture
-def session(place: Place) -> FakeSession:
+def session(place: Place) -> Session:
+    """A call of the command line on a state directory without a service."""
     config = Config(api=ApiConfig(base_url="http://127.0.0.1:1/v1", token_file=str(place.token_file)))
-    return FakeSession(StateDirectory(place.state, place.state), LoadedConfig(config, None))
+    made = Session(None)
+    made.use(LoadedConfig(config, None))
+    made.state = StateDirectory(place.state, place.state)
+    return made
 
 
-def run(session: FakeSession, *arguments: str, given: str | bytes = "") -> Result:
+def run(session: Session, *arguments: str, given: str | bytes = "") -> Result:
     return CliRunner().invoke(token_commands, list(arguments), obj=session, input=given)
 
 
-def test_token_set_reads_standard_input(session: FakeSession, place: Place) -> None:
+def test_token_set_reads_standard_input(session: Session, place: Place) -> None:
     """The first line; the answer shows the fingerprint only."""
     answer = run(session, "set", given=f"{A}\nmore\n")
     said = f"The device token {Token(A).fingerprint} is kept; it was not tried yet: "
@@ -319,7 +316,7 @@ def test_token_set_reads_standard_input(session: FakeSession, place: Place) -> N
 
 
 @pytest.mark.parametrize("given", ["", "nonsense-secret\n", b"\xff\xfe\n"])
-def test_token_set_refuses_what_is_no_token(session: FakeSession, place: Place, given: str | bytes) -> None:
+def test_token_set_refuses_what_is_no_token(session: Session, place: Place, given: str | bytes) -> None:
     """Exit 77 by its error, nothing written."""
     answer = run(session, "set", given=given)
     assert isinstance(answer.exception, CredentialError)
@@ -327,7 +324,7 @@ def test_token_set_refuses_what_is_no_token(session: FakeSession, place: Place, 
     assert list(place.state.iterdir()) == []
 
 
-def test_token_status_tells_the_fingerprint(session: FakeSession, place: Place) -> None:
+def test_token_status_tells_the_fingerprint(session: Session, place: Place) -> None:
     """{state, fingerprint, source}; missing is exit 77; what only the daemon sees is told from its record."""
     answer = run(session, "status", "--json")
     assert answer.exit_code == 77
@@ -352,7 +349,7 @@ def test_token_status_tells_the_fingerprint(session: FakeSession, place: Place) 
     )
 
 
-def test_what_the_daemon_will_use_is_told_even_unseen(session: FakeSession, place: Place) -> None:
+def test_what_the_daemon_will_use_is_told_even_unseen(session: Session, place: Place) -> None:
     """A credential that was changed after ``token set`` counts, and ``token status`` in a shell says so."""
     put(place.systemd / "device-token", A)
     place.daemon().token()

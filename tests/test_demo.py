@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_without_the_extra_the_demo_says_what_to_install(tmp_path: Path, tones: 
     assert done.returncode == 1
     assert done.stderr == (
         "recorder-agent: the sandbox has ended: The sandbox needs the package uvicorn, which is not installed: "
-        "run pip install 'recorder-agent[sandbox]'.\n"
+        f"`{sys.prefix}/bin/pip install 'recorder-agent[sandbox]'` brings it.\n"
     )
 
 

@@ -20,7 +20,8 @@ FILES = sorted(AGENT.rglob("*.py"))
 
 # Where a package stands; it may import only what has a smaller number, or itself.
 FLOORS = {
-    "errors": 0, "bounds": 0, "text": 0, "zone": 0, "configvalues": 1, "configfile": 2, "config": 3, "log": 1,
+    "errors": 0, "hints": 0, "bounds": 0, "text": 0, "zone": 0,
+    "configvalues": 1, "configfile": 2, "config": 3, "log": 1,
     "host": 4,
     "statelock": 5, "audio": 5, "sandbox": 5,
     "statedir": 6,

@@ -34,7 +34,7 @@ def write_config(
     if re.search(r"[\s:]", str(path)):
         raise MicrophoneError(
             f"ALSA cannot read a configuration in {directory}, because its path has a space or a colon: "
-            "choose another runtime directory."
+            "set XDG_RUNTIME_DIR to a folder of yours whose path has neither."
         )
     text = render(card, channels=channels, channel=channel, environment=environment)
     try:

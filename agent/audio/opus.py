@@ -159,7 +159,7 @@ def _load() -> Any:
             import opuslib.api.info  # noqa: PLC0415 - see above
     except Exception as problem:  # opuslib raises the plain class when there is no library
         raise AgentError(
-            f"libopus is missing or cannot be loaded ({problem}): apt-get install libopus0"
+            f"libopus is missing or cannot be loaded ({problem}): sudo apt-get install libopus0"
         ) from problem
     return opuslib
 

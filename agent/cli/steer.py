@@ -2,7 +2,7 @@
 
 import click
 
-from agent import log
+from agent import hints, log
 from agent.cli.output import duration, echo, print_json
 from agent.context import Session
 from agent.errors import AgentError
@@ -105,7 +105,7 @@ def reload(session: Session, as_json: bool) -> None:
     later: list[str] = []
     missing = [process for process in Process if not _reload(session, process, later)]
     if len(missing) == len(Process):
-        raise NoDaemon("no daemon is running; start it with `recorder-agent run` or systemctl")
+        raise NoDaemon(f"no daemon is running; start it with {hints.start()}")
     answer = {"needs_restart": later}
     for process in missing:
         echo(f"recorder-agent: no {process.value} is running", err=True)

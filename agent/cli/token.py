@@ -13,6 +13,7 @@ from agent.cli.output import echo, print_json
 from agent.context import Hangs, Session
 from agent.errors import AgentError, CredentialError
 from agent.facade import deliverer_here
+from agent.hints import typed
 from agent.statedir import Process
 from agent.status.board import CredentialState
 from agent.status.control import ask
@@ -27,7 +28,7 @@ _PLACES = {
 }
 _VERDICTS = {
     "accepted": "; the API accepts it",
-    "refused": "; the API refuses it: set a valid one with `recorder-agent token set`",
+    "refused": f"; the API refuses it: set a valid one with {typed('token set')}",
     "unknown": "",
 }
 
@@ -74,7 +75,7 @@ def set_token(session: Session, same_owner: bool) -> None:
     if before is not None and not lineages.allows(before, None, lineages.of(new.fingerprint)):
         echo(
             "What was recorded under the earlier token is held until the API shows the same owner; "
-            "`recorder-agent queue release` sends it, and so does `token set --same-owner`."
+            f"{typed('queue release --all')} sends it, and so does {typed('token set --same-owner')}."
         )
 
 
@@ -132,7 +133,7 @@ def status(session: Session, as_json: bool) -> None:
         place, verdict = _PLACES[answer["source"]], _VERDICTS[answer["state"]]
         echo(f"The device token {answer['fingerprint']} is in use, {place}{verdict}.")
     else:
-        echo('There is no device token: run "recorder-agent token set".')
+        echo(f"There is no device token: run {typed('token set')}.")
     if answer["state"] in {CredentialState.MISSING, CredentialState.REFUSED}:
         raise click.exceptions.Exit(CredentialError.exit_code)
 

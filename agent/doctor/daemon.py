@@ -3,6 +3,7 @@
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, warning
 from agent.facade import recorder_status
+from agent.hints import journal, typed
 from agent.status.board import State
 
 NOBODY = "no recorder is running now"
@@ -22,8 +23,8 @@ def recorder(session: Session) -> Finding:
         return skipped(NOBODY)
     state = State(now["state"])
     if state is State.MUTED:
-        return warning("the recorder is muted, so nothing is recorded", "`recorder-agent unmute`")
+        return warning("the recorder is muted, so nothing is recorded", typed("unmute"))
     if state in {State.FAULT, State.STORAGE_FULL}:
         what, _, remedy = (now.get("fault") or "the recorder cannot record").partition("; ")
-        return critical(what, remedy or "see `journalctl -u recorder-agent`")
+        return critical(what, remedy or f"see {journal()}")
     return healthy(f"its state is: {state.value.replace('_', ' ')}")

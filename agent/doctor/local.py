@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import sqlite3
 import time
 
@@ -9,6 +10,7 @@ from agent import statedir
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
+from agent.hints import typed
 from agent.host.medium import in_memory
 from agent.host.storage import room, shortage
 from agent.index.database import diagnose
@@ -29,7 +31,7 @@ def config(session: Session) -> Finding:
     try:
         loaded = session.loaded
     except ConfigError as error:
-        return critical(str(error), "mend the file; `recorder-agent config check` says when it is right")
+        return critical(str(error), f"mend the file; {typed('config check')} says when it is right")
     return healthy(
         f"{loaded.file} is right" if loaded.file else "no configuration file; the defaults are in use"
     )
@@ -52,7 +54,7 @@ def state_directory(session: Session) -> Finding:
         return critical(what, remedy)
     status = path.stat()
     if status.st_mode & 0o077:
-        return warning(f"{path} can be read by others", f"chmod 700 {path}")
+        return warning(f"{path} can be read by others", f"`sudo chmod 700 {shlex.quote(str(path))}`")
     try:
         owner = pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
@@ -118,7 +120,7 @@ def index(session: Session) -> Finding:
         return healthy("there is no index yet")
     problem = diagnose(path, migrations)
     if problem:
-        return warning(problem, "the recorder does that by itself; see `recorder-agent repair --dry-run`")
+        return warning(problem, f"the recorder does that by itself; see {typed('repair --dry-run')}")
     store = open_for_reading(session.state)
     if store is None:
         return unknown("the index cannot be opened")
@@ -134,10 +136,10 @@ def _queue(store: Store) -> Finding:
         f"{counts['pending']} recordings wait, {counts['parked']} are parked, {counts['held']} are held"
     )
     if counts["parked"]:
-        return warning(sentence, "`recorder-agent queue list` says why they are parked")
+        return warning(sentence, f"{typed('queue list')} says why they are parked")
     if counts["held"]:
         return warning(
-            sentence, "`recorder-agent queue release` sends what is held under the present device token"
+            sentence, f"{typed('queue release --all')} sends what is held under the present device token"
         )
     if counts["pending"] > BACKLOG_WARNING:
         return warning(sentence, "see the lines below on the network and the API")

@@ -11,6 +11,7 @@ from agent.config import LedConfig
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
+from agent.hints import extra, journal, typed
 from agent.host.clocksync import clock_state
 from agent.status.lamp import lamp_for
 
@@ -39,7 +40,7 @@ class Machine:
             return unknown("this machine does not tell whether its clock is right")
         return warning(
             "the clock is not synchronised",
-            "recordings are dated by the API's time instead; allow NTP where you can",
+            "recordings are dated by the API's time instead; `sudo timedatectl set-ntp true` where NTP may be used",
         )
 
     def light(self, session: Session) -> Finding:
@@ -75,7 +76,7 @@ class Machine:
             return skipped("the service is not installed")
         for name, facts in installed:
             if facts.get("ActiveState") == ENDED_BADLY:
-                return critical(f"{name}.service has failed", f"see `journalctl -u {name}`")
+                return critical(f"{name}.service has failed", f"see {journal(name)}")
         for name, facts in installed:
             if facts.get("ActiveState") != "active":
                 return warning(
@@ -84,9 +85,7 @@ class Machine:
         for name, facts in installed:
             restarts = facts.get("NRestarts", "0")
             if restarts != "0":
-                return warning(
-                    f"{name}.service was restarted {restarts} times", f"see `journalctl -u {name}`"
-                )
+                return warning(f"{name}.service was restarted {restarts} times", f"see {journal(name)}")
         return healthy("the services are running")
 
     def _facts(self, name: str) -> dict[str, str]:
@@ -130,7 +129,5 @@ class Machine:
 
 def _gpio_light(settings: LedConfig) -> Finding:
     if importlib.util.find_spec("gpiozero") is None:
-        return warning(
-            "the light cannot be driven: gpiozero is not installed", "pip install 'recorder-agent[gpio]'"
-        )
-    return unknown(f"a light on the pins {list(settings.pins)}: `recorder-agent led identify` shows it")
+        return warning("the light cannot be driven: gpiozero is not installed", extra("gpio"))
+    return unknown(f"a light on the pins {list(settings.pins)}: {typed('led identify')} shows it")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
+from agent.hints import typed
 from agent.statedir import Process
 from agent.sync.client.api import RecordingsApi
 from agent.sync.client.failures import ApiFailure, Busy, Offline, OfflineKind
@@ -16,7 +17,7 @@ from agent.sync.credential.tokenfile import Token
 from agent.tokenplace import credentials_of
 
 CONNECT_SECONDS = 10.0
-SET_TOKEN = "`recorder-agent token set` with the token of this device"  # noqa: S105 - a hint
+SET_TOKEN = f"{typed('token set')} with the token of this device"
 PORTAL_HINT = "sign in to the portal of this network, or check api.base_url"
 OFFLINE_HINT = "recording goes on, and what waits is delivered when the network is back"
 
@@ -53,7 +54,7 @@ def tls(session: Session) -> Finding:
         if "not yet valid" in error.verify_message:
             return critical(
                 f"the certificate of {host} is not yet valid for this machine's clock",
-                "the clock is wrong: set it",
+                "`sudo timedatectl set-ntp true`, or set the clock by hand",
             )
         if "expired" in error.verify_message:
             return critical(

@@ -12,6 +12,7 @@ from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
 from agent.facade import recorder_status
+from agent.hints import typed
 from agent.host.soundcards import SoundCards
 from agent.recorder.wiring import RecorderWiring
 
@@ -21,11 +22,11 @@ QUIET_DBFS = -70.0
 HINTS: dict[str, Callable[[str], tuple[str, str]]] = {
     "quiet": lambda name: (
         f"{name} is too quiet: for minutes even what stands out has been below -47 dBFS",
-        "raise its gain (alsamixer, F4); `recorder-agent level` shows it",
+        f"raise its gain (alsamixer, F4); {typed('level')} shows it",
     ),
     "clipping": lambda name: (
         f"{name} clips: more than 1 % of the seconds of five minutes are too loud",
-        "lower its gain (alsamixer, F4); `recorder-agent level` shows it",
+        f"lower its gain (alsamixer, F4); {typed('level')} shows it",
     ),
 }
 """What to say of a microphone by the quality that the recorder finds, and what to do."""
@@ -54,7 +55,7 @@ def microphone(session: Session) -> Finding:
     if state == "silent":
         return _silent(name)
     if state != "listening":
-        return critical(f"{name} is {state}", "plug it in; `recorder-agent devices` shows what there is")
+        return critical(f"{name} is {state}", f"plug it in; {typed('devices')} shows what there is")
     if answer.get("quality") in HINTS:
         return warning(*HINTS[answer["quality"]](name))
     return _judge(name, level, 0)
@@ -65,7 +66,7 @@ def _listen(session: Session) -> Finding:
         with opened(RecorderWiring(session.loaded.config, session.state).source()) as source:
             return _hear(source)
     except MicrophoneError as error:
-        return critical(str(error), "plug it in; `recorder-agent devices` shows what there is")
+        return critical(str(error), f"plug it in; {typed('devices')} shows what there is")
 
 
 def _hear(source: Source) -> Finding:

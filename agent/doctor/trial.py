@@ -19,6 +19,7 @@ from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
 from agent.facade import deliverer_here, recorder_status
+from agent.hints import journal, typed
 from agent.index.reading import reading
 from agent.outbox.entry import HELD, Entry, Status
 from agent.recorder.wiring import RecorderWiring
@@ -45,8 +46,8 @@ NUDGE_SECONDS = 5.0
 """After which a daemon that sends nothing else is asked to try now."""
 LOOK_SECONDS = 0.25
 RULES = {
-    OFF_PEAK: "`recorder-agent sync` sends at any hour",
-    LOW_BATTERY: "charge it, or `recorder-agent sync`",
+    OFF_PEAK: f"{typed('sync')} sends at any hour",
+    LOW_BATTERY: f"charge it, or {typed('sync')}",
     DATA_LIMIT: "sync.daily_data_limit_mb allows more tomorrow",
 }
 """What an owner can do about the rules that let recordings wait."""
@@ -122,7 +123,7 @@ class Trial:
     def _judge(self, seconds: float, made: list[tuple[str, int, int]]) -> Finding:
         if not made:
             return critical(
-                "the test recording was dropped", "see `recorder-agent gaps`, and recording.min_seconds"
+                "the test recording was dropped", f"see {typed('gaps')}, and recording.min_seconds"
             )
         self._id, milliseconds, size = made[-1]
         sentence = f"{milliseconds / 1000:.1f} s were recorded, {size} bytes, as {self._id}"
@@ -206,14 +207,14 @@ def _end_of(now: Standing) -> Finding | None:
     """Return what is to be said when nothing more will happen."""
     entry = now.entry
     if entry is None:
-        return critical("the test recording is not in the queue any more", "see the log of the service")
+        return critical("the test recording is not in the queue any more", f"see {journal()}")
     if entry.status is Status.UPLOADED:
         how = "and its content is confirmed" if entry.verified else "and the API calls it uploaded"
         return healthy(f"it is delivered as {entry.remote_id}, {how}")
     if entry.status is Status.PARKED:
         return critical(
             f"it is parked: {entry.parked_reason}",
-            f"`recorder-agent queue show {entry.id}`, then `queue retry` when the cause is mended",
+            f"{typed(f'queue show {entry.id}')}, and when the cause is mended {typed(f'queue retry {entry.id}')}",
         )
     if entry.status is Status.HELD:
         what, _, remedy = HELD.partition("; ")
@@ -237,9 +238,9 @@ def _too_long(now: Standing | None, patience: float) -> Finding:
     if now.waiting_in_all > 1:
         return warning(
             f"{sentence}, and {now.waiting_in_all - 1} others wait with it",
-            "older recordings go first; `recorder-agent status --watch` shows them go",
+            f"older recordings go first; {typed('status --watch')} shows them go",
         )
-    return warning(sentence, "it is tried again by itself; `recorder-agent queue list` shows it")
+    return warning(sentence, f"it is tried again by itself; {typed('queue list')} shows it")
 
 
 def _why(waiting: dict[str, Any]) -> str:
@@ -250,11 +251,11 @@ def _why(waiting: dict[str, Any]) -> str:
 def _refused(error: AgentError) -> Finding:
     """Return why nothing was recorded; an error without a remedy is one of the microphone."""
     what, _, remedy = str(error).partition("; ")
-    return critical(what, remedy or "`recorder-agent devices` shows what there is, `level` what it gives")
+    return critical(what, remedy or f"{typed('devices')} shows what there is, {typed('level')} what it gives")
 
 
 def _muted() -> Finding:
-    return warning("nothing was recorded: the recorder is muted", "`recorder-agent unmute`, then look again")
+    return warning("nothing was recorded: the recorder is muted", f"{typed('unmute')}, then look again")
 
 
 def _is_manual(session: Session, recording_id: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
+from agent.hints import typed
 from agent.host.target_folder import TargetFolder
 from agent.index.outbox import Outbox
 from agent.index.store import Store
@@ -28,7 +29,7 @@ def find(store: Store | None, recording_id: str) -> Entry:
         return found[0]
     if found:
         raise AgentError(f"{len(found)} recordings begin with {recording_id}; write more of the id")
-    raise AgentError(f"there is no recording {recording_id}; `recorder-agent queue list` shows what there is")
+    raise AgentError(f"there is no recording {recording_id}; {typed('queue list')} shows what there is")
 
 
 def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
@@ -45,7 +46,8 @@ def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
     for entry in entries:
         if is_damaged(entry):
             raise AgentError(
-                f"{entry.id} is damaged and cannot be sent as if it were whole; use `recorder-agent queue export`"
+                f"{entry.id} is damaged and cannot be sent as if it were whole; "
+                f"{typed(f'queue export . {entry.id}')} copies it"
             )
     return [outbox.retry(entry).id for entry in entries if _can_retry(entry)]
 

@@ -25,6 +25,7 @@ from agent.bounds import (
     is_plausible,
     is_word,
 )
+from agent.hints import typed
 from agent.recording.clock import SERVER, UNSYNCHRONIZED, Instant
 from agent.recording.segment import FinishedSegment
 
@@ -33,7 +34,7 @@ MARKS = "recorder_marks"
 
 
 HELD = (
-    "held: recorded under another device token; `recorder-agent queue release` sends it to the present owner"
+    f"held: recorded under another device token; {typed('queue release --all')} sends it to the present owner"
 )
 """Why a held recording is not sent, for a person."""
 

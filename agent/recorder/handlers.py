@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.configvalues import metadata as metadata_complaint
 from agent.errors import AgentError
+from agent.hints import journal
 from agent.log import get_logger
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
@@ -119,7 +120,7 @@ class RecorderHandlers:
             if self._wiring.board.snapshot.state is State.NO_MICROPHONE:
                 return {"started": False, "waiting_for": "microphone"}
             if self._stopping.is_set():
-                raise AgentError("the recorder is stopping; nothing was recorded")
+                raise AgentError("the recorder is stopping, and nothing was recorded; try again when it runs")
         now = self._wiring.board.snapshot.recording
         return {"started": True, "id": now.id if now else None}
 
@@ -157,7 +158,7 @@ class RecorderHandlers:
         is_left = False
         while not manual.done.wait(PROGRESS_SECONDS):
             if self._stopping.is_set() and not manual.started.is_set():
-                raise AgentError("the recorder is stopping; nothing was recorded")
+                raise AgentError("the recorder is stopping, and nothing was recorded; try again when it runs")
             if not is_left and not self._tell_progress(manual, peer):
                 is_left = True
                 if manual.seconds is None and not detached:
@@ -187,7 +188,7 @@ class RecorderHandlers:
     def _identify(self, request: Request, _peer: Peer) -> Any:
         """Let the light flicker."""
         if self._light is None:
-            raise AgentError("there is no light; the log says why")
+            raise AgentError(f"there is no light; see {journal('recorder-agent')}")
         self._light.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
         return {}
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from agent.bounds import NextSequence, Sequence
 from agent.errors import AgentError
+from agent.hints import restart
 from agent.host.disk import Disk
 from agent.host.small_file import load_or_none
 from agent.log import get_logger
@@ -100,7 +101,7 @@ class AskedNumbers:
         try:
             self._answer = msgspec.convert(self._ask(), _Answer)
         except msgspec.ValidationError as error:
-            raise AgentError(f"the recorder gave no number ({error}); restart it") from error
+            raise AgentError(f"the recorder gave no number ({error}); {restart()}") from error
         return self._answer.number
 
     def note(self, until: Instant) -> None:

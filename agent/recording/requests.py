@@ -4,10 +4,14 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
+from agent.hints import typed
+
 LONGEST_SECONDS = 604_800
 """A week: who wants more leaves the length out."""
-MUTED = "the recorder is muted; unmute it first"
-NOTHING_TO_MARK = "nothing is being recorded at this moment, so there is nothing to mark"
+MUTED = f"the recorder is muted; {typed('unmute')} first"
+NOTHING_TO_MARK = (
+    f"nothing is being recorded now, so there is nothing to mark; {typed('start')} begins a recording"
+)
 
 
 @dataclass(eq=False)

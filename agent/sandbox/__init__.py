@@ -29,6 +29,7 @@ Starlette, uvicorn and trustme come with the extra ``sandbox``; importing this p
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
+from agent.hints import extra
 
 if TYPE_CHECKING:
     from agent.sandbox.server import SandboxServer
@@ -46,6 +47,6 @@ def load_server_class() -> "type[SandboxServer]":
             raise
         raise AgentError(
             f"The sandbox needs the package {error.name}, which is not installed: "
-            "run pip install 'recorder-agent[sandbox]'."
+            f"{extra('sandbox')} brings it."
         ) from None
     return SandboxServer

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.hints import restart
 from agent.log import get_logger
 from agent.statedir import bind
 from agent.status.control_client import NoDaemon, ask
@@ -298,7 +299,7 @@ class ControlServer:
             request = request_of(line)
             handler = self._handlers.get(request.command)
             if handler is None:
-                raise AgentError(f"this daemon does not know the command {request.command!r}; upgrade it")
+                raise AgentError(f"this daemon does not know the command {request.command!r}; {restart()}")
             if request.command in self._owners_own and not peer.may_own():
                 raise AgentError(
                     "this decides over recordings or the token, which the group may not; use sudo"

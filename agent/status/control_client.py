@@ -10,6 +10,7 @@ from typing import Any
 
 from agent import text
 from agent.errors import AgentError
+from agent.hints import journal, reach, start
 from agent.statedir import connect
 from agent.status.messages import ANSWER_BYTES, SENTENCE_CHARS, Message, encoded, lines, message_of
 
@@ -68,7 +69,7 @@ def _ask_once(
                 if "event" not in answer:
                     return answer
                 on_event(answer)
-    raise AgentError("the daemon went away before it answered; look into its log")
+    raise AgentError(f"the daemon went away before it answered; see {journal()}")
 
 
 def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
@@ -82,16 +83,12 @@ def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
                 raise TimeoutError("the daemon takes no connection: all are in use") from None
             time.sleep(_RETRY_SECONDS)
         except PermissionError as error:
-            raise AgentError(
-                f"you may not speak with the daemon ({path}): join the group in control.group, or use sudo"
-            ) from error
+            raise AgentError(f"you may not speak with the daemon ({path}): {reach(path.parent)}") from error
         except OSError as error:
             if error.errno in _NOBODY:
-                raise NoDaemon(
-                    "no daemon is running; start it with `recorder-agent run` or systemctl"
-                ) from error
+                raise NoDaemon(f"no daemon is running; start it with {start()}") from error
             raise AgentError(
-                f"the daemon cannot be asked at {path} ({error.strerror or error}); see its log"
+                f"the daemon cannot be asked at {path} ({error.strerror or error}); see {journal()}"
             ) from error
         else:
             return

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agent.config import LedConfig
 from agent.errors import AgentError
+from agent.hints import extra
 
 SYSFS = Path("/sys/class/leds")
 _UDEV_TRIES = 20
@@ -133,9 +134,7 @@ class GpioLamp:
         try:
             import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
         except ImportError as error:
-            raise AgentError(
-                "led.driver = \"gpio\" needs gpiozero: pip install 'recorder-agent[gpio]'"
-            ) from error
+            raise AgentError(f'led.driver = "gpio" needs gpiozero: {extra("gpio")} brings it') from error
         self._share = brightness / 100
         try:
             self._led: Any = (

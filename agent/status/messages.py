@@ -13,6 +13,7 @@ from msgspec import Meta
 from agent import text
 from agent.bounds import Text, Word
 from agent.errors import AgentError
+from agent.hints import restart
 
 REQUEST_BYTES = 1 << 16
 """Of one request, its line's end included."""
@@ -73,9 +74,7 @@ def message_of(line: bytes) -> Message:
     try:
         return _MESSAGE.decode(line.decode(errors="replace"))
     except (ValueError, RecursionError) as error:
-        raise AgentError(
-            "what answers is no recorder-agent of this version; restart the service after an upgrade"
-        ) from error
+        raise AgentError(f"what answers is no recorder-agent of this version; {restart()}") from error
 
 
 def encoded(message: Message) -> bytes:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from agent.errors import AgentError
+from agent.hints import extra
 from agent.host.battery import Battery
 from agent.host.storage import Room
 from agent.status.table import Condition
@@ -53,9 +54,7 @@ def exposition() -> Callable[[Figures], bytes]:
     try:
         from prometheus_client import core, generate_latest  # noqa: PLC0415 - an extra, and 1.1 MiB
     except ImportError as error:
-        raise AgentError(
-            "metrics.file needs prometheus_client: pip install 'recorder-agent[metrics]'"
-        ) from error
+        raise AgentError(f"metrics.file needs prometheus_client: {extra('metrics')} brings it") from error
 
     def text(figures: Figures) -> bytes:
         return generate_latest(_Collected(lambda: _families(core, figures)))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import AgentError, CredentialError, StillWaiting
+from agent.hints import typed
 from agent.index.store import Store
 
 
@@ -34,7 +35,7 @@ def answer_of(report: Report, store: Store) -> dict[str, Any]:
         first = store.get(report.parked[0])
         reason = first.parked_reason if first is not None else "it was refused"
         code = 1
-        message = f"{len(report.parked)} parked ({reason}); see `recorder-agent queue list`"
+        message = f"{len(report.parked)} parked ({reason}); see {typed('queue list')}"
     return {
         "delivered": report.delivered,
         "parked": report.parked,

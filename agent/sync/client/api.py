@@ -14,6 +14,7 @@ import msgspec
 
 from agent import __version__
 from agent.errors import ConfigError
+from agent.hints import typed
 from agent.log import get_logger
 from agent.sync.client import headers, verdicts
 from agent.sync.client.answers import Answer, Call, Completion, Created, UploadTicket
@@ -335,7 +336,7 @@ def _sendable(token: Token) -> str:
     text = token.reveal()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise Refused(
-            "The device token holds characters that cannot be sent; set it with `recorder-agent token set`.",
+            f"The device token holds characters that cannot be sent; set it with {typed('token set')}.",
             status=None,
         )
     return text

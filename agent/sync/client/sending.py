@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from agent.errors import StillWaiting
+from agent.hints import typed
 from agent.sync.client.failures import ApiFailure, UnreadableFile
 
 CHUNK = 64 * 1024
@@ -90,7 +91,7 @@ class Sending:
                 ) from error
             if not piece:
                 raise UnreadableFile(
-                    f"The file ends after {self._sent} of {self._size} bytes; `recorder-agent repair` checks it."
+                    f"The file ends after {self._sent} of {self._size} bytes; {typed('repair')} checks it."
                 )
             self._wait_for_pace(len(piece))
             yield piece

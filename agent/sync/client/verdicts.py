@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import NoReturn
 
 from agent import bounds
+from agent.hints import typed
 from agent.sync.client import headers as said
 from agent.sync.client.answers import (
     LIFETIME_SECONDS,
@@ -211,8 +212,7 @@ def succeeded(answer: Answer, call: Call) -> None:
     words = words_of(answer.body, body, secret=call.secret)
     if status in _CREDENTIAL:
         raise Refused(
-            f"The API refused the device token with {status}{words}; "
-            "set a valid one with `recorder-agent token set`.",
+            f"The API refused the device token with {status}{words}; set a valid one with {typed('token set')}.",
             status=status,
         )
     if _is_busy(status):

@@ -58,7 +58,7 @@ class Holds:
             log.info("the owner is the same, held recordings go on", action="holds_released", count=released)
         if held:
             log.warning(
-                "held: recorded under another device token; `recorder-agent queue release` sends them",
+                "held: recorded under another device token; they wait until their owner is known, or they are released",
                 action="holds_begun",
                 count=held,
             )

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from agent.errors import AgentError, CredentialError, StillWaiting
+from agent.hints import typed
 from agent.log import get_logger
 from agent.sync.client.api import RecordingsApi
 from agent.sync.client.failures import Aborted, Busy, Offline, OfflineKind, Refused
@@ -17,7 +18,7 @@ from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
 log = get_logger(__name__)
 
 _NEVER_SENT = frozenset({OfflineKind.DNS, OfflineKind.CONNECT, OfflineKind.TLS, OfflineKind.CLOCK})
-_BIND = "bind the device anew and give its token to `recorder-agent token set --same-owner`"
+_BIND = f"bind the device anew and give its token to {typed('token set --same-owner')}"
 
 
 class NotRefreshed(AgentError):  # noqa: N818 - nothing has changed
@@ -80,7 +81,7 @@ def _ask(api: RecordingsApi, device_id: str) -> Token:
     except CredentialError:
         raise CredentialError(
             "the API answered the refresh with something that is no device token, and may have ended the old one: "
-            f"see `recorder-agent token status`, and if it is refused, {_BIND}"
+            f"see {typed('token status')}, and if it is refused, {_BIND}"
         ) from None
 
 
@@ -104,7 +105,7 @@ def _judged(api: RecordingsApi, lost: AgentError) -> AgentError:
         answer = {}
     if not answer:
         return CredentialError(
-            f"{begin} and nobody knows whether the old token still lives: see `recorder-agent token status` when "
+            f"{begin} and nobody knows whether the old token still lives: see {typed('token status')} when "
             f"the API can be reached, and if it is refused, {_BIND}"
         )
     return NotRefreshed(f"{begin}, but the old token is still accepted: refresh again")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.errors import CredentialError
+from agent.hints import typed
 from agent.host.secrecy import keep_out_of_dumps
 
-HOW = 'run "recorder-agent token set"'
+HOW = f"run {typed('token set')}"
 
 _FORMAT = re.compile(r"dtok_[!-~]+")
 _LARGEST = 4096
