@@ -12,7 +12,7 @@ Types and threads: msgspec looks into a ``Struct`` when it is first decoded, and
 crash the process (0.22 and before). So every ``Struct`` that is read has its ``Decoder`` beside it, made at import;
 ``decode(…, type=…)`` is not used.
 
-Importing this package, or ``agent.audio``, imports nothing else: the ear is a process that must stay small.
+Importing this package, or ``agent.audio``, imports nothing else: the capture process is a process that must stay small.
 """
 
 __version__ = "0.1.0"

@@ -21,12 +21,12 @@ import pytest
 import tomli_w
 
 import agent
-from agent.report import merged
+from agent.control.server import NoDaemon, ask
+from agent.outbox.answers import merged
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
-from agent.statedir import Process, StateDirectory
-from agent.statelock import holder_of
-from agent.status.control import NoDaemon, ask
 
 PROGRAM = Path(sys.executable).with_name("recorder-agent")
 COMMAND_SECONDS = 60.0

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from socket_api import SocketApi
 
-from agent.sync.client.api import RecordingsApi, Timeouts, UploadTicket
+from agent.api.client import RecordingsApi, Timeouts, UploadTicket
 
 TOKEN = "dtok_kept-To_itself0123456789"
 NOW = 1_786_000_000.0

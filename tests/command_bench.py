@@ -8,11 +8,11 @@ from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
 from studio import Studio
 
-from agent.config import RecordingConfig
-from agent.host.disk import Disk
-from agent.recording.clock import Instant
+from agent.clock import Instant
+from agent.config.schema import RecordingConfig
+from agent.disk import Disk
 from agent.recording.recorder import Recorder
-from agent.sync.remote.commands import Commands, Remembered
+from agent.sync.remote.commands import Commands, ProcessedCommands
 
 GRANT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZXZfMSJ9.c2lnbmF0dXJl"
 KEYS = ("commands", "pending_commands", "command")
@@ -65,9 +65,9 @@ class Bench:
         """Return this moment."""
         return self.studio.truetime.instant(self.clock.monotonic())
 
-    def remembered(self) -> Remembered:
+    def remembered(self) -> ProcessedCommands:
         """Read the memory from the disk."""
-        return Remembered(self.studio.folder, Disk(), self.now)
+        return ProcessedCommands(self.studio.folder, Disk(), self.now)
 
     def answer(self, *orders: object, key: str = "commands") -> None:
         """Take a heartbeat's answer."""

@@ -4,7 +4,7 @@ import socket
 import time
 from pathlib import Path
 
-from agent.statedir import connect
+from agent.process.state_directory import connect
 
 ANSWER_SECONDS = 10.0
 

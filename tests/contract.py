@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from agent.cli.root import COMMANDS, root
-from agent.config import Config
+from agent.config.schema import Config
 from agent.errors import AgentError, ConfigError, CredentialError, MicrophoneError, StillWaiting
 
 AGENT = Path(__file__).parent.parent / "agent"

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agent.status import control
-from agent.status.control import ControlServer, Peer, Request
+from agent.control import server as control
+from agent.control.server import ControlServer, Peer, Request
 
 
 def facts() -> dict[str, int]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 from virtual_microphone import VirtualMicrophone
 
-from agent.audio.microphone import Microphone
 from agent.audio.source import SourceLost
-from agent.host.soundcards import Card, SoundCards
+from agent.capture.microphone import Microphone
+from agent.host.sound_cards import Card, SoundCards
 
 SPEECH = Path("/usr/share/sounds/alsa/Front_Center.wav")
 OTHER_SPEECH = Path("/usr/share/sounds/alsa/Rear_Left.wav")
@@ -128,7 +128,7 @@ def descriptors() -> int:
 
 
 def program(tmp_path: Path, script: str) -> str:
-    """Return a program that takes the place of Python for an ear."""
+    """Return a program that takes the place of Python for a capture process."""
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

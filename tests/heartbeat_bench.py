@@ -12,13 +12,13 @@ from joined import join
 from logcapture import capture_logs
 from simulated import Script, ScriptedSource, SimulatedClock
 
-from agent.config import ApiConfig, Config, HeartbeatConfig, RecordingConfig, StorageConfig
+from agent.config.schema import ApiConfig, Config, HeartbeatConfig, RecordingConfig, StorageConfig
 from agent.deliverer.wiring import DelivererWiring
+from agent.process.state_directory import StateDirectory
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import trigger_for
 from agent.sandbox.server import SandboxServer
-from agent.statedir import StateDirectory
 from agent.status.board import Board
 
 HOUR = 3600.0

@@ -1,7 +1,7 @@
 """Both processes in one, on one clock: what one writes the other sees at once, and both report to one board."""
 
 from agent.deliverer.wiring import DelivererWiring
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.index.arrivals import Arrivals, arrivals_of
 from agent.index.outbox import Outbox
 from agent.recorder.sink import OutboxFolder

@@ -1,4 +1,4 @@
-"""What a light should show, as time series: the table of design 5 typed anew, and what plays a condition on a lamp."""
+"""What a light should show, as time series: the table of design 5 typed anew, and what plays a condition on an LED."""
 
 import itertools
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from simulated import SimulatedClock
 
-from agent.status.lamp import Lamp
-from agent.status.led import Light
-from agent.status.table import Condition
+from agent.panel.led import StatusLed
+from agent.panel.led_driver import LedDriver
+from agent.status.condition import Condition
 
 RED, AMBER, YELLOW, GREEN = (1, 0, 0), (1, 0.5, 0), (1, 0.9, 0), (0, 1, 0)
 CYAN, BLUE, MAGENTA, WHITE = (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 1, 1)
@@ -68,7 +68,7 @@ SYSFS_ALIKE = [condition for condition in Condition if condition not in PULSES]
 
 
 def played(
-    lamp: Lamp, condition: Condition, seconds: float, clock: SimulatedClock, sample: Any = None
+    lamp: LedDriver, condition: Condition, seconds: float, clock: SimulatedClock, sample: Any = None
 ) -> None:
     """Show a condition for so long; ``sample`` is called whenever time is about to pass."""
 
@@ -77,7 +77,7 @@ def played(
             sample()
         return clock.wait(event, left)
 
-    light = Light(lamp, lambda: condition, wait)
+    light = StatusLed(lamp, lambda: condition, wait)
     clock.after(seconds, light.stop)
     light.run()
 

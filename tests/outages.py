@@ -10,8 +10,8 @@ import trustme
 from api_bench import SHORT, SIGNATURE, TOKEN, client_of, everything_said_by
 from socket_api import SocketApi, as_json
 
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import Offline, StorageUnreachable
+from agent.api.client import RecordingsApi
+from agent.api.errors import Offline, StorageUnreachable
 
 MEGABYTES = 8 * 1024 * 1024
 CREATED = as_json({"id": "rec_1"}, 201)

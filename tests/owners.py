@@ -42,5 +42,5 @@ def owners(server: SandboxServer) -> dict[str, str | None]:
 
 
 def lineages_file(machine: Machine) -> Path:
-    """Return where the lineages are kept."""
+    """Return where the bindings are kept."""
     return machine.state / "lineages.json"

@@ -15,15 +15,15 @@ import trustme
 from speech import speech, write_wav
 from waiting_room import fill
 
-from agent.context import Session
+from agent.control.server import ControlServer
 from agent.deliverer.wiring import DelivererWiring
 from agent.doctor import sound
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health, Result, examine
 from agent.doctor.machine import Machine
+from agent.facade.context import Session
+from agent.process.state_directory import CONTROL_SOCKET, DELIVERY_SOCKET
 from agent.sandbox.server import SandboxServer
-from agent.statedir import CONTROL_SOCKET, DELIVERY_SOCKET
-from agent.status.control import ControlServer
 
 TOKEN = "dtok_sandbox"
 RATE = 16_000
@@ -58,7 +58,7 @@ class Patient:
         self.patch.setenv("RUNTIME_DIRECTORY", str(self.state))
         self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
         self.patch.setattr("agent.doctor.local.in_memory", lambda _folder: False)  # the tests' own folder may
-        self.patch.setattr("agent.audio.opened.OPEN_SECONDS", 2.0)
+        self.patch.setattr("agent.capture.opened.OPEN_SECONDS", 2.0)
         self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
         self.systemd(LoadState="loaded", ActiveState="active", NRestarts="0")
         self.sysfs("class/thermal/thermal_zone0/temp", "45000\n")

@@ -10,13 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from waiting_room import LoopClock
 
-import agent.status.outlet
-from agent.config import Config, MetricsConfig, StorageConfig
+import agent.status.published_file
+from agent.config.schema import Config, MetricsConfig, StorageConfig
 from agent.deliverer.publisher import Publisher
 from agent.deliverer.wiring import DelivererWiring
+from agent.process.state_directory import StateDirectory
 from agent.recorder.publisher import Publisher as RecorderPublisher
 from agent.recorder.wiring import RecorderWiring
-from agent.statedir import StateDirectory
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def publish(
 ) -> list[tuple[float, str, dict[str, Any]]]:
     """Publish for some time; return when each file was written, its name, and what a document said."""
     written = []
-    replace_file = agent.status.outlet.replace
+    replace_file = agent.status.published_file.replace
     began = clock.monotonic()
 
     def noted(path: Path, content: bytes, mode: int) -> None:
@@ -68,7 +68,7 @@ def publish(
     clock.stopping.clear()
     clock.end = began + seconds
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.status.outlet.replace", noted)
+        patch.setattr("agent.status.published_file.replace", noted)
         if publisher is None and isinstance(parts, RecorderWiring):
             publisher = RecorderPublisher(parts)
         elif publisher is None and isinstance(parts, DelivererWiring):

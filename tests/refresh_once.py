@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from agent.host.disk import Disk
-from agent.sync.credential.credentials import Credentials, Token
+from agent.disk import Disk
+from agent.token.store import Credentials, Token
 
 
 class MortalDisk(Disk):
@@ -33,9 +33,9 @@ def main(what: str, state: Path, token_file: str, step: int) -> None:
     if what == "set":
         mortal.store(Token(sys.stdin.readline().strip()))
         return
-    from agent.config import ApiConfig
-    from agent.sync.client.api import RecordingsApi
-    from agent.sync.credential.refresh import refresh
+    from agent.api.client import RecordingsApi
+    from agent.config.schema import ApiConfig
+    from agent.token.refresh import refresh
 
     api = RecordingsApi(ApiConfig(base_url=what), mortal.token, wall=time.time, monotonic=time.monotonic)
     refresh(mortal, api)

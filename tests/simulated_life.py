@@ -13,27 +13,27 @@ from typing import NamedTuple
 from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.oggrepair import Unrepairable, carry_out, plan_repair
-from agent.config import OpusConfig, RecordingConfig, ScheduleWindow
-from agent.host.disk import Disk
+from agent.audio.ogg_repair import Unrepairable, carry_out, plan_repair
+from agent.clock import Instant
+from agent.config.schema import OpusConfig, RecordingConfig, ScheduleWindow
+from agent.disk import Disk
+from agent.gaps.log import Cause, GapLog
+from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, Files, digest, names
 from agent.recorder.downtime import Downtime
 from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
-from agent.recording.clock import Instant
-from agent.recording.coverage import Coverage
 from agent.recording.gapsfile import read_gaps
-from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Cause, Ledger
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
-from agent.recording.session import Workshop
+from agent.recording.session import SegmentFactory
 from agent.recording.triggers import trigger_for
 from agent.status.board import Board
+from agent.timing.known_time import KnownTime
 
 WINDOW_MINUTES, EVERY_MINUTES = 5, 10
 READINGS_MS = 2
@@ -214,13 +214,13 @@ class Life:
         files = Files(self.folder, card)
         memory = Memory(self.folder, card, files)
         time = KnownTime(clock, clock.boot_id, clock.machine)
-        coverage = Coverage(Ledger(self.folder, card), time.apart_ms, lambda: memory.last_number + 1)
+        coverage = GapTracker(GapLog(self.folder, card), time.elapsed_ms, lambda: memory.last_number + 1)
         wall = lambda: time.at_boot(clock.boottime()).wall_ms / 1000  # noqa: E731 - as the wiring has it
         downtime = Downtime(files, memory, time, coverage, self.settings, wall)
         discard_never_begun(files.recording, Disk())
         sink = OutboxFolder(self.folder, card, memory)
         sink.is_of_recorder = True
-        workshop = Workshop(
+        segment_factory = SegmentFactory(
             sink,
             OpusConfig(complexity=0),
             disk=card,
@@ -234,7 +234,7 @@ class Life:
         recorder = Recorder(
             self.microphone,
             trigger_for(self.settings, wall),
-            workshop,
+            segment_factory,
             self.settings,
             Board(clock.monotonic),
             storage_problem=lambda _was_full: "full" if card.is_full else None,

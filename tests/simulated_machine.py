@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent.audio.source import Block, SourceLost, SourceState
-from agent.host.disk import Disk
+from agent.disk import Disk
 
 RATE = 8000
 BEGINNING_MS = 1_790_000_000_000

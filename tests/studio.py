@@ -8,23 +8,23 @@ from joined import adopt_at_once
 from lifetimes import closed_after_test
 from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
-from agent.config import OpusConfig, RecordingConfig
-from agent.host.disk import Disk
+from agent.config.schema import OpusConfig, RecordingConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause, Gap, GapLog
+from agent.gaps.tracker import GapTracker
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.outbox.entry import Entry
+from agent.process.state_directory import StateDirectory
 from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
-from agent.recording.coverage import Coverage
 from agent.recording.gapsfile import read_gaps
-from agent.recording.ledger import Cause, Gap, Ledger
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
-from agent.recording.session import Workshop
+from agent.recording.session import SegmentFactory
 from agent.recording.triggers import Trigger, trigger_for
-from agent.recording.truetime import TrueTime
-from agent.statedir import StateDirectory
 from agent.status.board import Board
+from agent.timing.time_sync import TimeSync
 
 BOOT = "0a8f5b62-3f0e-4d8e-9a36-0d6c3f3b1a11"
 
@@ -44,13 +44,13 @@ class Studio:
         self.disk = Disk(lambda step: self.disk_fails(step))  # noqa: PLW0108 - a test may change it later
         self.state = StateDirectory(self.folder, self.folder)
         self.state.create()
-        self.truetime = TrueTime(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
+        self.truetime = TimeSync(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
         self.board = Board(self.clock.monotonic)
         self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
         self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
         self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
         closed_after_test(self.outbox)
-        self.coverage = Coverage(Ledger(self.folder, self.disk), self.truetime.apart_ms)
+        self.coverage = GapTracker(GapLog(self.folder, self.disk), self.truetime.elapsed_ms)
         self.disk_failures = 0
 
     def record(
@@ -59,7 +59,7 @@ class Studio:
         """Run the recorder through a script, which ends by ``recorder.stop``; return the seconds that passed."""
         began = self.clock.monotonic()
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
-        workshop = Workshop(
+        segment_factory = SegmentFactory(
             self.sink,
             OpusConfig(complexity=0),
             disk=self.disk,
@@ -72,7 +72,7 @@ class Studio:
         self.recorder = Recorder(
             self.source,
             trigger or trigger_for(self.settings, self.clock.wall),
-            workshop,
+            segment_factory,
             self.settings,
             self.board,
             storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
@@ -102,11 +102,11 @@ class Studio:
 
     @property
     def gaps(self) -> list[Gap]:
-        """What the ledger says."""
+        """What the gap log says."""
         return read_gaps(self.folder)
 
     def missing(self, *causes: Cause) -> float:
-        """Return the seconds the ledger has for some causes, or for all; what lies inside recordings apart."""
+        """Return the seconds the gap log has for some causes, or for all; what lies inside recordings apart."""
         return sum(
             (gap.milliseconds or 0) / 1000
             for gap in self.gaps
@@ -115,5 +115,5 @@ class Studio:
 
     @property
     def accounted(self) -> float:
-        """Seconds recorded, and seconds the ledger knows to be missing."""
+        """Seconds recorded, and seconds the gap log knows to be missing."""
         return sum(self.samples) / RATE + self.missing()

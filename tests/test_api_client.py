@@ -14,11 +14,11 @@ from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
+from agent.api.client import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
+from agent.api.errors import ApiFailure, InvalidResponse, Unauthorized, UnusableAnswer, UploadRefused
+from agent.api.headers import RateLimit
+from agent.api.urls import check_storage_url
 from agent.errors import ConfigError
-from agent.sync.client.api import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
-from agent.sync.client.failures import ApiFailure, Refused, Untrusted, UnusableAnswer, UploadRefused
-from agent.sync.client.headers import RateLimit
-from agent.sync.client.urls import check_storage_url
 
 LOCAL = "0198c0de-0000-7000-8000-000000000001"
 STORED = Reply(200, b"", (("ETag", '"d41d8"'),))
@@ -136,7 +136,7 @@ def test_storage_on_this_machine_is_for_an_api_on_this_machine() -> None:
     """What another host's API names must not reach into this one."""
     for url in ("https://127.0.0.1/b", "http://localhost:8080/b", "https://[::1]/b"):
         check_storage_url(url, loopback=True)
-        with pytest.raises(Untrusted, match="this very machine"):
+        with pytest.raises(InvalidResponse, match="this very machine"):
             check_storage_url(url, loopback=False)
     check_storage_url("https://storage.example/b", loopback=False)
 
@@ -329,7 +329,7 @@ def test_a_connection_the_server_closed_is_not_used_again(server: SocketApi, api
 @pytest.mark.parametrize("token", ["", "dtok_a b", "dtok_ä", "dtok_a\r\nX: y"])
 def test_a_token_that_cannot_be_sent_is_refused_unsent(server: SocketApi, token: str) -> None:
     """A mangled token file is a credential failure that does not show the token."""
-    with client_of(server, token=token) as api, pytest.raises(Refused, match="cannot be sent") as caught:
+    with client_of(server, token=token) as api, pytest.raises(Unauthorized, match="cannot be sent") as caught:
         api.heartbeat({})
     assert caught.value.status is None
     assert server.seen == []

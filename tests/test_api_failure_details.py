@@ -5,8 +5,8 @@ from api_bench import NOW, TOKEN, call, client_of, everything_said_by
 from socket_api import Reply, SocketApi, as_json
 from verdicts import api, failure_of, server, standing_server
 
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import Busy, RateLimited, Rejected
+from agent.api.client import RecordingsApi
+from agent.api.errors import Busy, RateLimited, RequestRejected
 
 __all__ = ["api", "server", "standing_server"]
 
@@ -36,7 +36,7 @@ def test_the_servers_words_in_every_shape(
 ) -> None:
     """Code and message of each error shape, as one line of at most 300 characters."""
     failure = failure_of(api, server, "create", Reply(400, body))
-    assert isinstance(failure, Rejected)
+    assert isinstance(failure, RequestRejected)
     assert (failure.code, failure.words) == (code, words)
     assert len(failure.words) <= 300
     assert words in str(failure)
@@ -70,7 +70,7 @@ def test_a_token_of_an_unknown_form_is_hidden_too(server: SocketApi) -> None:
     server.script(
         as_json({"error": {"code": "opaque.5ec2e7f00d", "message": "no opaque.5ec2e7f00d here"}}, 422)
     )
-    with client_of(server, token="opaque.5ec2e7f00d") as api, pytest.raises(Rejected) as caught:
+    with client_of(server, token="opaque.5ec2e7f00d") as api, pytest.raises(RequestRejected) as caught:
         call(api, "create", server)
     assert "5ec2e7f00d" not in everything_said_by(caught.value)
     assert caught.value.words == "no [hidden] here"

@@ -8,24 +8,24 @@ from api_bench import SHA, call
 from socket_api import Reply, SocketApi, as_html, as_json
 from verdicts import ERROR, api, failure_of, server, standing_server
 
-from agent.errors import AgentError
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import (
+from agent.api.client import RecordingsApi
+from agent.api.errors import (
     ApiFailure,
     Busy,
     Conflict,
+    InvalidResponse,
     NotFound,
     Offline,
     OfflineKind,
     RateLimited,
-    Refused,
-    Rejected,
+    RequestRejected,
     StillVerifying,
     StorageBusy,
-    Untrusted,
+    Unauthorized,
     UnusableAnswer,
     UploadRefused,
 )
+from agent.errors import AgentError
 
 __all__ = ["api", "server", "standing_server"]
 
@@ -39,9 +39,9 @@ PORTAL = OfflineKind.PORTAL
 @pytest.mark.parametrize(
     ("reply", "kind", "exit_code"),
     [
-        (as_json(ERROR, 401), Refused, 77),
-        (as_json({"message": "Forbidden"}, 403), Refused, 77),
-        (as_json({"error": "unauthorized"}, 401), Refused, 77),
+        (as_json(ERROR, 401), Unauthorized, 77),
+        (as_json({"message": "Forbidden"}, 403), Unauthorized, 77),
+        (as_json({"error": "unauthorized"}, 401), Unauthorized, 77),
         (as_json(ERROR, 408), Busy, 75),
         (as_json(ERROR, 429), RateLimited, 75),
         (as_html(429), RateLimited, 75),
@@ -50,14 +50,14 @@ PORTAL = OfflineKind.PORTAL
         (Reply(503), Busy, 75),
         (as_html(504), Busy, 75),
         (Reply(599), Busy, 75),
-        (as_json(ERROR, 400), Rejected, 1),
+        (as_json(ERROR, 400), RequestRejected, 1),
         (as_json(ERROR, 404), NotFound, 1),
         (Reply(404), NotFound, 1),
-        (as_html(405), Rejected, 1),
-        (Reply(410), Rejected, 1),
-        (as_json(ERROR, 413), Rejected, 1),
-        (as_json({"error": {"type": "x", "message": "y"}}, 422), Rejected, 1),
-        (as_json(ERROR, 451), Rejected, 1),
+        (as_html(405), RequestRejected, 1),
+        (Reply(410), RequestRejected, 1),
+        (as_json(ERROR, 413), RequestRejected, 1),
+        (as_json({"error": {"type": "x", "message": "y"}}, 422), RequestRejected, 1),
+        (as_json(ERROR, 451), RequestRejected, 1),
     ],
 )
 def test_every_class_of_answer(
@@ -80,7 +80,7 @@ def test_425_outside_of_complete_is_busy(server: SocketApi, api: RecordingsApi, 
 @pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "refresh"])
 def test_409_outside_of_complete_is_a_rejection(server: SocketApi, api: RecordingsApi, what: str) -> None:
     """The same key with another body, say: no conflict of hashes."""
-    assert type(failure_of(api, server, what, as_json(ERROR, 409))) is Rejected
+    assert type(failure_of(api, server, what, as_json(ERROR, 409))) is RequestRejected
 
 
 @pytest.mark.parametrize("what", ["create", "upload_url", "heartbeat", "complete", "refresh"])
@@ -189,16 +189,19 @@ def test_complete_done(
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (as_json({"id": "rec_2", "content_sha256": SHA, "content_sha256_verified_at": AT}), Untrusted),
-        (as_json({"id": "rec_2", "status": "uploaded"}), Untrusted),
-        (as_json({"id": "rec_1", "content_sha256": OTHER, "content_sha256_verified_at": AT}), Untrusted),
-        (as_json({"id": "rec_1", "content_sha256": OTHER, "status": "uploaded"}), Untrusted),
-        (as_json({"content_sha256": OTHER}), Untrusted),
+        (as_json({"id": "rec_2", "content_sha256": SHA, "content_sha256_verified_at": AT}), InvalidResponse),
+        (as_json({"id": "rec_2", "status": "uploaded"}), InvalidResponse),
+        (
+            as_json({"id": "rec_1", "content_sha256": OTHER, "content_sha256_verified_at": AT}),
+            InvalidResponse,
+        ),
+        (as_json({"id": "rec_1", "content_sha256": OTHER, "status": "uploaded"}), InvalidResponse),
+        (as_json({"content_sha256": OTHER}), InvalidResponse),
         (as_json(ERROR, 425), StillVerifying),
         (Reply(425), StillVerifying),
         (as_json({"id": "rec_1", "status": "pending"}), StillVerifying),
         (as_json({"id": "rec_1", "status": "integrity_failure"}), Conflict),
-        (as_json(ERROR, 400), Rejected),
+        (as_json(ERROR, 400), RequestRejected),
         (as_json(ERROR, 404), NotFound),
         (as_json(ERROR, 409), Conflict),
     ],
@@ -243,10 +246,10 @@ def s3(code: str) -> bytes:
         (Reply(500, s3("InternalError")), StorageBusy),
         (Reply(502), StorageBusy),
         (Reply(503, s3("SlowDown")), StorageBusy),
-        (Reply(400, s3("InvalidArgument")), Rejected),
-        (Reply(404, s3("NoSuchBucket")), Rejected),
-        (Reply(411), Rejected),
-        (Reply(413, s3("EntityTooLarge")), Rejected),
+        (Reply(400, s3("InvalidArgument")), RequestRejected),
+        (Reply(404, s3("NoSuchBucket")), RequestRejected),
+        (Reply(411), RequestRejected),
+        (Reply(413, s3("EntityTooLarge")), RequestRejected),
         (Reply(200), Offline),
         (as_html(200), Offline),
         (Reply(204), Offline),
@@ -264,7 +267,7 @@ def test_storage_answers(server: SocketApi, api: RecordingsApi, reply: Reply, ki
     failure = failure_of(api, server, "put", reply)
     assert type(failure) is kind
     assert len(server.seen) == 1
-    if isinstance(failure, Rejected | StorageBusy | UploadRefused):
+    if isinstance(failure, RequestRejected | StorageBusy | UploadRefused):
         assert failure.status == reply.status
     if b"words" in reply.body:
         assert "words & more" in str(failure)

@@ -12,9 +12,9 @@ from api_bench import NOW, SIGNATURE, TOKEN, Secret, Settings, call, client_of
 from outages import CREATED, authority, ca_file, offline, server, tls_of
 from socket_api import Reply, SocketApi
 
+from agent.api.client import RecordingsApi, Timeouts
+from agent.api.errors import OfflineKind
 from agent.errors import ConfigError
-from agent.sync.client.api import RecordingsApi, Timeouts
-from agent.sync.client.failures import OfflineKind
 
 __all__ = ["authority", "ca_file", "server"]
 

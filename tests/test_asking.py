@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from agent import context, facade, statedir
 from agent.cli.root import root
-from agent.config import Config, LoadedConfig, StorageConfig
-from agent.context import Hangs, Session
+from agent.config.schema import Config, LoadedConfig, StorageConfig
+from agent.control.server import ControlServer
+from agent.facade import context, service
+from agent.facade.context import Hangs, Session
+from agent.process import state_directory
+from agent.process.state_directory import Process
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
 from agent.sandbox.devices import DEFAULT_TOKEN
-from agent.statedir import Process
-from agent.status.control import ControlServer
 
 SOON = 0.1
 
@@ -36,7 +37,7 @@ def session(tmp_path: Path) -> Session:
     made.use(
         LoadedConfig(Config(storage=StorageConfig(directory=str(tmp_path / "state"), min_free_mb=0)), None)
     )
-    made.state = statedir.StateDirectory(tmp_path / "state", tmp_path / "run")
+    made.state = state_directory.StateDirectory(tmp_path / "state", tmp_path / "run")
     made.enter()
     return made
 
@@ -45,7 +46,7 @@ def session(tmp_path: Path) -> Session:
 def listening(path: Path, *, cut: bool) -> Iterator[None]:
     """Take connections in the place of a process: cut each once its question is there, or never say a word."""
     with socket.socket(socket.AF_UNIX) as listener:
-        statedir.bind(listener, path)
+        state_directory.bind(listener, path)
         listener.listen(64)
 
         def serve() -> None:
@@ -74,13 +75,13 @@ def test_a_deliverer_that_does_not_answer_hides_no_recorder(session: Session, *,
     ):
         server = ControlServer(session.state.socket, {"status": lambda _request, _peer: publisher.status()})
         try:
-            for answer in (facade.status(session), facade.recorder_status(session)):
+            for answer in (service.status(session), service.recorder_status(session)):
                 assert answer is not None
                 assert (answer["state"], answer["delivery"]) == ("idle", "hung")
         finally:
             server.close()
-        assert facade.recorder_status(session) is None
-        assert facade.status(session)["delivery"] == "hung"
+        assert service.recorder_status(session) is None
+        assert service.status(session)["delivery"] == "hung"
 
 
 @pytest.mark.parametrize("process", list(Process))

@@ -14,11 +14,11 @@ from backlog_child import STEPS
 from socket_api import SocketApi
 from waiting_room import agent, deliveries, fill, live
 
-from agent.config import OffPeakHours, SyncConfig
+from agent.clock import Instant
+from agent.config.schema import OffPeakHours, SyncConfig
 from agent.deliverer.wiring import DelivererWiring
 from agent.index.store import Store
 from agent.outbox.entry import Status
-from agent.recording.clock import Instant
 from agent.sync.rules.forecast import Pace, drain_seconds
 
 MANY = 10_000

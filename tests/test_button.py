@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logcapture import capture_logs
 
-from agent.button import BOUNCE_SECONDS, LONG_SECONDS, Button, Presses
 from agent.errors import AgentError
+from agent.panel.button import BOUNCE_SECONDS, LONG_SECONDS, Button, Presses
 
 Edge = tuple[float, bool]
 PIN = 17
@@ -75,7 +75,7 @@ def test_without_waiting_for_the_contact_a_press_would_count_many_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A control: with no bounce time the same edges make several presses."""
-    monkeypatch.setattr("agent.button.BOUNCE_SECONDS", 0.0)
+    monkeypatch.setattr("agent.panel.button.BOUNCE_SECONDS", 0.0)
     rng = random.Random(5)
     edges = bouncing(1.0, down=True, rng=rng) + bouncing(1.5, down=False, rng=rng)
     assert len(edges) > 4

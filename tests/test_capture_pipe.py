@@ -1,4 +1,4 @@
-"""Sound that waits in memory while its reader sits in a write, and an ear that has only code of the installation."""
+"""Sound that waits in memory while its reader sits in a write, and a capture process that has only code of the installation."""
 
 import os
 import random
@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from hearing import descriptors, program
 
-from agent.audio import earprotocol as protocol
-from agent.audio.earprocess import BUFFER_SECONDS, EarProcess, EarSettings
-from agent.audio.pipe_buffer import PIPE_BYTES, PipeBuffer
+from agent.capture import protocol
+from agent.capture.pipe_buffer import PIPE_BYTES, PipeBuffer
+from agent.capture.process import BUFFER_SECONDS, CaptureProcess, CaptureSettings
 
 FRAMES = """
 import sys, time
 sys.path.insert(0, {root!r})
-from agent.audio.ear import pack, write
-from agent.audio import earprotocol as protocol
+from agent.capture.child import pack, write
+from agent.capture import protocol
 for number in range({count}):
     write(1, pack(protocol.FRAME, number.to_bytes(4, "little") * {quarter}, 0, number))
 open({done!r}, "w").close()
@@ -26,8 +26,8 @@ open({done!r}, "w").close()
 BLOCK_MS = 120
 
 
-def fast_ear(folder: Path, rate: int, channels: int, seconds: float) -> tuple[EarSettings, Path]:
-    """Return an ear that gives so many seconds of sound as fast as they are taken, and the file it leaves then."""
+def fast_ear(folder: Path, rate: int, channels: int, seconds: float) -> tuple[CaptureSettings, Path]:
+    """Return a capture process that gives so many seconds of sound as fast as they are taken, and the file it leaves then."""
     block = rate * BLOCK_MS // 1000 * channels * 2
     count = int(seconds * 1000) // BLOCK_MS
     done = folder / "done"
@@ -37,7 +37,7 @@ def fast_ear(folder: Path, rate: int, channels: int, seconds: float) -> tuple[Ea
             root=str(Path(protocol.__file__).parents[2]), count=count, quarter=block // 4, done=str(done)
         )
     )
-    settings = EarSettings(
+    settings = CaptureSettings(
         sample_rate=rate,
         channels=channels,
         channel="mix",
@@ -56,7 +56,7 @@ def appears(path: Path, seconds: float) -> bool:
     return path.exists()
 
 
-def frames(ear: EarProcess) -> Iterator[tuple[int, bytes]]:
+def frames(ear: CaptureProcess) -> Iterator[tuple[int, bytes]]:
     """Yield sequence and samples of each block to the end."""
     while True:
         message = ear.receive()
@@ -70,7 +70,7 @@ def frames(ear: EarProcess) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 1), (48000, 2)])
 def test_half_a_minute_of_sound_waits_at_every_setting(tmp_path: Path, rate: int, channels: int) -> None:
-    """Nobody takes anything, and the ear is not held up; then all of it is there, in order."""
+    """Nobody takes anything, and the capture process is not held up; then all of it is there, in order."""
     settings, done = fast_ear(tmp_path, rate, channels, 35)
     ear = settings.start("any", None)
     try:
@@ -86,7 +86,7 @@ def test_half_a_minute_of_sound_waits_at_every_setting(tmp_path: Path, rate: int
 def test_without_the_memory_behind_the_pipe_the_ear_waits(tmp_path: Path) -> None:
     """The control: the pipe alone does not hold half a minute of 48 kHz stereo."""
     settings, done = fast_ear(tmp_path, 48000, 2, 35)
-    ear = EarProcess([], os.environ, settings.python)
+    ear = CaptureProcess([], os.environ, settings.python)
     try:
         assert not appears(done, 2)
         next(frames(ear))
@@ -95,7 +95,7 @@ def test_without_the_memory_behind_the_pipe_the_ear_waits(tmp_path: Path) -> Non
 
 
 def test_what_waits_is_bounded(tmp_path: Path) -> None:
-    """When a minute and a half is given and nobody takes it, the ear waits; nothing is lost in between."""
+    """When a minute and a half is given and nobody takes it, the capture process waits; nothing is lost in between."""
     settings, done = fast_ear(tmp_path, 48000, 2, 90)
     before = resident_bytes()
     ear = settings.start("any", None)
@@ -166,20 +166,20 @@ def test_closing_leaves_nothing_behind() -> None:
 
 
 def test_the_caller_s_folder_gives_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules of the ear's names in the folder somebody stands in are not run."""
+    """Modules of the capture process's names in the folder somebody stands in are not run."""
     mark = tmp_path / "ran"
     for name in (
         "pyaudio.py",
         "json.py",
-        "agent/__init__.py",
+        "agent/__init__/__init__.py",
         "agent/audio/__init__.py",
-        "agent/audio/ear.py",
+        "agent/capture/child.py",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"open({str(mark)!r}, 'w')\n")
     monkeypatch.chdir(tmp_path)
-    ear = EarProcess(["--list"], os.environ)
+    ear = CaptureProcess(["--list"], os.environ)
     try:
         assert ear.wait(20)
     finally:

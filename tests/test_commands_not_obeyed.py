@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from command_bench import GRANT, KEYS, Bench, command
 
-from agent.host.disk import Disk
-from agent.recording.clock import Instant
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.recording.requests import ManualRequest
-from agent.sync.remote.commands import FILE, MOST_REMEMBERED, Remembered
+from agent.sync.remote.commands import FILE, MOST_REMEMBERED, ProcessedCommands
 
 DAY = 86_400.0
 
@@ -116,11 +116,11 @@ def test_it_is_remembered_over_a_restart_and_for_a_day(tmp_path: Path) -> None:
 def test_a_wall_clock_that_went_back_forgets_nothing(tmp_path: Path) -> None:
     """After a reboot with yesterday's clock a command is still known; a day later by the wall it is not."""
     moments = [Instant(10 * 86_400_000, "boot-1", 1000, "ntp")]
-    memory = Remembered(tmp_path, Disk(), lambda: moments[-1])
+    memory = ProcessedCommands(tmp_path, Disk(), lambda: moments[-1])
     memory.add(["cmd_1"])
     moments.append(Instant(3 * 86_400_000, "boot-2", 1000, "unsynchronized"))
     memory.add(["cmd_2"])
-    assert "cmd_1" in Remembered(tmp_path, Disk(), lambda: moments[-1])
+    assert "cmd_1" in ProcessedCommands(tmp_path, Disk(), lambda: moments[-1])
     moments.append(Instant(11 * 86_400_000 + 1, "boot-3", 1000, "ntp"))
     memory.add(["cmd_3"])
     assert "cmd_1" not in memory
@@ -157,7 +157,7 @@ def test_a_disk_that_fails_stops_no_command(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     order = command("1", params={"max_duration_sec": 1})
     bench._commands = None
-    memory = Remembered(tmp_path, Disk(fail), bench.now)
+    memory = ProcessedCommands(tmp_path, Disk(fail), bench.now)
     bench.remembered = lambda: memory  # type: ignore[method-assign] # on a disk that fails
     bench.run(9, {2: lambda: bench.answer(order), 5: lambda: bench.answer(order)})
     assert bench.seconds == [1.0]

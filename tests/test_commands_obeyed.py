@@ -7,10 +7,10 @@ from command_bench import KEYS, Bench, command
 from simulated import RATE
 
 from agent.bounds import COMMANDS
-from agent.configvalues import metadata as complaint_of
+from agent.config.values import metadata as complaint_of
 from agent.recording.requests import ManualRequest
 from agent.status.board import Transfer
-from agent.sync.remote.orders import MalformedOrder, orders_in, understand
+from agent.sync.remote.remote_command import MalformedCommand, commands_in, understand
 
 # reading
 
@@ -19,12 +19,12 @@ from agent.sync.remote.orders import MalformedOrder, orders_in, understand
 def test_commands_are_found_under_each_key(key: str) -> None:
     """As a list or as one object; anything else there is one thing that is not understood."""
     one = command("1")
-    assert list(orders_in({"status": "ok", key: one})) == [one]
-    assert list(orders_in({key: [one, one]})) == [one, one]
-    assert list(orders_in({key: None})) == []
-    assert list(orders_in({key: "now"})) == ["now"]
-    assert list(orders_in({})) == []
-    assert len(list(orders_in({key: [one] * 1000}))) == COMMANDS
+    assert list(commands_in({"status": "ok", key: one})) == [one]
+    assert list(commands_in({key: [one, one]})) == [one, one]
+    assert list(commands_in({key: None})) == []
+    assert list(commands_in({key: "now"})) == ["now"]
+    assert list(commands_in({})) == []
+    assert len(list(commands_in({key: [one] * 1000}))) == COMMANDS
 
 
 def test_params_have_defaults() -> None:
@@ -84,7 +84,7 @@ def test_the_time_of_expiry_is_read(given: object, expected: float | None) -> No
 )
 def test_malformed_orders(raw: object, tmp_path: Path) -> None:
     """They are said once, as what they are, and nothing is recorded."""
-    with pytest.raises(MalformedOrder):
+    with pytest.raises(MalformedCommand):
         understand(raw)
     bench = Bench(tmp_path)
     bench.run(3, {1: lambda: bench.answer(raw), 2: lambda: bench.answer(raw)})

@@ -10,8 +10,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import config as settings
-from agent.config import Config, LoadedConfig
+from agent.config import schema as settings
+from agent.config.schema import Config, LoadedConfig
 from agent.errors import ConfigError
 
 

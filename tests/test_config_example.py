@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from click.testing import CliRunner
 
-from agent import config as settings
 from agent.cli.config import config as config_commands
-from agent.config import Config, LoadedConfig
+from agent.config import schema as settings
+from agent.config.schema import Config, LoadedConfig
 from agent.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "recorder-agent.toml"

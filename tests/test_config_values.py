@@ -10,9 +10,9 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import config as settings
-from agent.config import Config
-from agent.configvalues import local_timezone
+from agent.config import schema as settings
+from agent.config.schema import Config
+from agent.config.values import local_timezone
 
 
 def write(folder: Path, text: str) -> Path:

@@ -16,10 +16,10 @@ from connecting import ANSWER_SECONDS, connected
 from logcapture import capture_logs
 from speech import speech, write_wav
 
-from agent.statedir import StateDirectory
-from agent.status import control
-from agent.status.control import ControlServer, NoDaemon, Peer, Request, ask
-from agent.status.messages import REQUEST_BYTES
+from agent.control import server as control
+from agent.control.messages import REQUEST_BYTES
+from agent.control.server import ControlServer, NoDaemon, Peer, Request, ask
+from agent.process.state_directory import StateDirectory
 
 __all__ = ["machine", "server"]
 

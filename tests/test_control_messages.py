@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logcapture import capture_logs
 
+from agent.control.messages import REQUEST_BYTES
+from agent.control.server import ControlServer, Peer, Request, ask
 from agent.errors import AgentError
-from agent.status.control import ControlServer, Peer, Request, ask
-from agent.status.messages import REQUEST_BYTES
 
 
 @pytest.mark.parametrize(

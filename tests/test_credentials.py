@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli.token import token as token_commands
-from agent.config import ApiConfig, Config, LoadedConfig
-from agent.context import Session
+from agent.config.schema import ApiConfig, Config, LoadedConfig
+from agent.disk import Disk
 from agent.errors import CredentialError
-from agent.host.disk import Disk
-from agent.statedir import StateDirectory
-from agent.sync.credential.credentials import Credentials, Token
+from agent.facade.context import Session
+from agent.process.state_directory import StateDirectory
+from agent.token.store import Credentials, Token
 
 A, B, C = "dtok_alpha-secret", "dtok_beta-secret", "dtok_gamma-secret"
 
@@ -226,7 +226,7 @@ def test_a_change_is_noticed(place: Place) -> None:
 
 
 STORED = 14
-"""Steps until the rename of the token is done: five each for the lineage and the record, four for the token."""
+"""Steps until the rename of the token is done: five each for the binding and the record, four for the token."""
 
 
 class StoppingDisk(Disk):

@@ -12,12 +12,12 @@ from api_bench import SIGNATURE, client_of
 from simulated import SimulatedClock
 from socket_api import Reply, SocketApi
 
-from agent.host.disk import Disk
-from agent.recording.clock import SystemClock
-from agent.sync.client.api import UploadTicket
-from agent.sync.client.failures import Aborted
+from agent.api.client import UploadTicket
+from agent.api.errors import Aborted
+from agent.clock import SystemClock
+from agent.disk import Disk
 from agent.sync.pacing.throttle import Throttle
-from agent.sync.rules.datausage import FILE, MEGABYTE, DataLimitReached, DataUsage
+from agent.sync.rules.data_usage import FILE, MEGABYTE, DataLimitReached, DataUsage
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -16,9 +16,9 @@ import pytest
 from opusfile import probe_seconds
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from agent.audio.wavformat import read_wav_format
-from agent.cli import demosound
-from agent.cli.demoprocess import command_line
+from agent.audio.wav_format import read_wav_format
+from agent.demo import sound as demosound
+from agent.demo.process import command_line
 
 __all__ = ["virtual_microphone"]
 

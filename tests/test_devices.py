@@ -24,13 +24,13 @@ from hearing import (
 )
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from agent.audio.alsaconfig import PCM, PLAIN_PCM, Channel, render, write_config
-from agent.audio.devices import NO_PORTAUDIO, list_devices
-from agent.audio.earprocess import run_once
-from agent.audio.microphone import Microphone
 from agent.audio.source import SourceLost, SourceState
+from agent.capture.alsa_config import PCM, PLAIN_PCM, Channel, render, write_config
+from agent.capture.devices import NO_PORTAUDIO, list_devices
+from agent.capture.microphone import Microphone
+from agent.capture.process import run_once
 from agent.errors import MicrophoneError
-from agent.host.soundcards import SoundCards
+from agent.host.sound_cards import SoundCards
 
 __all__ = ["make", "virtual_microphone", "whole"]
 

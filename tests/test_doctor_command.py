@@ -10,7 +10,7 @@ import pytest
 from patient import BAD, Patient, patient, recording_parked, token_refused, with_parts
 
 from agent.doctor.checks import checks
-from agent.recording.ledger import Cause, Gap
+from agent.gaps.log import Cause, Gap
 
 __all__ = ["patient"]
 

@@ -13,11 +13,11 @@ import trustme
 from patient import BAD, RATE, STATUS, TOKEN, Patient, patient, recording_parked, token_refused, with_parts
 from waiting_room import fill
 
+from agent.control.server import ControlServer
 from agent.doctor import local
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health
 from agent.sandbox.faults import Call, Fault
-from agent.status.control import ControlServer
 
 __all__ = ["patient"]
 
@@ -101,7 +101,7 @@ def daemon_hangs(patient: Patient) -> None:
     server = ControlServer(patient.state / "control.sock", {"status": lambda *_: done.wait(30) and STATUS})
     patient.stack.callback(server.close)
     patient.stack.callback(done.set)
-    patient.patch.setattr("agent.context.ANSWER_SECONDS", 0.3)
+    patient.patch.setattr("agent.facade.context.ANSWER_SECONDS", 0.3)
 
 
 def muted(patient: Patient) -> None:

@@ -10,15 +10,15 @@ import pytest
 from acceptance import Json, Machine, machine, server, stored, wait_for
 from speech import speech, write_wav
 
-from agent.context import Session
+from agent.control.server import ask
+from agent.disk import Disk
 from agent.doctor.examination import Health
 from agent.doctor.trial import NAME, Trial
-from agent.host.disk import Disk
+from agent.facade.context import Session
+from agent.process.state_directory import StateDirectory
 from agent.recording.mute import Mute
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.statedir import StateDirectory
-from agent.status.control import ask
 
 RATE = 16_000
 

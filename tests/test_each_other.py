@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from publishing import running
 
-from agent.config import Config, StorageConfig
+from agent import small_file
+from agent.config.schema import Config, StorageConfig
 from agent.deliverer.publisher import Publisher
-from agent.host import small_file
-from agent.host.small_file import Decoder
+from agent.process.state_directory import Process
 from agent.recorder.publisher import Publisher as RecorderPublisher
 from agent.recorder.wiring import RecorderWiring
-from agent.statedir import Process
+from agent.small_file import Decoder
 from agent.status.board import CredentialState, Snapshot, State
+from agent.status.condition import Condition, condition
 from agent.status.documents import HUNG_SECONDS, RECORDER_FILE, DeliveryDocument
-from agent.status.table import Condition, condition
 
 NOTHING = {"pending": 0, "parked": 0, "held": 0}
 
@@ -106,6 +106,6 @@ def test_one_look_reads_the_status_file_once(both: Both, monkeypatch: pytest.Mon
         read.append(path)
         return small_file.load_or_none(path, decoder, limit)
 
-    monkeypatch.setattr("agent.status.peer.load_or_none", noted)
+    monkeypatch.setattr("agent.status.other_process.load_or_none", noted)
     both.recorder.turn()
     assert [path.name for path in read] == ["delivery.json"]

@@ -6,7 +6,7 @@ import pytest
 from simulated import Script, ScriptedSource
 from studio import Studio
 
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.index.reconcile import Reconciler
 from agent.outbox.files import Files
 from agent.recording.recorder import Recorder

@@ -12,16 +12,16 @@ from acceptance import Machine, machine, server, wait_for
 from heartbeat_bench import HOUR, Bench, bench, clock, moments
 from speech import speech, write_wav
 
-from agent.config import HeartbeatConfig
+from agent.config.schema import HeartbeatConfig
 from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.host.battery import Battery
 from agent.host.network import Network
-from agent.host.storage import Room
+from agent.host.storage import DiskUsage
+from agent.process.state_directory import StateDirectory
 from agent.sandbox.server import SandboxServer
-from agent.statedir import StateDirectory
 from agent.status.board import Board, RecordingNow, State, Transfer
-from agent.sync.remote.vitals import Vitals
+from agent.sync.remote.payload import HeartbeatPayload
 
 __all__ = ["bench", "clock", "machine", "server"]
 
@@ -80,13 +80,13 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     """Every field and every flag, names cut to their lengths, counted in the API's units."""
     board = Board(bench.clock.monotonic)
     board.report(state=State.RECORDING, recording=RecordingNow("a", 0, 1), transfer=Transfer("b", 0, 1))
-    vitals = Vitals(
+    vitals = HeartbeatPayload(
         board,
         lambda: {"pending": 3},
         lambda: 2_500_000,
         device_name="n" * 64,
         battery=lambda: Battery(15, charging=False),
-        room=lambda: Room(free=199_000_000, total=350_000_000),
+        room=lambda: DiskUsage(free=199_000_000, total=350_000_000),
         network=Modem(),
         low_battery_percent=20,
         min_free_mb=200,
@@ -114,13 +114,13 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
 )
 def test_the_storage_is_the_recorders_own_share(bench: Bench, free: int, max_mb: int, total: int) -> None:
     """What must stay, and how much that may become by the owner's limit and by what is free."""
-    vitals = Vitals(
+    vitals = HeartbeatPayload(
         bench.parts.board,
         lambda: {"pending": 0},
         lambda: 50_900_000,
         device_name="",
         battery=lambda: None,
-        room=lambda: Room(free=free * 1_000_000, total=32_000_000_000),
+        room=lambda: DiskUsage(free=free * 1_000_000, total=32_000_000_000),
         network=Network(Path("/nowhere"), Path("/nowhere")),
         low_battery_percent=20,
         min_free_mb=200,
@@ -149,10 +149,10 @@ def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
     def broken() -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
-    def gone() -> Room:
+    def gone() -> DiskUsage:
         raise OSError(5, "Input/output error")
 
-    vitals = Vitals(
+    vitals = HeartbeatPayload(
         bench.parts.board,
         broken,
         broken,

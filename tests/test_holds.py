@@ -12,7 +12,7 @@ from agent.audio.ogg import read_summary
 from agent.recording.segment import SegmentStart
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.sync.credential.credentials import Token
+from agent.token.store import Token
 
 __all__ = ["machine", "server"]
 

@@ -13,15 +13,15 @@ from publishing import running
 from simulated import SimulatedClock
 from waiting_room import LoopClock
 
-from agent.config import Config, HooksConfig, StorageConfig
+from agent.config.schema import Config, HooksConfig, StorageConfig
 from agent.deliverer.publisher import Publisher
 from agent.deliverer.wiring import DelivererWiring
+from agent.process.state_directory import Process
+from agent.publish.hook import COMMAND_SECONDS, TROUBLE, FaultHook, HookRunner
 from agent.recorder.publisher import Publisher as RecorderPublisher
 from agent.recorder.wiring import RecorderWiring
-from agent.statedir import Process
 from agent.status.board import State
-from agent.status.hooks import COMMAND_SECONDS, TROUBLE, FaultHook, OwnersCommand
-from agent.status.table import Condition
+from agent.status.condition import Condition
 
 FAULT, FULL, LOST, MUTED = (
     Condition.FAULT,
@@ -116,7 +116,7 @@ def command(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def finish(runner: OwnersCommand) -> None:
+def finish(runner: HookRunner) -> None:
     """Look until nothing runs."""
 
     def idle() -> bool:
@@ -133,7 +133,7 @@ def test_the_command_gets_words_and_hardly_any_environment(
     for name in ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "STATE_DIRECTORY", "RECORDER_AGENT_CONFIG"):
         monkeypatch.setenv(name, f"/secret/{name}")
     path = command('printf "%s|" "$@" >> $OUT; echo >> $OUT; env >> $OUT; pwd >> $OUT')
-    runner = OwnersCommand(str(path), time.monotonic)
+    runner = HookRunner(str(path), time.monotonic)
     runner.tell("begin", LOST, "no microphone, waiting for $(reboot); 'x'")
     runner.tell("end", LOST, "recording")
     finish(runner)
@@ -152,7 +152,7 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(
     """After 30 s nothing of it is left, one warning is said, and looking never took long."""
     clock = SimulatedClock()
     path = command("sleep 600 & echo $! > $OUT; wait")
-    runner = OwnersCommand(str(path), clock.monotonic)
+    runner = HookRunner(str(path), clock.monotonic)
     runner.tell("begin", FAULT, "fault")
     longest = 0.0
     with capture_logs() as logs:
@@ -181,7 +181,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("lines", ["exit 3", "kill -9 $$"])
 def test_a_command_that_fails_is_a_warning(command: Callable[[str], Path], lines: str) -> None:
     """Its exit code is said."""
-    runner = OwnersCommand(str(command(lines)), time.monotonic)
+    runner = HookRunner(str(command(lines)), time.monotonic)
     runner.tell("begin", FAULT, "fault")
     with capture_logs() as logs:
         finish(runner)
@@ -195,7 +195,7 @@ def test_a_command_that_cannot_be_run_is_a_warning(
 ) -> None:
     """A wrong path in the settings, a folder, a microphone with a null byte in its name: nothing stops."""
     command("true")
-    runner = OwnersCommand(str(tmp_path / name), time.monotonic)
+    runner = HookRunner(str(tmp_path / name), time.monotonic)
     runner.tell("begin", FAULT, sentence)
     with capture_logs() as logs:
         finish(runner)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.host import boot
-from agent.host.clocksync import clock_state, kernel_is_synchronized
+from agent.host.time_sync import clock_state, kernel_is_synchronized
 
 
 def test_the_flag_of_timesyncd_means_ntp(tmp_path: Path) -> None:

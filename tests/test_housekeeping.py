@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from waiting_room import agent, fill
 
+from agent.clock import Instant
 from agent.deliverer.housekeeping import SWEEP_SECONDS, Housekeeping
 from agent.index.schema import PAUSE_OF_RECORDING
 from agent.index.store import Store
 from agent.outbox.arrivals import SOCKET, ArrivalsSocket, announce
-from agent.recording.clock import Instant
 
 COUNT = 60
 LATER = Instant(1_900_000_000_000, "boot", 5000, "ntp")
@@ -59,9 +59,9 @@ def test_long_work_ends_when_the_process_shall(tmp_path: Path) -> None:
         house = Housekeeping(parts, progress=progress)
         house.turn(stopping)
         assert 0 < len(list(parts.outbox.store.all())) < COUNT
-        assert not house.settled.is_set()
+        assert not house.reconciled.is_set()
 
-        parts.outbox.store.unsettled.set()  # as each start does
+        parts.outbox.store.needs_reconcile.set()  # as each start does
         Housekeeping(parts).turn(threading.Event())
         assert len(list(parts.outbox.store.all())) == COUNT
 

@@ -17,25 +17,25 @@ from simulated import SimulatedClock
 
 import agent.index.outbox
 import agent.index.reconcile
-from agent.config import StorageConfig
-from agent.host.ballast import Ballast
-from agent.host.disk import Disk
-from agent.host.storage import Room
+from agent.clock import Instant
+from agent.config.schema import StorageConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause, GapLog
+from agent.gaps.tracker import GapTracker
+from agent.host.reserve_file import ReserveFile
+from agent.host.storage import DiskUsage
 from agent.index.arrivals import arrivals_of
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.outbox.entry import Status
 from agent.outbox.files import Files
+from agent.process.state_directory import MEMORY, StateDirectory
 from agent.recorder import space
 from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
-from agent.recorder.space import DiskSpace
-from agent.recording.clock import Instant
-from agent.recording.coverage import Coverage
+from agent.recorder.space import RoomKeeper
 from agent.recording.gapsfile import read_gaps
-from agent.recording.ledger import Cause, Ledger
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
-from agent.statedir import MEMORY, StateDirectory
 
 STEPS = int(os.environ.get("INTERLEAVED_STEPS", "4000"))
 MOST_LIVES = 10
@@ -95,8 +95,8 @@ class World:
         self.files = Files(folder, disks[0])
         self.sink = OutboxFolder(folder, disks[0], Memory(folder, disks[0], self.files))
         settings = StorageConfig(min_free_mb=0, max_mb=0, when_full="drop_oldest")
-        coverage = Coverage(Ledger(folder, disks[0]), lambda _a, _b: None)
-        self.space = DiskSpace(self.files, disks[0], settings, Ballast(folder, disks[0]), coverage)
+        coverage = GapTracker(GapLog(folder, disks[0]), lambda _a, _b: None)
+        self.space = RoomKeeper(self.files, disks[0], settings, ReserveFile(folder, disks[0]), coverage)
         self.outbox = Outbox(folder, disks[1], self.now)
         self.arrivals = arrivals_of(self.outbox, disks[1], wall_ns=lambda: 0)
         self.failures: list[BaseException] = []
@@ -171,10 +171,10 @@ class World:
         finally:
             self.baton.end(me)
 
-    def room(self, _folder: Path) -> Room:
+    def disk_usage(self, _folder: Path) -> DiskUsage:
         """Stand in for statvfs: less than nothing is free while there are too many."""
         count = sum(len(list((self.folder / name).glob("*.opus"))) for name in ("outbox", "sent"))
-        return Room(1_000_000 * (KEPT - count), 1 << 40)
+        return DiskUsage(1_000_000 * (KEPT - count), 1 << 40)
 
     def judge(self) -> list[str]:
         """Return what is wrong once the deliverer has looked at all: one sentence each."""
@@ -209,7 +209,7 @@ def in_memory() -> Iterator[Path]:
 def lived(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> tuple[World, list[str]]:
     """Let a world live through its steps; return it and what is wrong with it."""
     world = World(folder, seed, STEPS)
-    monkeypatch.setattr(space, "room", world.room)
+    monkeypatch.setattr(space, "disk_usage", world.disk_usage)
     try:
         world.run()
         return world, world.judge()

@@ -11,11 +11,11 @@ import pytest
 from acceptance import Machine, machine, server, wait_for
 from owners import ANNA, BERT, LATER, NEW, OLD, bind, recorded
 
-from agent.host.disk import Disk
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.index.database import SUFFIXES
 from agent.index.store import Store
 from agent.outbox.entry import Entry, Ticket, changed
-from agent.recording.clock import Instant
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 from agent.sandbox.storage import Presigner

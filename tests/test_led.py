@@ -12,11 +12,11 @@ from gpiozero.pins.mock import MockFactory, MockPWMPin
 from waiting_room import agent
 
 from agent.errors import AgentError
-from agent.status.lamp import DARK, Colour, GpioLamp, SysfsLamp
-from agent.status.led import PATTERNS, Light
-from agent.status.patterns import IDENTIFY
-from agent.status.table import Condition
-from agent.status.table import condition as condition_of
+from agent.panel.led import PATTERNS, StatusLed
+from agent.panel.led_driver import DARK, Colour, GpioLedDriver, SysfsLedDriver
+from agent.panel.patterns import IDENTIFY
+from agent.status.condition import Condition
+from agent.status.condition import condition as condition_of
 
 
 class Recorded:
@@ -50,7 +50,7 @@ class Recorded:
 def played(condition: Condition, seconds: float) -> list[tuple[float, Colour]]:
     """Return the changes of the light under one condition."""
     lamp = Recorded(seconds)
-    light = Light(lamp, lambda: condition, lamp.wait)
+    light = StatusLed(lamp, lambda: condition, lamp.wait)
     light.run()
     assert lamp.closed
     return lamp.series
@@ -115,7 +115,7 @@ def test_nothing_is_ever_steady() -> None:
 def test_a_new_condition_is_seen_within_half_a_second() -> None:
     """The light does not finish a ten second pattern first."""
     lamp = Recorded(6.0)
-    light = Light(
+    light = StatusLed(
         lamp,
         lambda: Condition.IDLE if lamp.now < 3 else Condition.FAULT,
         lamp.wait,
@@ -128,7 +128,7 @@ def test_a_new_condition_is_seen_within_half_a_second() -> None:
 def test_identify_takes_over_and_ends() -> None:
     """Identify flickers for as long as asked, then the condition's pattern goes on."""
     lamp = Recorded(8.0)
-    light = Light(lamp, lambda: Condition.IDLE, lamp.wait)
+    light = StatusLed(lamp, lambda: Condition.IDLE, lamp.wait)
     light.identify(2.0)
     light.run()
     flicker = [at for at, colour in lamp.series if colour == IDENTIFY[4].colour]
@@ -139,7 +139,7 @@ def test_identify_takes_over_and_ends() -> None:
 def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
     """The trigger is switched off first; then only numbers up to max_brightness are written."""
     sysfs = FakeLed(tmp_path, most=255)
-    lamp = SysfsLamp("ACT", brightness=50, root=tmp_path)
+    lamp = SysfsLedDriver("ACT", brightness=50, root=tmp_path)
     assert sysfs.read("trigger") == "none"
     lamp.show(Colour(0, 1, 0))
     assert sysfs.read("brightness") == "128"
@@ -150,9 +150,9 @@ def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
 def test_sysfs_lamp_with_two_states_is_on_at_any_brightness(tmp_path: Path) -> None:
     """ACT knows on and off only: a dim light is on, and brightness 0 is dark."""
     sysfs = FakeLed(tmp_path, most=1)
-    SysfsLamp("ACT", brightness=20, root=tmp_path).show(Colour(0, 1, 0))
+    SysfsLedDriver("ACT", brightness=20, root=tmp_path).show(Colour(0, 1, 0))
     assert sysfs.read("brightness") == "1"
-    SysfsLamp("ACT", brightness=0, root=tmp_path).show(Colour(0, 1, 0))
+    SysfsLedDriver("ACT", brightness=0, root=tmp_path).show(Colour(0, 1, 0))
     assert sysfs.read("brightness") == "0"
 
 
@@ -160,7 +160,7 @@ def test_a_missing_light_is_one_sentence(tmp_path: Path) -> None:
     """The sentence names the lights that are there."""
     FakeLed(tmp_path, "PWR")
     with pytest.raises(AgentError, match=r"there is no light ACT .*PWR.*led\.name"):
-        SysfsLamp("ACT", root=tmp_path)
+        SysfsLedDriver("ACT", root=tmp_path)
 
 
 def test_a_forbidden_light_is_one_sentence(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_forbidden_light_is_one_sentence(tmp_path: Path) -> None:
     (sysfs.folder / "trigger").unlink()
     os.mkdir(sysfs.folder / "trigger")  # noqa: PTH102 - root may write any file; nobody writes a folder
     with pytest.raises(AgentError, match="may not be driven"):
-        SysfsLamp("ACT", root=tmp_path)
+        SysfsLedDriver("ACT", root=tmp_path)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def mock_pins() -> Iterator[None]:
 @pytest.mark.usefixtures("mock_pins")
 def test_gpio_lamp_of_three_colours() -> None:
     """Each pin gets its colour, dimmed, and all are dark in the end."""
-    lamp = GpioLamp((17, 27, 22), brightness=50)
+    lamp = GpioLedDriver((17, 27, 22), brightness=50)
     lamp.show(Colour(1, 0.5, 0))
     states = [Device.pin_factory.pin(number).state for number in (17, 27, 22)]
     assert states == pytest.approx([0.5, 0.25, 0.0])
@@ -195,7 +195,7 @@ def test_gpio_lamp_of_three_colours() -> None:
 @pytest.mark.usefixtures("mock_pins")
 def test_gpio_lamp_of_one_colour_active_low() -> None:
     """A light between pin and plus is on when the pin is low."""
-    lamp = GpioLamp((17,), active_low=True)
+    lamp = GpioLedDriver((17,), active_low=True)
     lamp.show(Colour(0, 0, 1))
     assert Device.pin_factory.pin(17).state == 0
     lamp.show(DARK)
@@ -208,7 +208,7 @@ def test_an_index_that_fails_does_not_end_the_light(tmp_path: Path) -> None:
     with agent(tmp_path, "http://127.0.0.1:1") as (parts, _clock):
         parts.outbox.store.close()
         lamp = Recorded(3.0)
-        Light(lamp, lambda: condition_of(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
+        StatusLed(lamp, lambda: condition_of(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
         parts.outbox.store._open()  # so that the parts can be closed
     assert lamp.closed
     assert len(lamp.series) > 1

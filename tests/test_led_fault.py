@@ -9,14 +9,14 @@ from fakeleds import FakeLed
 
 from agent.cli.root import root
 from agent.errors import AgentError
-from agent.status import lamp
-from agent.status.lamp import Colour, SysfsLamp
+from agent.panel import led_driver
+from agent.panel.led_driver import Colour, SysfsLedDriver
 
 
 def fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str | None, settings: str = "") -> Result:
     """Run ``led fault`` on the lights under ``leds``, after a service that ended with a result."""
-    monkeypatch.setattr(lamp, "SYSFS", tmp_path / "leds")
-    monkeypatch.setattr(lamp.lamp_for, "__defaults__", (tmp_path / "leds",))
+    monkeypatch.setattr(led_driver, "SYSFS", tmp_path / "leds")
+    monkeypatch.setattr(led_driver.led_driver_for, "__defaults__", (tmp_path / "leds",))
     monkeypatch.delenv("SERVICE_RESULT", raising=False)
     if result is not None:
         monkeypatch.setenv("SERVICE_RESULT", result)
@@ -87,7 +87,7 @@ def test_a_missing_light_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_pace_is_set_as_soon_as_udev_allows_it(tmp_path: Path) -> None:
     """The kernel makes the files of the pace for root; udev's rule gives the right to them a moment later."""
     with FakeLed(tmp_path, late=0.1) as led:
-        SysfsLamp("ACT", root=tmp_path).blink_by_kernel(0.1, time.sleep)
+        SysfsLedDriver("ACT", root=tmp_path).blink_by_kernel(0.1, time.sleep)
     assert (led.read("delay_on"), led.read("delay_off")) == ("100", "100")
 
 
@@ -95,7 +95,7 @@ def test_a_kernel_without_the_timer_is_one_sentence(tmp_path: Path) -> None:
     """The files of the pace never appear, and are not made: after two seconds it says what to do."""
     waited: list[float] = []
     led = FakeLed(tmp_path)
-    light = SysfsLamp("ACT", root=tmp_path)
+    light = SysfsLedDriver("ACT", root=tmp_path)
     with pytest.raises(AgentError, match=r"ledtrig-timer"):
         light.blink_by_kernel(0.1, waited.append)
     assert sum(waited) == pytest.approx(2.0)
@@ -106,8 +106,8 @@ def test_a_kernel_without_the_timer_is_one_sentence(tmp_path: Path) -> None:
 def test_the_daemon_takes_the_light_back(tmp_path: Path) -> None:
     """A service that starts again drives it by itself."""
     with FakeLed(tmp_path) as led:
-        SysfsLamp("ACT", root=tmp_path).blink_by_kernel(0.1, time.sleep)
-        again = SysfsLamp("ACT", root=tmp_path)
+        SysfsLedDriver("ACT", root=tmp_path).blink_by_kernel(0.1, time.sleep)
+        again = SysfsLedDriver("ACT", root=tmp_path)
         assert led.read("trigger") == "none"
         again.show(Colour(0, 1, 0))
     assert led.read("brightness") == "1"

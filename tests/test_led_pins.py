@@ -1,4 +1,4 @@
-"""What arrives at a lamp on GPIO pins, as time series, on mock pins."""
+"""What arrives at an LED on GPIO pins, as time series, on mock pins."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +20,8 @@ from light_series import (
 )
 from simulated import SimulatedClock
 
-from agent.status.lamp import GpioLamp
-from agent.status.table import Condition
+from agent.panel.led_driver import GpioLedDriver
+from agent.status.condition import Condition
 
 __all__ = ["clock"]
 
@@ -37,7 +37,7 @@ def pins() -> Iterator[Any]:
 
 
 def on_pins(
-    factory: Any, lamp: GpioLamp, numbers: tuple[int, ...], condition: Condition, clock: SimulatedClock
+    factory: Any, lamp: GpioLedDriver, numbers: tuple[int, ...], condition: Condition, clock: SimulatedClock
 ) -> tuple[list[Series], list[float]]:
     """Show a condition for three periods; return the series of each pin, and their last states."""
     seconds = 3 * period_of(condition)
@@ -56,7 +56,7 @@ def on_pins(
 @pytest.mark.parametrize("condition", SYSFS_ALIKE)
 def test_one_pin(pins: Any, clock: SimulatedClock, condition: Condition, active_low: bool) -> None:
     """A light of one colour on a pin shows the same series, dim where the table says dim."""
-    lamp = GpioLamp((17,), active_low=active_low)
+    lamp = GpioLedDriver((17,), active_low=active_low)
     (series,), _ = on_pins(pins, lamp, (17,), condition, clock)
     _, cycle, colour = TABLE[condition]
     shown = expected(cycle, 3 * period_of(condition), max(colour))
@@ -66,7 +66,7 @@ def test_one_pin(pins: Any, clock: SimulatedClock, condition: Condition, active_
 @pytest.mark.parametrize("condition", PULSES)
 def test_one_pin_pulses(pins: Any, clock: SimulatedClock, condition: Condition) -> None:
     """A pin swells and fades by pulse width."""
-    (series,), _ = on_pins(pins, GpioLamp((17,)), (17,), condition, clock)
+    (series,), _ = on_pins(pins, GpioLedDriver((17,)), (17,), condition, clock)
     assert_pulses(series)
 
 
@@ -74,7 +74,7 @@ def test_one_pin_pulses(pins: Any, clock: SimulatedClock, condition: Condition) 
 def test_three_pins(pins: Any, clock: SimulatedClock, condition: Condition) -> None:
     """Each pin of an RGB light shows its share of the colour in the series of the table, dimmed by the settings."""
     numbers = (17, 27, 22)
-    found, _ = on_pins(pins, GpioLamp(numbers, brightness=50), numbers, condition, clock)
+    found, _ = on_pins(pins, GpioLedDriver(numbers, brightness=50), numbers, condition, clock)
     colour = PULSES[condition] if condition in PULSES else TABLE[condition][2]
     if condition is Condition.MUTED:  # in colours: red steady
         assert [{value for _, value in series} for series in found] == [{0.5}, {0.0}, {0.0}]
@@ -95,7 +95,7 @@ def test_pins_are_dark_in_the_end(
 ) -> None:
     """The last state before the pins are let go of is dark."""
     numbers = (17, 27, 22)
-    lamp = GpioLamp(numbers, active_low=active_low)
+    lamp = GpioLedDriver(numbers, active_low=active_low)
     dark: list[float] = []
     close = lamp._led.close
 

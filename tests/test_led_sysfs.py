@@ -23,12 +23,12 @@ from light_series import (
 from logcapture import capture_logs
 from simulated import SimulatedClock
 
-from agent.config import LedConfig
-from agent.status import lamp as lamps
-from agent.status import led
-from agent.status.lamp import SysfsLamp, lamp_for
-from agent.status.patterns import blinks
-from agent.status.table import Condition
+from agent.config.schema import LedConfig
+from agent.panel import led
+from agent.panel import led_driver as lamps
+from agent.panel.led_driver import SysfsLedDriver, led_driver_for
+from agent.panel.patterns import blinks
+from agent.status.condition import Condition
 
 __all__ = ["clock"]
 
@@ -102,7 +102,7 @@ def test_sysfs_series(board: MakeBoard, clock: SimulatedClock, condition: Condit
     """Each change of brightness arrives when the table says, for three periods, and the light is dark in the end."""
     seconds = 3 * period_of(condition)
     sysfs = board(most)
-    lamp = lamp_for(LedConfig(driver="sysfs"), sysfs.root)
+    lamp = led_driver_for(LedConfig(driver="sysfs"), sysfs.root)
     assert lamp is not None
     played(lamp, condition, seconds, clock)
     assert sysfs.log[0][1:] == ("trigger", "none")
@@ -116,7 +116,7 @@ def test_sysfs_series(board: MakeBoard, clock: SimulatedClock, condition: Condit
 def test_sysfs_pulse(board: MakeBoard, clock: SimulatedClock, condition: Condition) -> None:
     """A light with many levels swells and fades once in 1.6 s."""
     sysfs = board(255)
-    played(SysfsLamp("ACT", root=sysfs.root), condition, 3 * PULSE_SECONDS, clock)
+    played(SysfsLedDriver("ACT", root=sysfs.root), condition, 3 * PULSE_SECONDS, clock)
     assert_pulses(changes(sysfs.series(), 3 * PULSE_SECONDS))
 
 
@@ -126,7 +126,7 @@ def test_a_light_of_two_states_is_never_steady(
 ) -> None:
     """Also ACT, which knows on and off only, tells a living daemon from one that hangs."""
     sysfs = board(1)
-    played(SysfsLamp("ACT", root=sysfs.root), condition, 60, clock)
+    played(SysfsLedDriver("ACT", root=sysfs.root), condition, 60, clock)
     series = changes(sysfs.series(), 60)
     assert len(series) >= 2 * 60 / 10
 
@@ -137,7 +137,7 @@ def test_sysfs_active_low(board: MakeBoard, clock: SimulatedClock, condition: Co
     """A light that is on when its line is low shows the same series, and is dark in the end."""
     seconds = 3 * period_of(condition)
     sysfs = board(most)
-    lamp = SysfsLamp("ACT", active_low=True, root=sysfs.root)
+    lamp = SysfsLedDriver("ACT", active_low=True, root=sysfs.root)
     played(lamp, condition, seconds, clock)
     _, cycle, colour = TABLE[condition]
     bright = max(colour) if most > 1 else 1.0
@@ -149,7 +149,7 @@ def test_sysfs_active_low(board: MakeBoard, clock: SimulatedClock, condition: Co
 def test_sysfs_brightness(board: MakeBoard, clock: SimulatedClock, percent: int, value: int) -> None:
     """The brightness of the settings holds for every pattern; 0 is dark, whatever there is to show."""
     sysfs = board(255)
-    played(SysfsLamp("ACT", brightness=percent, root=sysfs.root), Condition.FAULT, 10, clock)
+    played(SysfsLedDriver("ACT", brightness=percent, root=sysfs.root), Condition.FAULT, 10, clock)
     assert {int(text) for _, name, text in sysfs.log if name == "brightness"} == {0, value}
 
 
@@ -180,7 +180,7 @@ def test_a_light_that_starts_to_refuse_is_left_alone(
     def gone(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
-    lamp = SysfsLamp("ACT", root=sysfs.root)
+    lamp = SysfsLedDriver("ACT", root=sysfs.root)
     clock.after(5, lambda: monkeypatch.setattr(sysfs, "write", gone))
     with capture_logs() as logs:
         played(lamp, Condition.FAULT, 10, clock)

@@ -1,4 +1,4 @@
-"""The ledger keeps every gap, once, through a disk that fails, a torn line and a restart."""
+"""The gap log keeps every gap, once, through a disk that fails, a torn line and a restart."""
 
 import errno
 import json
@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from agent.cli.root import root
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.errors import AgentError
-from agent.host.disk import Disk
-from agent.recording import ledger as ledger_module
-from agent.recording.clock import Instant
-from agent.recording.coverage import Coverage
+from agent.gaps import log as ledger_module
+from agent.gaps.log import DELIVERY_FILE, FILE, Cause, Gap, GapLog, older
+from agent.gaps.tracker import GapTracker
 from agent.recording.gapsfile import MOST_BYTES, end_of_ledger, last_gaps, let_go, read_gaps
-from agent.recording.ledger import DELIVERY_FILE, FILE, Cause, Gap, Ledger, older
 
 
 def at(seconds: float, boot: str = "boot-1", clock: str = "ntp") -> Instant:
@@ -28,7 +28,7 @@ def apart(start: Instant, end: Instant) -> int | None:
 
 def test_a_gap_that_closes_stands_once(tmp_path: Path) -> None:
     """It is there, without an end, from the moment it opens; closed it has both ends and its length."""
-    coverage = Coverage(Ledger(tmp_path, Disk()), apart)
+    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
 
     coverage.lost(Cause.NO_MICROPHONE, at(10))
     assert read_gaps(tmp_path) == [Gap(Cause.NO_MICROPHONE, at(10))]
@@ -41,7 +41,7 @@ def test_a_gap_that_closes_stands_once(tmp_path: Path) -> None:
 
 def test_another_cause_ends_one_gap_and_begins_the_next(tmp_path: Path) -> None:
     """Together they have every second once."""
-    coverage = Coverage(Ledger(tmp_path, Disk()), apart)
+    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
 
     coverage.lost(Cause.NO_MICROPHONE, at(10))
     coverage.lost(Cause.STORAGE, at(40))
@@ -62,7 +62,7 @@ def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path) -> None:
         if step in failing:
             raise OSError(errno.ENOSPC, "injected")
 
-    coverage = Coverage(Ledger(tmp_path, Disk(observe)), apart)
+    coverage = GapTracker(GapLog(tmp_path, Disk(observe)), apart)
     coverage.note(Cause.OVERFLOW, at(1), 100, "a")
     failing.remove("ledger.write")
     coverage.note(Cause.OVERFLOW, at(2), 200, "a")
@@ -74,19 +74,19 @@ def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path) -> None:
 
 def test_a_torn_line_costs_no_other(tmp_path: Path) -> None:
     """A power cut in the middle of a line: the lines before stand, and the next is not glued to the torn one."""
-    ledger = Ledger(tmp_path, Disk())
+    ledger = GapLog(tmp_path, Disk())
     ledger.add(Gap(Cause.STORAGE, at(1), at(2), 1000))
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"cause":"overf')
 
-    Ledger(tmp_path, Disk()).add(Gap(Cause.STORAGE, at(5), at(6), 1000))
+    GapLog(tmp_path, Disk()).add(Gap(Cause.STORAGE, at(5), at(6), 1000))
 
     assert [gap.start for gap in read_gaps(tmp_path)] == [at(1), at(5)]
 
 
 def test_equal_moments_of_two_boots_are_two_gaps(tmp_path: Path) -> None:
     """Gaps are told apart by boot; one between boots has no length until the clock is known."""
-    coverage = Coverage(Ledger(tmp_path, Disk()), apart)
+    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
 
     coverage.lost(Cause.NOT_RUNNING, at(10))
     coverage.ended(at(20, "boot-2", "unsynchronized"))
@@ -122,7 +122,7 @@ def test_a_ledger_begins_a_new_file_before_it_is_too_large(
 ) -> None:
     """Two files of a bounded size hold the newest gaps; one that opened in one and closed in the other stands once."""
     monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 3_000)
-    ledger = Ledger(tmp_path, Disk())
+    ledger = GapLog(tmp_path, Disk())
     for number in range(120):
         ledger.add(Gap(Cause.NO_MICROPHONE, at(number)))
         end = end_of_ledger(tmp_path)
@@ -144,7 +144,7 @@ def test_a_ledger_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pyt
     """With a folder in the place of the older file no gap is lost."""
     monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 1000)
     older(tmp_path / FILE).mkdir()
-    ledger = Ledger(tmp_path, Disk())
+    ledger = GapLog(tmp_path, Disk())
     for number in range(50):
         assert ledger.add(Gap(Cause.STORAGE, at(number), None, 1))
     assert len(read_gaps(tmp_path)) == 50
@@ -152,8 +152,8 @@ def test_a_ledger_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", [FILE, older(Path(DELIVERY_FILE)).name])
 def test_gaps_that_cannot_be_read_are_not_called_none(tmp_path: Path, name: str) -> None:
-    """Beside a ledger that is no file, the command shows what it can read, names the other, and fails."""
-    Ledger(tmp_path, Disk(), DELIVERY_FILE if name == FILE else FILE).add(NEWEST)
+    """Beside a gap log that is no file, the command shows what it can read, names the other, and fails."""
+    GapLog(tmp_path, Disk(), DELIVERY_FILE if name == FILE else FILE).add(NEWEST)
     (tmp_path / name).mkdir()
     (tmp_path / "settings.toml").write_text(f'[storage]\ndirectory = "{tmp_path}"\n')
     result = CliRunner().invoke(root, ["--config", str(tmp_path / "settings.toml"), "gaps", "--json"])
@@ -165,7 +165,7 @@ def test_gaps_that_cannot_be_read_are_not_called_none(tmp_path: Path, name: str)
 
 def test_what_was_to_be_dropped_and_stayed_is_not_gone(tmp_path: Path) -> None:
     """A drop that was taken back is no gap, and nobody takes the recording for dropped."""
-    ledger = Ledger(tmp_path, Disk())
+    ledger = GapLog(tmp_path, Disk())
     ledger.add(NEWEST)
     assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
     assert let_go(tmp_path, {Cause.DELETED}) == set()

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from simulated import BEGINNING, SimulatedClock
 
+from agent.api.errors import Aborted, RateLimited
+from agent.api.headers import RateLimit
 from agent.bounds import PACING_SECONDS
-from agent.recording.clock import Instant
+from agent.clock import Instant
 from agent.status.board import Waiting
-from agent.sync.client.failures import Aborted, RateLimited
-from agent.sync.client.headers import RateLimit
 from agent.sync.pacing.backoff import Backoff
-from agent.sync.pacing.budget import Budget
-from agent.sync.pacing.crowding import Crowding
 from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.heartbeat_interval import CROWDED_LONGEST, JITTER, LONGEST, HeartbeatInterval
 from agent.sync.pacing.limits import LOOK_SECONDS, PACED, UPLOAD_URL, Limits
+from agent.sync.pacing.overload import FleetOverload
 from agent.sync.pacing.share import Share
-from agent.sync.pacing.stretch import CROWDED_LONGEST, JITTER, LONGEST, Stretch
+from agent.sync.pacing.token_bucket import TokenBucket
 
 
 class Memory:
@@ -68,7 +68,7 @@ def said(clock: SimulatedClock, remaining: int, reset_in: float, limit: int = 10
 def test_the_budget_allows_a_burst_of_its_size_and_then_its_rate() -> None:
     """20 a minute: twenty at once, then one each three seconds."""
     clock = SimulatedClock()
-    budget = Budget(20, clock.monotonic)
+    budget = TokenBucket(20, clock.monotonic)
     for _ in range(20):
         assert budget.wait() == 0
         budget.take()
@@ -343,7 +343,9 @@ def test_a_wait_goes_past_a_reset() -> None:
 def test_heartbeats_stretch_and_come_back() -> None:
     """Up to four minutes while the limit is short, to 14 with jitter while it is scarce, and back by themselves."""
     state = {"crowded": True, "scarce": False}
-    stretch = Stretch(60, random.Random(1), crowded=lambda: state["crowded"], scarce=lambda: state["scarce"])
+    stretch = HeartbeatInterval(
+        60, random.Random(1), crowded=lambda: state["crowded"], scarce=lambda: state["scarce"]
+    )
     assert max(stretch.after_success() for _ in range(100)) <= CROWDED_LONGEST
     state["scarce"] = True
     waits = [stretch.after_success() for _ in range(100)]
@@ -356,14 +358,14 @@ def test_heartbeats_stretch_and_come_back() -> None:
 
 def test_an_interval_longer_than_ours_is_the_owners() -> None:
     """A configured hour stays an hour."""
-    stretch = Stretch(3600, random.Random(1), crowded=lambda: True, scarce=lambda: True)
+    stretch = HeartbeatInterval(3600, random.Random(1), crowded=lambda: True, scarce=lambda: True)
     assert all(3600 * (1 - JITTER) <= stretch.after_success() <= 3600 for _ in range(20))
 
 
 def test_a_limit_that_is_too_small_is_noticed_and_forgotten() -> None:
     """A backlog that has not shrunk for an hour in which the limit was scarce tells; one that is halved ends it."""
     clock = SimulatedClock()
-    crowding = Crowding(clock.monotonic)
+    crowding = FleetOverload(clock.monotonic)
     told = []
     for waiting in (*(10,) * 62, 4):
         crowding.observe(waiting, scarce=True)
@@ -375,7 +377,7 @@ def test_a_limit_that_is_too_small_is_noticed_and_forgotten() -> None:
 def test_a_backlog_that_shrinks_is_no_sign_of_a_small_limit() -> None:
     """However long it takes."""
     clock = SimulatedClock()
-    crowding = Crowding(clock.monotonic)
+    crowding = FleetOverload(clock.monotonic)
     for waiting in range(300, 0, -1):
         crowding.observe(waiting, scarce=True)
         assert not crowding.too_small

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.disk import Disk
-from agent.sync.credential.credentials import Credentials, Token
-from agent.sync.credential.lineage import LINEAGES_NAME, LOCK_NAME, Lineages, TokenLock
+from agent.disk import Disk
+from agent.token.bindings import LINEAGES_NAME, LOCK_NAME, Bindings, TokenLock
+from agent.token.store import Credentials, Token
 
 A, B, C = (Token(f"dtok_{name}-secret") for name in ("alpha", "beta", "gamma"))
 
 
-def lineages(folder: Path) -> Lineages:
-    return Lineages(folder, Disk(), TokenLock(folder / LOCK_NAME))
+def bindings(folder: Path) -> Bindings:
+    return Bindings(folder, Disk(), TokenLock(folder / LOCK_NAME))
 
 
 def credentials(folder: Path, token_file: Path | str = "") -> Credentials:
@@ -23,7 +23,7 @@ def credentials(folder: Path, token_file: Path | str = "") -> Credentials:
 
 def test_nothing_is_held_before_there_was_a_token(tmp_path: Path) -> None:
     """And what was captured then goes under the first token, under no later one of somebody else."""
-    book = lineages(tmp_path)
+    book = bindings(tmp_path)
     assert book.current is None
     assert book.allows(None, None, None)
     first = book.notice(A.fingerprint)
@@ -40,11 +40,11 @@ def test_a_token_of_a_person_begins_a_lineage_and_an_earlier_one_returns_to_its_
     kept.store(B)
     bert = kept.current()
     assert (anna, bert) == (A.fingerprint, B.fingerprint)
-    assert not kept.lineages.allows(anna, None, bert)
+    assert not kept.bindings.allows(anna, None, bert)
     kept.store(A)
     assert kept.current() == anna
-    assert kept.lineages.allows(anna, None, kept.current())
-    assert not kept.lineages.allows(bert, None, kept.current())
+    assert kept.bindings.allows(anna, None, kept.current())
+    assert not kept.bindings.allows(bert, None, kept.current())
 
 
 def test_a_token_that_a_person_puts_into_the_file_begins_a_lineage(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_refresh_keeps_the_lineage(tmp_path: Path) -> None:
     for old, new in ((A, B), (B, C)):
         assert kept.succeed(old, new, kept.beneath())
         assert (kept.token(), kept.current()) == (new, A.fingerprint)
-        assert kept.lineages.device_of(new.fingerprint) == "dev_1"
+        assert kept.bindings.device_of(new.fingerprint) == "dev_1"
     kept.store(A)
     assert kept.current() == A.fingerprint
 
@@ -88,11 +88,11 @@ def test_a_person_may_say_that_the_owner_is_the_same(tmp_path: Path) -> None:
     at_once.store(A)
     at_once.store(B, same_owner=True)
     assert at_once.current() == A.fingerprint
-    assert at_once.lineages.device_of(B.fingerprint) is None
+    assert at_once.bindings.device_of(B.fingerprint) is None
     at_once.store(C)
-    assert not at_once.lineages.allows(A.fingerprint, None, at_once.current())
+    assert not at_once.bindings.allows(A.fingerprint, None, at_once.current())
     at_once.store(C, same_owner=True)
-    assert at_once.lineages.allows(A.fingerprint, None, at_once.current())
+    assert at_once.bindings.allows(A.fingerprint, None, at_once.current())
 
 
 def test_an_earlier_token_of_the_same_owner_takes_the_later_recordings_too(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_an_earlier_token_of_the_same_owner_takes_the_later_recordings_too(tmp_p
     for token in (A, B):
         kept.store(token)
     kept.store(A, same_owner=True)
-    assert kept.lineages.allows(B.fingerprint, None, kept.current())
-    assert kept.lineages.allows(A.fingerprint, None, kept.current())
+    assert kept.bindings.allows(B.fingerprint, None, kept.current())
+    assert kept.bindings.allows(A.fingerprint, None, kept.current())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_same_end_user_is_the_same_owner(
     tmp_path: Path, old: list[str | None], new: list[str | None], same: bool
 ) -> None:
     """Only where both have shown one and the same; null matches nothing, and two of them prove nothing."""
-    book = lineages(tmp_path)
+    book = bindings(tmp_path)
     for token, shown in ((A, old), (B, new)):
         book.notice(token.fingerprint)
         for user in shown:
@@ -132,7 +132,7 @@ def test_the_same_end_user_is_the_same_owner(
 
 def test_a_release_is_to_the_owner_of_that_time_only(tmp_path: Path) -> None:
     """Released while B was bound: B may have it, and A; C may not."""
-    book = lineages(tmp_path)
+    book = bindings(tmp_path)
     for token in (A, B, C):
         book.notice(token.fingerprint)
     allowed = [book.allows(A.fingerprint, B.fingerprint, token.fingerprint) for token in (A, B, C)]
@@ -149,9 +149,9 @@ def test_a_torn_file_holds_what_it_knew(tmp_path: Path, torn: bytes) -> None:
     again = credentials(tmp_path)
     assert again.token() == B
     assert again.current() == B.fingerprint
-    assert not again.lineages.allows(A.fingerprint, None, again.current())
-    assert not again.lineages.allows(None, None, again.current())
-    assert again.lineages.allows(B.fingerprint, None, again.current())
+    assert not again.bindings.allows(A.fingerprint, None, again.current())
+    assert not again.bindings.allows(None, None, again.current())
+    assert again.bindings.allows(B.fingerprint, None, again.current())
 
 
 def test_the_file_holds_fingerprints_and_is_the_owners(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_file_holds_fingerprints_and_is_the_owners(tmp_path: Path) -> None:
 
 
 def test_a_card_that_is_full_costs_no_token(tmp_path: Path) -> None:
-    """The token is used, and captures are named by its lineage, although nothing can be written."""
+    """The token is used, and captures are named by its binding, although nothing can be written."""
     full = Disk(_refuse)
     file = tmp_path / "token"
     file.touch(0o600)
@@ -183,7 +183,7 @@ def test_processes_do_not_lose_each_others_notes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         pool.starmap(_learn, [(tmp_path, number) for number in range(4)])
-    book = lineages(tmp_path)
+    book = bindings(tmp_path)
     assert [book.device_of(f"{number}-{step}") for number in range(4) for step in range(10)] == [
         f"dev_{number}" for number in range(4) for _ in range(10)
     ]
@@ -191,4 +191,4 @@ def test_processes_do_not_lose_each_others_notes(tmp_path: Path) -> None:
 
 def _learn(folder: Path, number: int) -> None:
     for step in range(10):
-        lineages(folder).learn(f"{number}-{step}", None, f"dev_{number}")
+        bindings(folder).learn(f"{number}-{step}", None, f"dev_{number}")

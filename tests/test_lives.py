@@ -15,11 +15,11 @@ import pytest
 from simulated_life import Life
 from simulated_machine import SilentEncoder
 
+from agent.clock import Instant
 from agent.recorder import earlier
 from agent.recorder.downtime import Downtime
 from agent.recording import session
-from agent.recording.clock import Instant
-from agent.recording.session import Workshop
+from agent.recording.session import SegmentFactory
 
 # What dies leaves its files open; a process would leave that to the kernel.
 pytestmark = [
@@ -84,13 +84,13 @@ def test_control_an_absence_that_begins_a_millisecond_early(monkeypatch: pytest.
 
 def test_control_a_cut_that_begins_a_millisecond_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a file and the start of the next."""
-    begins = Workshop.begins
+    begins = SegmentFactory.begins
 
-    def late(self: Workshop, seconds: float) -> Instant:
+    def late(self: SegmentFactory, seconds: float) -> Instant:
         found = begins(self, seconds)
         return msgspec.structs.replace(found, boot_ms=found.boot_ms + (found == self.until))
 
-    monkeypatch.setattr(Workshop, "begins", late)
+    monkeypatch.setattr(SegmentFactory, "begins", late)
     assert found_by_some_life()
 
 

@@ -11,9 +11,9 @@ from studio import Studio
 from agent.audio.loudness import Loudness, LoudnessMeter
 from agent.audio.pcm import measure
 from agent.outbox import sidecar
+from agent.outbox.answers import row_of
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import Continuous
-from agent.report import row_of
 from agent.sync.metadata import metadata_of
 
 SECOND = 16000

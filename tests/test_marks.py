@@ -13,10 +13,10 @@ from simulated import Script, ScriptedSource
 from speech import speech, write_wav
 from studio import Studio
 
-from agent.config import RecordingConfig
-from agent.host.disk import Disk
+from agent.clock import Instant
+from agent.config.schema import RecordingConfig
+from agent.disk import Disk
 from agent.outbox.entry import Entry, changed
-from agent.recording.clock import Instant
 from agent.recording.marks import LONGEST_TEXT, MOST_PER_RECORDING
 from agent.recording.recorder import Recorder
 from agent.recording.requests import MarkRequest

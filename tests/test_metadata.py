@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logcapture import capture_logs
 
-from agent.config import Config, check
-from agent.configvalues import is_ours
-from agent.configvalues import metadata as complaint_of
+from agent.clock import Instant
+from agent.config.schema import Config, check
+from agent.config.values import is_ours
+from agent.config.values import metadata as complaint_of
 from agent.outbox.entry import Entry, changed
-from agent.recording.clock import Instant
 from agent.sync.metadata import metadata_of
-from agent.sync.remote.orders import understand
+from agent.sync.remote.remote_command import understand
 
 ENTRY = Entry(
     id="01a0c450-8082-7d4f-a5f7-9e9aa1969036", seq=1, session_id="01a0c450-8082-7d4f-a5f7-9e9aa1969037", segment=2,

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from publishing import publish, running, samples
 
 from agent.host.battery import Battery
-from agent.host.storage import Room
-from agent.status.metrics import COUNTERS, Figures, exposition
-from agent.status.table import Condition
+from agent.host.storage import DiskUsage
+from agent.publish.metrics import COUNTERS, Figures, exposition
+from agent.status.condition import Condition
 
 RECORDING: dict[str, Any] = {
     "state": "recording",
@@ -40,7 +40,7 @@ def figures(**changes: Any) -> Figures:
         Condition.RECORDING,
         started_unix=1_700_000_000.25,
         pending_bytes=12_345,
-        room=Room(5_000_000, 32_000_000_000),
+        room=DiskUsage(5_000_000, 32_000_000_000),
         battery=Battery(73, charging=True),
         counters={"recordings": 12, "delivered_recordings": 7, "delivered_bytes": 9_000_000},
     )
@@ -138,9 +138,9 @@ def test_without_the_extra_one_warning_names_it(tmp_path: Path, monkeypatch: pyt
 def test_the_client_is_not_imported_where_no_file_is_asked_for(tmp_path: Path) -> None:
     """Nobody pays for figures that nobody wants."""
     script = (
-        "import sys, threading\nfrom pathlib import Path\nfrom agent.config import Config, StorageConfig\n"
+        "import sys, threading\nfrom pathlib import Path\nfrom agent.config.schema import Config, StorageConfig\n"
         "from agent.deliverer.wiring import DelivererWiring\nfrom agent.deliverer.publisher import Publisher\n"
-        "from agent.statedir import StateDirectory\n"
+        "from agent.process.state_directory import StateDirectory\n"
         f"state = StateDirectory(Path({str(tmp_path / 's')!r}), Path({str(tmp_path)!r})); state.create()\n"
         "parts = DelivererWiring(Config(storage=StorageConfig(directory=str(state.path))), state, {})\n"
         "stopping = threading.Event(); threading.Timer(0.2, stopping.set).start()\n"

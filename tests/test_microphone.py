@@ -29,8 +29,8 @@ from hearing import (
 from logcapture import capture_logs
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from agent.audio.earprocess import ear_command, ear_environment
 from agent.audio.source import SourceLost, SourceState
+from agent.capture.process import capture_command, capture_environment
 from agent.errors import MicrophoneError
 
 __all__ = ["make", "virtual_microphone", "whole"]
@@ -82,8 +82,8 @@ LISTENER = """
 import os, sys
 from pathlib import Path
 from agent import log
-from agent.audio.microphone import Microphone
-from agent.host.soundcards import SoundCards
+from agent.capture.microphone import Microphone
+from agent.host.sound_cards import SoundCards
 log.configure("info", "text")
 microphone = Microphone("default", 48000, 1, "mix", runtime_directory=Path(sys.argv[1]), cards=SoundCards())
 microphone.require(5)
@@ -97,7 +97,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
     virtual_microphone: VirtualMicrophone, tmp_path: Path
 ) -> None:
-    """Stopped for 3 s while somebody speaks it misses nothing and keeps its ear, which dies when it does."""
+    """Stopped for 3 s while somebody speaks it misses nothing and keeps its capture process, which dies when it does."""
     raw = tmp_path / "raw"
     command = [sys.executable, "-c", LISTENER, str(tmp_path), str(raw)]
     with subprocess.Popen(command, env=virtual_microphone.env, stdout=subprocess.PIPE, text=True) as parent:
@@ -131,7 +131,7 @@ def _alive(process: Path) -> bool:
 
 
 def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
-    """SIGINT and SIGHUP, which a terminal sends to the whole group, leave the ear alone; SIGTERM ends it."""
+    """SIGINT and SIGHUP, which a terminal sends to the whole group, leave the capture process alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
     ear = microphone.ear_pid
@@ -173,7 +173,7 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
 def test_a_wedged_microphone_is_found_out_and_comes_back(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
-    """A device that hangs silently is WEDGED within 2 s, its ear is killed, and a new one hears it later."""
+    """A device that hangs silently is WEDGED within 2 s, its capture process is killed, and a new one hears it later."""
     microphone = make()
     microphone.require(5)
     first = microphone.ear_pid
@@ -229,7 +229,7 @@ def test_ten_openings_leave_nothing_behind(make: Make) -> None:
     "script", ["kill -ABRT $$", "kill -SEGV $$", "exit 0", "yes nonsense", "exec /nowhere"]
 )
 def test_an_ear_that_dies_while_opening_is_no_microphone(make: Make, tmp_path: Path, script: str) -> None:
-    """Whatever kills the ear before sound flows, the state is WAITING and the sentence is ours."""
+    """Whatever kills the capture process before sound flows, the state is WAITING and the sentence is ours."""
     microphone = make(python=program(tmp_path, script))
     assert "The microphone default" in lose(microphone, 3)[1]
     assert microphone.state is SourceState.WAITING
@@ -238,7 +238,7 @@ def test_an_ear_that_dies_while_opening_is_no_microphone(make: Make, tmp_path: P
 def test_an_ear_that_cannot_be_started_is_waited_for(make: Make) -> None:
     """A missing interpreter is a reason to wait, not to crash."""
     microphone = make(python="/nowhere/python")
-    assert "The ear does not start" in lose(microphone, 3)[1]
+    assert "The capture process does not start" in lose(microphone, 3)[1]
     assert microphone.state is SourceState.WAITING
 
 
@@ -261,9 +261,9 @@ def test_attempts_follow_the_backoff(make: Make) -> None:
 
 def test_an_orphaned_ear_does_not_start(virtual_microphone: VirtualMicrophone) -> None:
     """An ear whose parent is not the one it was told of exits without opening anything."""
-    command = ear_command(sys.executable, "--list")
+    command = capture_command(sys.executable, "--list")
     command[command.index("--parent") + 1] = "1"
-    environment = ear_environment(virtual_microphone.env)
+    environment = capture_environment(virtual_microphone.env)
     done = subprocess.run(command, env=environment, capture_output=True, timeout=10, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
 
@@ -274,7 +274,7 @@ def test_the_ear_stays_small(virtual_microphone: VirtualMicrophone, make: Make) 
     microphone.require(5)
     rollup = Path(f"/proc/{microphone.ear_pid}/smaps_rollup").read_text()
     assert int(rollup.split("\nPss:")[1].split()[0]) < 16 * 1024
-    command = ear_command(sys.executable, "--list")
-    environment = ear_environment(virtual_microphone.env)
+    command = capture_command(sys.executable, "--list")
+    environment = capture_environment(virtual_microphone.env)
     done = subprocess.run(command, env=environment, capture_output=True, timeout=10, check=True)
     assert [entry["name"] for entry in json.loads(done.stdout)] == ["mic", "default"]

@@ -1,4 +1,4 @@
-"""A muted recorder: nothing is captured, restarts included, and the ledger has what was wanted meanwhile."""
+"""A muted recorder: nothing is captured, restarts included, and the gap log has what was wanted meanwhile."""
 
 # ruff: noqa: F401, F811 - fixtures are imported by name
 
@@ -16,24 +16,24 @@ from simulated import Script, ScriptedSource
 from speech import speech, write_wav
 from studio import Studio
 
-from agent.config import RecordingConfig
-from agent.host.disk import Disk
-from agent.recording.ledger import Cause
+from agent.config.schema import RecordingConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import State
-from agent.status.table import Condition, condition
+from agent.status.condition import Condition, condition
 
 EXACT = 0.003
-"""Seconds; the ledger counts milliseconds."""
+"""Seconds; the gap log counts milliseconds."""
 LOOK = 1.01
 """Seconds in which an unmuted recorder goes on, at the latest."""
 NOTHING_WAITS = {"pending": 0}
 
 
 def test_a_mute_ends_the_file_and_frees_the_microphone_until_it_is_taken_back(tmp_path: Path) -> None:
-    """What was captured is queued, the device is let go of, the gap is the ledger's, and another session begins."""
+    """What was captured is queued, the device is let go of, the gap is the gap log's, and another session begins."""
     studio = Studio(tmp_path, RecordingConfig(segment_seconds=600))
     seen: list[tuple[list[int], State, Condition, int, float]] = []
 

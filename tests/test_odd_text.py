@@ -12,8 +12,8 @@ from acceptance import Machine, machine, server, wait_for
 from click.testing import CliRunner
 from speech import speech, write_wav
 
-from agent.cli.output import echo, print_json
 from agent.host import boot
+from agent.terminal.output import echo, print_json
 
 LATIN_1 = "Gru\udcdf"
 """Bytes of Latin-1 as Python hands over an argument that is no UTF-8."""

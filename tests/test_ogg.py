@@ -13,7 +13,7 @@ from opusfile import SERIAL, complaints, decode, write_opus
 from speech import speech
 
 from agent.audio.ogg import NotOggOpus, OggOpusWriter, read_summary
-from agent.audio.oggpage import LAST, NO_GRANULE, Page, build_page, lacing_of, read_pages
+from agent.audio.ogg_page import LAST, NO_GRANULE, Page, build_page, lacing_of, read_pages
 
 RATE = 16000
 SECOND = 48000

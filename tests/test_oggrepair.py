@@ -9,9 +9,9 @@ from opusfile import SERIAL, Settings, complaints, decode, write_opus
 from speech import speech
 
 from agent.audio.ogg import read_summary
-from agent.audio.oggpage import build_page, lacing_of, read_pages
-from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, plan_repair
-from agent.host.disk import Disk
+from agent.audio.ogg_page import build_page, lacing_of, read_pages
+from agent.audio.ogg_repair import RepairPlan, Unrepairable, carry_out, plan_repair
+from agent.disk import Disk
 
 RATE = 8000
 PRE_SKIP = 312

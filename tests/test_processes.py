@@ -16,8 +16,8 @@ from acceptance import Machine, end_deliverer, machine, server, wait_for
 from each_others import NOT_IN_THE_RECORDER
 from speech import speech, write_wav
 
-from agent.statedir import Process, StateDirectory
-from agent.statelock import holder_of
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import holder_of
 
 __all__ = ["machine", "server"]
 

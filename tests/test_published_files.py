@@ -16,9 +16,9 @@ from speech import speech, write_wav
 from test_daemon import STATUS, assert_shape
 from waiting_room import fill
 
-import agent.status.outlet
+import agent.status.published_file
 from agent.deliverer.publisher import Publisher
-from agent.statedir import Process
+from agent.process.state_directory import Process
 from agent.status.board import CredentialState, RecordingNow, State, Transfer
 
 GROUP = 4242
@@ -141,14 +141,14 @@ def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
 def test_it_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails half way leaves what was there, and no rubbish beside it."""
     path = tmp_path / "a.json"
-    agent.status.outlet.replace(path, b"first\n", 0o640)
+    agent.status.published_file.replace(path, b"first\n", 0o640)
 
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fchmod", fails)
     with pytest.raises(OSError, match="No space"):
-        agent.status.outlet.replace(path, b"second\n", 0o640)
+        agent.status.published_file.replace(path, b"second\n", 0o640)
     assert (path.read_text(), [each.name for each in tmp_path.iterdir()]) == ("first\n", ["a.json"])
 
 

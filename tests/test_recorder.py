@@ -7,15 +7,15 @@ from logcapture import capture_logs
 from simulated import RATE, Script, ScriptedSource
 from studio import Studio
 
-from agent.config import RecordingConfig
-from agent.recording.ledger import Cause
+from agent.config.schema import RecordingConfig
+from agent.gaps.log import Cause
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import State
 
 BLOCK_SECONDS = 0.1
 EXACT = 0.003
-"""Seconds; the ledger counts milliseconds."""
+"""Seconds; the gap log counts milliseconds."""
 LAST_BLOCK = 0.11
 """Seconds; a stop in the middle of a block leaves that block out."""
 
@@ -118,7 +118,7 @@ def test_stopping_takes_what_was_captured_before_and_nothing_after(tmp_path: Pat
 
 
 def test_short_recordings_are_dropped_and_noted_and_the_tail_of_a_long_one_is_kept(tmp_path: Path) -> None:
-    """With ``min_seconds`` 5 a session of 3.1 s goes into the ledger, one of 12 s keeps its last 2 s."""
+    """With ``min_seconds`` 5 a session of 3.1 s goes into the gap log, one of 12 s keeps its last 2 s."""
     studio = Studio(tmp_path, settings(mode="manual", min_seconds=5, max_seconds=10))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:

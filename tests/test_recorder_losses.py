@@ -1,4 +1,4 @@
-"""What the recorder does when source or disk fails: every second is recorded, or in the ledger."""
+"""What the recorder does when source or disk fails: every second is recorded, or in the gap log."""
 
 import errno
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from simulated import RATE, Script, ScriptedSource
 from studio import Studio
 
 from agent.audio.source import SourceLost, SourceState
-from agent.config import RecordingConfig
+from agent.config.schema import RecordingConfig
+from agent.disk import Disk
 from agent.errors import AgentError
-from agent.host.disk import Disk
-from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause, Ledger
+from agent.gaps.log import Cause, GapLog
+from agent.gaps.tracker import GapTracker
 from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.status.board import State
 
 BLOCK_SECONDS = 0.1
 EXACT = 0.003
-"""Seconds; the ledger counts milliseconds."""
+"""Seconds; the gap log counts milliseconds."""
 LAST_BLOCK = 0.11
 """Seconds; a stop in the middle of a block leaves that block out."""
 
@@ -45,7 +45,7 @@ def failing(step: str, number: int, *, times: int = 1, after: int = 0) -> Callab
 
 
 def test_what_was_captured_before_a_loss_is_queued_at_once_and_the_session_goes_on(tmp_path: Path) -> None:
-    """The file is finished when the device is lost, the next begins when it is back, the gap is the ledger's."""
+    """The file is finished when the device is lost, the next begins when it is back, the gap is the gap log's."""
     studio = Studio(tmp_path, settings())
     seen: list[tuple[list[int], State]] = []
 
@@ -105,7 +105,7 @@ def test_a_microphone_absent_at_boot_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tmp_path: Path) -> None:
-    """The file is finished, the fault is said once, the margin is asked for, and the gap is the ledger's."""
+    """The file is finished, the fault is said once, the margin is asked for, and the gap is the gap log's."""
     studio = Studio(tmp_path, settings(segment_seconds=600))
     full = False
     asked: list[bool] = []
@@ -170,7 +170,7 @@ def test_a_disk_that_fails_in_the_middle_costs_what_the_ledger_says(
 def test_a_disk_that_refuses_to_open_is_tried_again_and_leaves_nothing_behind(
     tmp_path: Path, step: str
 ) -> None:
-    """Five refusals leave no file, cost no row, and the ledger has one stretch that covers them all."""
+    """Five refusals leave no file, cost no row, and the gap log has one stretch that covers them all."""
     studio = Studio(tmp_path, settings(), failing(step, errno.EIO, times=5))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -189,7 +189,7 @@ def test_a_disk_that_refuses_to_open_is_tried_again_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("step", ["finish.last_page", "finish.sync", "finish.rename_audio"])
 def test_a_disk_that_fails_at_the_finish_loses_no_finished_sample(tmp_path: Path, step: str) -> None:
-    """Whatever step of Finish fails, repair and adoption bring the file back; the rest is in the ledger."""
+    """Whatever step of Finish fails, repair and adoption bring the file back; the rest is in the gap log."""
     studio = Studio(tmp_path, settings(), failing(step, errno.EIO))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -204,7 +204,7 @@ def test_a_disk_that_fails_at_the_finish_loses_no_finished_sample(tmp_path: Path
 
 
 def test_lost_samples_are_filled_with_silence_where_they_fall(tmp_path: Path) -> None:
-    """An overflow of 1.5 s across a cut keeps the duration true, in both files' figures and in the ledger."""
+    """An overflow of 1.5 s across a cut keeps the duration true, in both files' figures and in the gap log."""
     studio = Studio(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -225,7 +225,7 @@ def test_lost_samples_are_filled_with_silence_where_they_fall(tmp_path: Path) ->
 
 
 def test_a_loss_that_ends_exactly_at_a_cut_is_noted(tmp_path: Path) -> None:
-    """The file that the silence completes has it in its figures and in the ledger."""
+    """The file that the silence completes has it in its figures and in the gap log."""
     studio = Studio(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -287,11 +287,11 @@ class _StartsWith:
 
 
 def test_a_storm_of_overflows_costs_a_line_a_minute_and_no_second(tmp_path: Path) -> None:
-    """Five minutes with an overflow of 100 ms every second: all of it in the ledger, in a handful of writes."""
+    """Five minutes with an overflow of 100 ms every second: all of it in the gap log, in a handful of writes."""
     writes: list[str] = []
     studio = Studio(tmp_path, settings(segment_seconds=600))
     studio.disk = Disk(writes.append)
-    studio.coverage = Coverage(Ledger(tmp_path, studio.disk), studio.truetime.apart_ms)
+    studio.coverage = GapTracker(GapLog(tmp_path, studio.disk), studio.truetime.elapsed_ms)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(1)

@@ -10,16 +10,16 @@ from opusfile import write_opus
 from simulated import SimulatedClock
 
 from agent.bounds import NAMED_SEQUENCE
-from agent.host.disk import Disk
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.outbox import sidecar
 from agent.outbox.files import Files
+from agent.process.state_directory import StateDirectory
 from agent.recorder.memory import FILE, Memory
-from agent.recording.clock import Instant
 from agent.recording.filename import number_of, start_of_stem
 from agent.recording.segment import START
-from agent.statedir import StateDirectory
 
 ID = str(uuid.UUID(int=7))
 BEYOND = ["99999999999999999", str(2**53), str(2**53 - 1), "1" * 100, str(NAMED_SEQUENCE + 1)]

@@ -10,11 +10,11 @@ import pytest
 from acceptance import Machine, machine, server, wait_for
 from owners import ANNA, NEW, OLD, bind, owners, recorded, statuses
 
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.sandbox.devices import DEFAULT_DEVICE
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.sync.credential.credentials import Credentials, Token
+from agent.token.store import Credentials, Token
 
 __all__ = ["machine", "server"]
 
@@ -22,10 +22,10 @@ ONCE = Path(__file__).with_name("refresh_once.py")
 DURABLE = 2
 """Steps until the refreshed token can be found by another process: create, write."""
 REFRESH_STEPS = 23
-"""Five each for the refreshed token, the lineage, the record and the token, three for the end."""
+"""Five each for the refreshed token, the binding, the record and the token, three for the end."""
 SET_DURABLE = 14
 SET_STEPS = 20
-"""Five each for the lineage, the record, the token, and the lineage that is in force then."""
+"""Five each for the binding, the record, the token, and the binding that is in force then."""
 FRESH = "dtok_fresh-secret"
 
 
@@ -188,14 +188,14 @@ def killed(tmp_path: Path, what: str, step: int, given: str = "") -> bool:
 def test_a_kill_while_refreshing(
     tmp_path: Path, delivered: Credentials, server: SandboxServer, step: int
 ) -> None:
-    """Before each durable step: once the new token is written it is found, and keeps its lineage and its device id."""
+    """Before each durable step: once the new token is written it is found, and keeps its binding and its device id."""
     assert killed(tmp_path, server.base_url, step) is (step < REFRESH_STEPS)
     assert not server.state.devices.accepts(OLD)
     token = Credentials(tmp_path / "state", str(tmp_path / "token"), {}).token()
     assert delivered.token() == token
     assert delivered.current() == Token(OLD).fingerprint
     assert server.state.devices.accepts(token.reveal()) is (step >= DURABLE)
-    assert delivered.lineages.device_of(token.fingerprint) == DEFAULT_DEVICE
+    assert delivered.bindings.device_of(token.fingerprint) == DEFAULT_DEVICE
     assert not (tmp_path / "state" / "device-token.refreshed").exists()
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
 
@@ -207,7 +207,7 @@ def test_a_kill_while_setting(tmp_path: Path, delivered: Credentials, step: int)
     token = delivered.token()
     assert token == Token(NEW if step >= SET_DURABLE else OLD)
     assert delivered.current() == token.fingerprint
-    assert delivered.lineages.allows(Token(OLD).fingerprint, None, delivered.current()) is (
+    assert delivered.bindings.allows(Token(OLD).fingerprint, None, delivered.current()) is (
         token == Token(OLD)
     )
 

@@ -11,9 +11,9 @@ from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_json
 from waiting_room import agent, deliveries, fill, live
 
-from agent.config import SyncConfig
+from agent.api.errors import RateLimited
+from agent.config.schema import SyncConfig
 from agent.errors import StillWaiting
-from agent.sync.client.failures import RateLimited
 
 HOUR = 3600.0
 OFFLINE_SEEDS = int(os.environ.get("OFFLINE_SEEDS", "20"))

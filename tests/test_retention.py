@@ -11,23 +11,23 @@ from lifetimes import closed_after_test
 from logcapture import capture_logs
 from simulated import SimulatedClock
 
-from agent.config import StorageConfig
-from agent.host.ballast import Ballast
-from agent.host.disk import Disk
-from agent.host.storage import Room, room
+from agent.clock import Instant
+from agent.config.schema import StorageConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause, GapLog
+from agent.gaps.tracker import GapTracker
+from agent.host.reserve_file import ReserveFile
+from agent.host.storage import DiskUsage, disk_usage
 from agent.index import retention
 from agent.index.arrivals import arrivals_of
 from agent.index.outbox import Outbox
 from agent.index.retention import Retention
 from agent.outbox.entry import Entry, changed
+from agent.process.state_directory import StateDirectory
 from agent.recorder import space
-from agent.recorder.space import DiskSpace
-from agent.recording.clock import Instant
-from agent.recording.coverage import Coverage
+from agent.recorder.space import RoomKeeper
 from agent.recording.gapsfile import read_gaps
-from agent.recording.ledger import Cause, Ledger
 from agent.recording.segment import PART, FinishedSegment, SegmentStart
-from agent.statedir import StateDirectory
 
 HOUR = 3600.0
 SIZE = 1_000_000
@@ -45,11 +45,11 @@ class Card:
         self.disk = Disk()
         self.outbox = Outbox(folder, self.disk, self.now)
         closed_after_test(self.outbox)
-        self.ballast = Ballast(folder, self.disk)
-        self.coverage = Coverage(Ledger(folder, self.disk), lambda _a, _b: None)
+        self.ballast = ReserveFile(folder, self.disk)
+        self.coverage = GapTracker(GapLog(folder, self.disk), lambda _a, _b: None)
         storage = StorageConfig(**settings)  # type: ignore[arg-type] # a test's own words
         self.retention = Retention(self.outbox, storage, self.now)
-        self.space = DiskSpace(
+        self.space = RoomKeeper(
             self.outbox.files, self.disk, storage, self.ballast, self.coverage, self.clock.monotonic
         )
         self.arrivals = arrivals_of(self.outbox, self.disk)
@@ -59,9 +59,9 @@ class Card:
         boot_ms = round(self.clock.boottime() * 1000)
         return Instant(round(self.clock.wall() * 1000), "boot", boot_ms, self.known)
 
-    def room(self, folder: Path) -> Room:
+    def disk_usage(self, folder: Path) -> DiskUsage:
         """Stand in for statvfs: what was free, and what has been pruned since."""
-        real = room(folder)
+        real = disk_usage(folder)
         files = [
             path for name in ("outbox", "sent", "damaged") for path in (self.folder / name).glob("*.opus")
         ]
@@ -108,7 +108,7 @@ class Card:
 
     @property
     def dropped(self) -> list[str | None]:
-        """The recordings that the ledger says were dropped, in that order."""
+        """The recordings that the gap log says were dropped, in that order."""
         return [gap.recording_id for gap in read_gaps(self.folder) if gap.cause is Cause.DROPPED]
 
 
@@ -122,7 +122,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def make_one(**settings: object) -> Card:
         card = Card(tmp_path, **{"min_free_mb": 10, **settings})
         for module in (retention, space):
-            monkeypatch.setattr(module, "room", card.room)
+            monkeypatch.setattr(module, "disk_usage", card.disk_usage)
         return card
 
     return make_one
@@ -215,7 +215,7 @@ def test_a_full_card_counts_as_free_again_only_with_a_margin(make: Make) -> None
 
 
 def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
-    """Each drop is in the ledger before it is gone."""
+    """Each drop is in the gap log before it is gone."""
     card = make(when_full="drop_oldest")
     ids = [card.add(state).id for state in ("held", "ready", "parked", "ready", "held", "verified")]
 

@@ -8,8 +8,8 @@ from simulated import BLOCK, RATE, Script, ScriptedSource, SimulatedClock
 from studio import Studio
 
 from agent.audio.source import Block, SourceState
-from agent.config import RecordingConfig
-from agent.recording.ledger import Cause
+from agent.config.schema import RecordingConfig
+from agent.gaps.log import Cause
 from agent.recording.recorder import Recorder
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.config import ScheduleWindow
+from agent.config.schema import ScheduleWindow
 from agent.recording.schedule import Calendar, Line
 
 BERLIN = "Europe/Berlin"

@@ -8,7 +8,7 @@ import pytest
 from simulated import RATE, Script, ScriptedSource
 from studio import Studio
 
-from agent.config import RecordingConfig, ScheduleWindow
+from agent.config.schema import RecordingConfig, ScheduleWindow
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import Schedule
 

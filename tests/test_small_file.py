@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.bounds import LATEST_MS, Count
-from agent.host.small_file import SMALL_BYTES, UnusableFile, decode, is_regular, load
+from agent.clock import Instant
+from agent.gaps.log import FILE, GAP, Cause, Gap
 from agent.outbox import sidecar
 from agent.outbox.entry import ENTRY, Entry
-from agent.recording.clock import Instant
 from agent.recording.gapsfile import read_gaps
-from agent.recording.knowntime import BOOTS
-from agent.recording.ledger import FILE, GAP, Cause, Gap
 from agent.recording.marks import KEPT
 from agent.recording.segment import START, SegmentStart
+from agent.small_file import SMALL_BYTES, UnusableFile, decode, is_regular, load
+from agent.timing.known_time import BOOTS
 
 MOMENT = Instant(1_700_000_000_000, "boot", 5000, "ntp")
 ENTRY_OF_OURS = Entry(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.audio.devices import resolve_input
+from agent.capture.devices import resolve_input
 from agent.errors import MicrophoneError
-from agent.host.soundcards import Card, SoundCards
+from agent.host.sound_cards import Card, SoundCards
 
 STREAM = """\
 Maker USB Mic at usb-0000:01:00.0-1.2, full speed : USB Audio

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import statedir
-from agent.config import Config, LoadedConfig, StorageConfig
+from agent.config.schema import Config, LoadedConfig, StorageConfig
 from agent.errors import AgentError
-from agent.statedir import Process, StateDirectory
-from agent.statelock import StateLock, holder_of
+from agent.process import state_directory
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import StateLock, holder_of
 
 SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
 NOBODY = 65534
@@ -49,7 +49,7 @@ def state(tmp_path: Path) -> StateDirectory:
 )
 def test_the_place_is_chosen_in_order(settings: LoadedConfig, environ: dict[str, str], path: str) -> None:
     """storage.directory, $STATE_DIRECTORY, the system's for the system's settings, XDG."""
-    assert statedir.resolve(settings, environ).path == Path(path)
+    assert state_directory.resolve(settings, environ).path == Path(path)
 
 
 def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -
     run, system = tmp_path / "run", tmp_path / "lib"
 
     def runtime(settings: LoadedConfig, environ: dict[str, str]) -> Path:
-        found = statedir.resolve(settings, environ, system_state=system, system_runtime=run)
+        found = state_directory.resolve(settings, environ, system_state=system, system_runtime=run)
         assert found.socket == found.runtime / "control.sock"
         return found.runtime
 
     assert runtime(loaded("", SYSTEM_FILE), {"RUNTIME_DIRECTORY": "/r:/q"}) == Path("/r")
     by_hand = runtime(loaded("", SYSTEM_FILE), {})
-    assert by_hand.parent == statedir.MEMORY
+    assert by_hand.parent == state_directory.MEMORY
     run.mkdir()
     assert runtime(loaded("", SYSTEM_FILE), {}) == run
     assert runtime(loaded("/mnt/usb", SYSTEM_FILE), {}) == run
@@ -74,13 +74,13 @@ def test_the_runtime_folder_is_found_by_daemon_and_shell_alike(tmp_path: Path) -
     others.mkdir()
     others.chmod(0o777)
     assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(mine)}).parent == mine
-    assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(others)}).parent == statedir.MEMORY
+    assert runtime(loaded("/mnt/usb"), {"XDG_RUNTIME_DIR": str(others)}).parent == state_directory.MEMORY
 
 
 def test_a_stop_without_a_folder_in_memory_leaves_the_recordings(tmp_path: Path) -> None:
     """Where neither XDG nor /dev/shm serves, the state directory itself is the runtime folder: nothing in it goes."""
     path = tmp_path / "recorder-agent-state"
-    made = StateDirectory(path, statedir.runtime_by_hand(path, {}, tmp_path / "no-memory"))
+    made = StateDirectory(path, state_directory.runtime_by_hand(path, {}, tmp_path / "no-memory"))
     made.create()
     recording = made.outbox / "a.opus"
     recording.write_bytes(b"sound")
@@ -104,7 +104,7 @@ def test_a_stop_removes_what_is_put_into_the_runtime_folder_and_nothing_else(tmp
     made.create()
     for others in ("", "mine.txt", "status.json/mine.txt"):
         made.create_runtime()
-        for name in statedir.RUNTIME_FILES:
+        for name in state_directory.RUNTIME_FILES:
             (made.runtime / name).touch()
         (made.runtime / ".delivery.json.new").touch()
         if others:
@@ -176,7 +176,7 @@ def test_somebody_who_only_looks_does_not_keep_the_daemon_out(state: StateDirect
 def test_the_lock_ends_with_its_process(state: StateDirectory) -> None:
     """Killed hard, and the next one can start."""
     program = (
-        "import sys, time; from pathlib import Path; from agent.statelock import StateLock\n"
+        "import sys, time; from pathlib import Path; from agent.process.state_lock import StateLock\n"
         "StateLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(state.lock_of(Process.RECORDER))]
@@ -197,8 +197,8 @@ def as_somebody(uid: int, path: Path, program: str) -> str:
     """Run a program with ``state`` in a process that starts as ``uid``; return what it prints."""
     text = (
         "import os, sys; from pathlib import Path\n"
-        "from agent import statedir; from agent.errors import AgentError\n"
-        "state = statedir.StateDirectory(Path(sys.argv[1]), Path(sys.argv[1]))\n"
+        "from agent.process import state_directory; from agent.errors import AgentError\n"
+        "state = state_directory.StateDirectory(Path(sys.argv[1]), Path(sys.argv[1]))\n"
         f"os.setresgid({uid}, {uid}, {uid}) if {uid} else None\n"
         f"os.setresuid({uid}, {uid}, {uid}) if {uid} else None\n" + program
     )
@@ -226,7 +226,7 @@ def test_root_becomes_the_owner_for_good(foreign: Path) -> None:
         0,
         foreign,
         """
-statedir.become_owner(state, os.environ)
+state_directory.become_owner(state, os.environ)
 state.create()
 print(os.getresuid(), os.getresgid(), 0 in os.getgroups(), os.environ['HOME'] != '/root')
 print(state.outbox.stat().st_uid)
@@ -251,7 +251,7 @@ def test_an_owner_without_a_name_serves_too(foreign: Path) -> None:
         0,
         foreign,
         """
-statedir.become_owner(state, os.environ)
+state_directory.become_owner(state, os.environ)
 print(os.getuid(), os.getgid(), os.getgroups(), os.environ['HOME'])
 """,
     )
@@ -265,9 +265,9 @@ def test_somebody_else_is_told_so(foreign: Path) -> None:
         12345,
         foreign,
         """
-for attempt in (statedir.become_owner, state.create, state.is_locked, state.lock().acquire):
+for attempt in (state_directory.become_owner, state.create, state.is_locked, state.lock().acquire):
     try:
-        attempt(state, os.environ) if attempt is statedir.become_owner else attempt()
+        attempt(state, os.environ) if attempt is state_directory.become_owner else attempt()
     except AgentError as error:
         print(error)
 """,
@@ -282,8 +282,8 @@ def test_the_owner_stays_who_he_is(state: StateDirectory, tmp_path: Path) -> Non
     """On one's own directory, or on none yet, nothing changes."""
     environ: dict[str, str] = {}
     before = os.getresuid()
-    statedir.become_owner(state, environ)
-    statedir.become_owner(StateDirectory(tmp_path / "none", tmp_path), environ)
+    state_directory.become_owner(state, environ)
+    state_directory.become_owner(StateDirectory(tmp_path / "none", tmp_path), environ)
     assert (os.getresuid(), environ) == (before, {})
 
 
@@ -293,9 +293,9 @@ def test_a_socket_may_lie_deep(tmp_path: Path) -> None:
     folder.mkdir()
     path = folder / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
-        statedir.bind(listener, path)
+        state_directory.bind(listener, path)
         listener.listen()
-        statedir.connect(client, path)
+        state_directory.connect(client, path)
         accepted, _ = listener.accept()
         with accepted:
             client.sendall(b"hello")

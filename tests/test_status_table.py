@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.status.board import CredentialState, Quality, RecordingNow, Snapshot, State, Transfer, Waiting
-from agent.status.table import TABLE, Condition, DeviceState, condition, device_state
+from agent.status.condition import TABLE, Condition, DeviceState, condition, device_state
 
 RECORDING = {"state": State.RECORDING, "recording": RecordingNow("a", 0, 1000)}
 OFFLINE = {"online": False}

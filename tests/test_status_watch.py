@@ -22,8 +22,8 @@ import pytest
 from acceptance import Machine, machine, server, stored, wait_for
 from speech import speech, write_wav
 
-from agent.cli.screen import fit
 from agent.sandbox.server import SandboxServer
+from agent.terminal.screen import fit
 
 RATE = 16_000
 COLUMNS, LINES = 60, 24

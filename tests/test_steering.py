@@ -13,9 +13,9 @@ import pytest
 from acceptance import Machine, machine, server, wait_for
 from speech import speech, write_wav
 
+from agent.control.server import ControlServer, Peer, ask
 from agent.errors import AgentError
-from agent.statedir import StateDirectory
-from agent.status.control import ControlServer, Peer, ask
+from agent.process.state_directory import StateDirectory
 
 NOBODY, STRANGERS = 65534, 65533
 GROUP = grp.getgrgid(1).gr_name
@@ -159,7 +159,7 @@ def test_what_is_the_owners_own_is_not_for_the_group(tmp_path: Path) -> None:
 
 def test_an_asking_side_that_never_reads_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What tells it is not held up for ever: a delivery may be waiting behind it."""
-    monkeypatch.setattr("agent.status.control.SEND_SECONDS", 1)
+    monkeypatch.setattr("agent.control.server.SEND_SECONDS", 1)
     left = threading.Event()
 
     def tell_much(_request: object, peer: Peer) -> None:

@@ -3,10 +3,10 @@
 import threading
 from pathlib import Path
 
-from agent import supervised
-from agent.statedir import Process, StateDirectory
-from agent.status.systemd import Notifier
-from agent.supervised import Signals, wait_for_lock
+from agent.process import supervised
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.supervised import Signals, wait_for_lock
+from agent.process.systemd import Notifier
 
 
 class HeardNotifier(Notifier):

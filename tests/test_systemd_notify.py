@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.status.systemd import Notifier
+from agent.process.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.audio.source import Block
-from agent.recording.timeline import Timeline
+from agent.timing.timeline import Timeline
 
 RATE = 16_000
 BLOCK = 1920
@@ -24,14 +24,14 @@ def blocks(
     flagged: bool = True,
     seed: int = 0,
 ) -> Iterable[Block]:
-    """Yield blocks of a card with this drift, of an ear this late; before block n, ``lost[n]`` seconds are lost."""
+    """Yield blocks of a card with this drift, of a capture process this late; before block n, ``lost[n]`` seconds are lost."""
     rng = random.Random(seed)
-    true_time, flag = 0.0, False
+    time_sync, flag = 0.0, False
     for number in range(count):
         gone = (lost or {}).get(number, 0.0)
         flag = flagged and gone > 0
-        true_time += (SECONDS + gone) * (1 + drift_ppm / 1e6)
-        yield Block(number, 500 + true_time + rng.uniform(0, jitter), flag, bytes(2 * BLOCK))
+        time_sync += (SECONDS + gone) * (1 + drift_ppm / 1e6)
+        yield Block(number, 500 + time_sync + rng.uniform(0, jitter), flag, bytes(2 * BLOCK))
 
 
 def total(timeline: Timeline, given_blocks: Iterable[Block]) -> float:
@@ -41,7 +41,7 @@ def total(timeline: Timeline, given_blocks: Iterable[Block]) -> float:
 
 @pytest.mark.parametrize("drift", [-200, -50, 0, 50, 200])
 def test_drift_and_lateness_are_no_loss(drift: float) -> None:
-    """Over two hours, with a crystal off by 200 ppm and an ear up to 100 ms late, nothing is said to be lost."""
+    """Over two hours, with a crystal off by 200 ppm and a capture process up to 100 ms late, nothing is said to be lost."""
     assert total(Timeline(RATE, 1), blocks(60_000, drift_ppm=drift, jitter=0.1)) == 0
 
 
@@ -92,7 +92,7 @@ def test_a_jump_of_the_sequence_is_a_flag() -> None:
 
 
 def test_another_opening_begins_anew() -> None:
-    """The time between two openings is no loss of samples: the ledger has it as a gap."""
+    """The time between two openings is no loss of samples: the gap log has it as a gap."""
     timeline = Timeline(RATE, 1)
     assert total(timeline, blocks(50)) == 0
     later = [block._replace(captured_at=block.captured_at + 3600) for block in blocks(50)]

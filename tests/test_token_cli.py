@@ -9,7 +9,7 @@ from owners import ANNA, BERT, NEW, OLD, bind, owners, recorded, statuses
 
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.sync.credential.credentials import Token
+from agent.token.store import Token
 
 __all__ = ["machine", "server"]
 

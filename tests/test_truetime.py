@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from simulated import BEGINNING, SimulatedClock
 
-from agent.host.disk import Disk
-from agent.recording.truetime import NTP, SERVER, UNSYNCHRONIZED, TrueTime
+from agent.disk import Disk
+from agent.timing.time_sync import NTP, SERVER, UNSYNCHRONIZED, TimeSync
 
 YEARS = 5 * 365 * 86_400.0
 WITHIN = 1000
@@ -31,7 +31,7 @@ class Pi:
         self._truth_at_zero = truth - self.clock.monotonic()
         self.machine: str | None = UNSYNCHRONIZED
         self.boot = boot
-        self.time = TrueTime(folder, Disk(), self.clock, boot, lambda: self.machine)
+        self.time = TimeSync(folder, Disk(), self.clock, boot, lambda: self.machine)
 
     @property
     def truth_ms(self) -> int:
@@ -109,7 +109,7 @@ def test_jumps_change_no_length_and_no_order(tmp_path: Path) -> None:
         moments.append(pi.time.instant(pi.clock.monotonic()))
         pi.clock.sleep(100)
 
-    steps = [pi.time.apart_ms(a, b) for a, b in pairwise(moments)]
+    steps = [pi.time.elapsed_ms(a, b) for a, b in pairwise(moments)]
     pi.synchronise()
     starts = [pi.time.corrected(moment).wall_ms for moment in moments]
 
@@ -132,8 +132,8 @@ def test_a_wrong_clock_of_an_earlier_boot_is_corrected_after_the_next(tmp_path: 
 
     assert abs(third.time.corrected(known).wall_ms - truth) <= WITHIN
     assert third.time.corrected(unknown) == unknown
-    assert third.time.apart_ms(known, now) == pytest.approx(9_000_000, abs=WITHIN)
-    assert third.time.apart_ms(unknown, now) is None
+    assert third.time.elapsed_ms(known, now) == pytest.approx(9_000_000, abs=WITHIN)
+    assert third.time.elapsed_ms(unknown, now) is None
 
 
 def test_never_synchronised_it_says_so_and_ntp_wins_over_the_server(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_damaged_file_of_boots_is_no_reason_to_stop(tmp_path: Path) -> None:
     assert pi.time.state() == UNSYNCHRONIZED
     pi.dates(0.05)
 
-    assert TrueTime(tmp_path, Disk(), pi.clock, pi.boot, lambda: None).state() == SERVER
+    assert TimeSync(tmp_path, Disk(), pi.clock, pi.boot, lambda: None).state() == SERVER
 
 
 def test_only_fifty_boots_are_kept(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_only_fifty_boots_are_kept(tmp_path: Path) -> None:
     for number in range(60):
         pi = Pi(tmp_path, -BEGINNING, f"boot-{number}")
         pi.dates(0.05)
-    again = TrueTime(tmp_path, Disk(), pi.clock, "boot-59", lambda: None)
+    again = TimeSync(tmp_path, Disk(), pi.clock, "boot-59", lambda: None)
 
     assert again.state() == SERVER
     assert len(again._boots) == 50
@@ -268,7 +268,7 @@ def test_a_thread_that_loses_the_processor_between_two_clocks_shifts_no_moment(
     tmp_path: Path, reading: int
 ) -> None:
     """Wherever it loses it, the moment is the one that was asked for."""
-    time = TrueTime(tmp_path, Disk(), Busy({reading, reading + 1}), "boot-1", lambda: UNSYNCHRONIZED)
+    time = TimeSync(tmp_path, Disk(), Busy({reading, reading + 1}), "boot-1", lambda: UNSYNCHRONIZED)
     instant = time.instant(1000.0)
     assert abs(instant.boot_ms - 1_000_000) <= 1
     assert abs(instant.wall_ms - BEGINNING * 1000) <= 1

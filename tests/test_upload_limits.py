@@ -13,9 +13,9 @@ import pytest
 from api_bench import client_of, ticket_for
 from socket_api import Reply, SocketApi
 
-from agent.sync.client.api import RecordingsApi, Timeouts
-from agent.sync.client.connect import PatientBackend, use_backend
-from agent.sync.client.failures import StorageUnreachable
+from agent.api.client import RecordingsApi, Timeouts
+from agent.api.dual_stack import PatientBackend, use_backend
+from agent.api.errors import StorageUnreachable
 
 SIZE = 4 * 1024 * 1024
 LEAST_RATE = 200_000.0

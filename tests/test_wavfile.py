@@ -12,8 +12,8 @@ from speech import speech, write_wav
 
 from agent.audio.opus import SAMPLE_RATES
 from agent.audio.source import Block, EndOfSource, Source, SourceLost, SourceState
-from agent.audio.wavfile import RealTime, WavFile, parse_file_input
-from agent.audio.wavformat import read_wav_format
+from agent.audio.wav_file import RealTime, WavFile, parse_file_input
+from agent.audio.wav_format import read_wav_format
 from agent.errors import AgentError
 
 RATE = 16000

@@ -5,11 +5,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.config import OffPeakHours, SyncConfig
+from agent.config.schema import OffPeakHours, SyncConfig
 from agent.host.battery import Battery
 from agent.status.board import Waiting
-from agent.sync.rules.owner import LOW_BATTERY, OFF_PEAK, Rules
-from agent.sync.rules.windows import OffPeak
+from agent.sync.rules.off_peak import OffPeak
+from agent.sync.rules.owner_rules import LOW_BATTERY, OFF_PEAK, Rules
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -7,8 +7,8 @@ import pytest
 from api_bench import TOKEN, call, client_of, everything_said_by
 from socket_api import Reply, SocketApi
 
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import ApiFailure
+from agent.api.client import RecordingsApi
+from agent.api.errors import ApiFailure
 
 ERROR = {"error": {"code": "invalid_request", "message": "no such thing", "param": "name"}}
 

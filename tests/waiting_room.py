@@ -11,12 +11,12 @@ from api_bench import SIGNATURE, TOKEN
 from simulated import BEGINNING, SimulatedClock
 from socket_api import Reply, SocketApi, as_json
 
-from agent.config import ApiConfig, Config, LoadedConfig, StorageConfig, SyncConfig
+from agent.clock import Instant
+from agent.config.schema import ApiConfig, Config, LoadedConfig, StorageConfig, SyncConfig
 from agent.deliverer.wiring import DelivererWiring
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
-from agent.recording.clock import Instant
-from agent.statedir import resolve
+from agent.process.state_directory import resolve
 
 AUDIO = b"OggS" + bytes(996)
 REMOTE = "rec_1"

@@ -6,7 +6,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from agent.audio.oggpage import (
+from agent.audio.ogg_page import (
     CONTINUED,
     FIRST,
     LAST,

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent import config as settings
-from agent.cli.output import echo, print_json
-from agent.context import Session
+from agent.config import schema as settings
 from agent.errors import ConfigError
+from agent.facade.context import Session
+from agent.outbox.answers import windows_shown
 from agent.recording.schedule import next_windows
-from agent.report import windows_shown
 from agent.status.words import local_date
+from agent.terminal.output import echo, print_json
 
 
 @click.group("config")

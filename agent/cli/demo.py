@@ -24,14 +24,14 @@ import tomli_w
 
 from agent import log
 from agent.audio.ogg import read_summary
-from agent.cli.demofollow import Follower
-from agent.cli.demoprocess import Process, command_line, environment
-from agent.cli.demoscreen import Screen
-from agent.cli.demosound import Sound, choose
-from agent.cli.output import echo, size
+from agent.control.server import NoDaemon, ask
+from agent.demo.follow import Follower
+from agent.demo.process import Process, command_line, environment
+from agent.demo.screen import Screen
+from agent.demo.sound import Sound, choose
 from agent.errors import AgentError
-from agent.statedir import StateDirectory
-from agent.status.control import NoDaemon, ask
+from agent.process.state_directory import StateDirectory
+from agent.terminal.output import echo, size
 
 TOKEN = "dtok_sandbox"  # noqa: S105 - opens nothing but a sandbox
 START_SECONDS = 30.0

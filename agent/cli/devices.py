@@ -3,10 +3,10 @@
 import click
 from tabulate import tabulate
 
-from agent.audio.devices import list_devices
-from agent.cli.output import echo, print_json
+from agent.capture.devices import list_devices
 from agent.errors import MicrophoneError
-from agent.host.soundcards import SoundCards
+from agent.host.sound_cards import SoundCards
+from agent.terminal.output import echo, print_json
 
 
 @click.command()

@@ -3,11 +3,11 @@
 import click
 
 from agent import log
-from agent.cli.output import echo, log_nothing, print_json
-from agent.context import Session
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health, examine
 from agent.doctor.trial import Trial
+from agent.facade.context import Session
+from agent.terminal.output import echo, log_nothing, print_json
 
 MARKS = {
     "healthy": "ok",

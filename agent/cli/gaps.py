@@ -5,16 +5,16 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from agent.cli.output import duration, echo, print_json
-from agent.context import Session
+from agent.clock import SystemClock, rfc3339
 from agent.errors import AgentError
+from agent.facade.context import Session
+from agent.gaps.log import Gap
+from agent.gaps.tracker import positive
 from agent.host.boot import boot_id
-from agent.host.clocksync import clock_state
-from agent.recording.clock import SystemClock, rfc3339
-from agent.recording.coverage import positive
+from agent.host.time_sync import clock_state
 from agent.recording.gapsfile import read_gaps
-from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Gap
+from agent.terminal.output import duration, echo, print_json
+from agent.timing.known_time import KnownTime
 
 SHORT_SECONDS = 0.1
 """A gap of less is shown in milliseconds: ``0.0 s`` would say nothing."""
@@ -47,7 +47,7 @@ def gaps(session: Session, as_json: bool) -> None:
 def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:
     milliseconds = gap.milliseconds
     if milliseconds is None and gap.end is not None:
-        milliseconds = positive(time.apart_ms(gap.start, gap.end))
+        milliseconds = positive(time.elapsed_ms(gap.start, gap.end))
     return {
         "cause": gap.cause.value,
         "from": rfc3339(time.corrected(gap.start).wall_ms),

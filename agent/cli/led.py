@@ -7,13 +7,13 @@ import time
 import click
 
 from agent import log
-from agent.cli.output import echo
-from agent.context import Session
+from agent.control.server import NoDaemon
 from agent.errors import AgentError, ConfigError
-from agent.statedir import Process
-from agent.status.control import NoDaemon
-from agent.status.lamp import SysfsLamp, lamp_for
-from agent.status.led import FAST_SECONDS, identify_by_hand
+from agent.facade.context import Session
+from agent.panel.led import FAST_SECONDS, identify_by_hand
+from agent.panel.led_driver import SysfsLedDriver, led_driver_for
+from agent.process.state_directory import Process
+from agent.terminal.output import echo
 
 IDENTIFY_SECONDS = 10.0
 
@@ -40,7 +40,7 @@ def identify(session: Session, seconds: float) -> None:
     try:
         session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
     except NoDaemon:
-        lamp = lamp_for(session.loaded.config.led)
+        lamp = led_driver_for(session.loaded.config.led)
         if lamp is not None:
             identify_by_hand(lamp, seconds, time.sleep)
     echo(f"the light flickers for {seconds:.0f} s")
@@ -60,6 +60,6 @@ def fault(session: Session) -> None:
     with contextlib.suppress(ConfigError):  # the service has just died of them, and said so
         settings = session.loaded.config.led
         if settings.driver == "sysfs":
-            lamp = lamp_for(settings)
-            if isinstance(lamp, SysfsLamp):
+            lamp = led_driver_for(settings)
+            if isinstance(lamp, SysfsLedDriver):
                 lamp.blink_by_kernel(FAST_SECONDS, time.sleep)

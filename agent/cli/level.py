@@ -9,12 +9,12 @@ import click
 
 from agent import log
 from agent.audio.level import LevelMeter
-from agent.audio.opened import opened
 from agent.audio.source import EndOfSource
-from agent.cli.output import echo, meter, print_json
-from agent.context import Session
+from agent.capture.opened import opened
+from agent.facade.context import Session
+from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
-from agent.statedir import Process
+from agent.terminal.output import echo, meter, print_json
 
 INTERVAL_SECONDS = 0.1
 PRINTED_SECONDS = 1.0

@@ -8,15 +8,15 @@ import click
 from tabulate import tabulate
 
 from agent import log
-from agent.cli.output import duration, echo, print_json, size
-from agent.context import Session
-from agent.facade import deliverer_here
+from agent.control.server import ask
+from agent.facade.context import Session
+from agent.facade.service import deliverer_here
 from agent.host.target_folder import TargetFolder
 from agent.index.actions import ACTIONS, export
 from agent.index.reading import reading
-from agent.report import open_rows, row_of
-from agent.statedir import Process
-from agent.status.control import ask
+from agent.outbox.answers import open_rows, row_of
+from agent.process.state_directory import Process
+from agent.terminal.output import duration, echo, print_json, size
 from agent.text import valid
 
 ERROR_WIDTH = 50

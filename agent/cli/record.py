@@ -11,24 +11,24 @@ from typing import Any
 import click
 
 from agent import log
-from agent.audio.opened import opened
 from agent.audio.source import Source
-from agent.audio.wavfile import WavFile
-from agent.cli.output import duration, echo, meter, moving_line, percent, print_json, size
-from agent.context import Session
+from agent.audio.wav_file import WavFile
+from agent.capture.opened import opened
+from agent.control.server import ask
 from agent.errors import AgentError
+from agent.facade.context import Session
+from agent.facade.credentials import credentials_of
+from agent.outbox.answers import row_of
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import LockHeld
 from agent.recorder.memory import AskedNumbers, Numbers
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, MUTED, ManualRequest
 from agent.recording.triggers import OnRequest
-from agent.report import row_of
-from agent.statedir import Process, StateDirectory
-from agent.statelock import LockHeld
-from agent.status.control import ask
+from agent.terminal.output import duration, echo, meter, moving_line, percent, print_json, size
 from agent.text import valid
-from agent.tokenplace import credentials_of
 
 FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""

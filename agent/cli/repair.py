@@ -5,13 +5,13 @@ import contextlib
 import click
 
 from agent import log
-from agent.cli.output import echo, print_json
-from agent.context import Session
-from agent.facade import deliverer_here
+from agent.control.server import ask
+from agent.facade.context import Session
+from agent.facade.service import deliverer_here
 from agent.index.database import diagnose
 from agent.index.schema import migrations
-from agent.statedir import Process
-from agent.status.control import ask
+from agent.process.state_directory import Process
+from agent.terminal.output import echo, print_json
 
 
 @click.command()

@@ -12,8 +12,8 @@ from typing import TextIO
 import click
 
 from agent import __version__, text
-from agent.context import Session
 from agent.errors import AgentError
+from agent.facade.context import Session
 
 COMMANDS = {
     "run": "agent.cli.run:run",
@@ -130,7 +130,7 @@ def _is_of_sqlite(error: Exception) -> bool:
 
 def _failed(sentence: str, code: int = 1) -> int:
     from agent import log  # noqa: PLC0415 - for an error only
-    from agent.cli.output import echo  # noqa: PLC0415 - likewise
+    from agent.terminal.output import echo  # noqa: PLC0415 - likewise
 
     log.flush()
     if _is_read(sys.stderr):

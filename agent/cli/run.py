@@ -9,12 +9,12 @@ import click
 
 from agent import log
 from agent.errors import ConfigError
-from agent.recorder.lastgood import last_good
-from agent.supervised import is_service
+from agent.process.supervised import is_service
+from agent.recorder.last_good import last_good
 
 if TYPE_CHECKING:
-    from agent.config import LoadedConfig
-    from agent.context import Session
+    from agent.config.schema import LoadedConfig
+    from agent.facade.context import Session
 
 PROCESSES = ("recorder", "deliverer")
 
@@ -55,7 +55,7 @@ def _settings(session: Session) -> tuple[LoadedConfig, str | None]:
     Raises:
         ConfigError: they are wrong, and this is no service, or it has never started well.
     """
-    from agent.config import LoadedConfig, load  # noqa: PLC0415 - likewise
+    from agent.config.schema import LoadedConfig, load  # noqa: PLC0415 - likewise
 
     try:
         return session.loaded, None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli.output import echo
 from agent.sandbox import load_server_class
+from agent.terminal.output import echo
 
 if TYPE_CHECKING:
     from agent.sandbox.server import SandboxServer

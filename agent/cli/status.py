@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from agent import facade
-from agent.cli.output import duration, echo, meter, percent, print_json, size
-from agent.cli.screen import screen
-from agent.context import Hangs, Session
 from agent.errors import AgentError
+from agent.facade import service
+from agent.facade.context import Hangs, Session
 from agent.status.words import local_date, local_time
+from agent.terminal.output import duration, echo, meter, percent, print_json, size
+from agent.terminal.screen import screen
 
 WATCH_SECONDS = 0.5
 SOUNDING = {"listening", "silent"}
@@ -35,7 +35,7 @@ Json = dict[str, Any]
 def status(session: Session, watch: bool, as_json: bool) -> None:
     """Show state, queue, microphone, storage, clock and device token; exit 0 also when no daemon runs."""
     if not watch:
-        now = facade.status(session)
+        now = service.status(session)
         if as_json:
             print_json(now)
         else:
@@ -71,12 +71,12 @@ def _tell_changes(session: Session) -> None:
 
 def _over_and_over(session: Session) -> Iterator[Json]:
     """Yield the status twice a second; a daemon that has gone away is *stopped* until it is back."""
-    now = facade.status(session)
+    now = service.status(session)
     while True:
         yield now
         time.sleep(WATCH_SECONDS)
         try:
-            now = facade.status(session)
+            now = service.status(session)
         except Hangs:
             now = now | NOTHING | {"state": "fault", "fault": "the recorder does not answer"}
         except (AgentError, OSError, sqlite3.Error):  # just going, or the index is not for everybody

@@ -3,14 +3,14 @@
 import click
 
 from agent import hints, log
-from agent.cli.output import duration, echo, print_json
-from agent.context import Session
+from agent.control.server import NoDaemon
+from agent.disk import Disk
 from agent.errors import AgentError
-from agent.host.disk import Disk
+from agent.facade.context import Session
+from agent.process.state_directory import Process
 from agent.recording.mute import Mute
 from agent.recording.requests import LONGEST_SECONDS
-from agent.statedir import Process
-from agent.status.control import NoDaemon
+from agent.terminal.output import duration, echo, print_json
 from agent.text import valid
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")

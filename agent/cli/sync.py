@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from agent import log
-from agent.cli.output import echo, log_nothing, moving_line, percent, print_json, size
-from agent.context import Session
-from agent.facade import deliverer_here
-from agent.statedir import Process, StateDirectory
-from agent.status.control import ask
-from agent.sync.drained import answer_of
+from agent.control.server import ask
+from agent.facade.context import Session
+from agent.facade.service import deliverer_here
+from agent.process.state_directory import Process, StateDirectory
+from agent.sync.result import answer_of
+from agent.terminal.output import echo, log_nothing, moving_line, percent, print_json, size
 
 
 @click.command()

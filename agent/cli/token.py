@@ -8,17 +8,18 @@ from typing import Any
 
 import click
 
-from agent import log, statedir
-from agent.cli.output import echo, print_json
-from agent.context import Hangs, Session
+from agent import log
+from agent.control.server import ask
 from agent.errors import AgentError, CredentialError
-from agent.facade import deliverer_here
+from agent.facade.context import Hangs, Session
+from agent.facade.credentials import credentials_of
+from agent.facade.service import deliverer_here
 from agent.hints import typed
-from agent.statedir import Process
+from agent.process import state_directory
+from agent.process.state_directory import Process
 from agent.status.board import CredentialState
-from agent.status.control import ask
-from agent.sync.credential.credentials import CREDENTIAL, Credentials, Token
-from agent.tokenplace import credentials_of
+from agent.terminal.output import echo, print_json
+from agent.token.store import CREDENTIAL, Credentials, Token
 
 _LONGEST_LINE = 8192
 _PLACES = {
@@ -57,13 +58,13 @@ def set_token(session: Session, same_owner: bool) -> None:
         text = sys.stdin.buffer.readline(_LONGEST_LINE).decode("ascii", "replace")
     new = Token(text.strip())
     log.configure("error", session.loaded.config.log.format)
-    statedir.become_owner(session.state, os.environ)
+    state_directory.become_owner(session.state, os.environ)
     session.state.create()
     credentials = credentials_of(session)
     credentials.notice()
     before = credentials.current()
-    lineages = credentials.lineages
-    if on_terminal and not same_owner and before is not None and not lineages.knows(new.fingerprint):
+    bindings = credentials.bindings
+    if on_terminal and not same_owner and before is not None and not bindings.knows(new.fingerprint):
         same_owner = click.confirm(
             "Does it continue the old one: the same device, bound to the same person?",
             default=False,
@@ -72,7 +73,7 @@ def set_token(session: Session, same_owner: bool) -> None:
     tried = _try(session, credentials, new)
     credentials.store(new, same_owner=same_owner)
     echo(f"The device token {new.fingerprint} is kept{tried}.")
-    if before is not None and not lineages.allows(before, None, lineages.of(new.fingerprint)):
+    if before is not None and not bindings.allows(before, None, bindings.of(new.fingerprint)):
         echo(
             "What was recorded under the earlier token is held until the API shows the same owner; "
             f"{typed('queue release --all')} sends it, and so does {typed('token set --same-owner')}."
@@ -82,8 +83,8 @@ def set_token(session: Session, same_owner: bool) -> None:
 def _try(session: Session, credentials: Credentials, new: Token) -> str:
     """Send a heartbeat with no fields; return what came of it. CredentialError when the API refuses the token."""
     # httpx is needed here alone, and takes a while to import on a small machine.
-    from agent.sync.client.api import RecordingsApi, Timeouts  # noqa: PLC0415
-    from agent.sync.client.failures import Refused  # noqa: PLC0415
+    from agent.api.client import RecordingsApi, Timeouts  # noqa: PLC0415
+    from agent.api.errors import Unauthorized  # noqa: PLC0415
 
     try:
         api = RecordingsApi(
@@ -95,7 +96,7 @@ def _try(session: Session, credentials: Credentials, new: Token) -> str:
         )
         with contextlib.closing(api):
             answer = api.heartbeat({})
-    except Refused as error:
+    except Unauthorized as error:
         raise CredentialError(
             f"{_first_clause(error)}: it is not kept, and {_what_stays(credentials)}"
         ) from None
@@ -125,7 +126,7 @@ def _what_stays(credentials: Credentials) -> str:
 def status(session: Session, as_json: bool) -> None:
     """Tell which token is in use, by its fingerprint: exit 77 when there is none, or the API refuses it."""
     log.configure("error", session.loaded.config.log.format)
-    statedir.become_owner(session.state, os.environ)
+    state_directory.become_owner(session.state, os.environ)
     answer = _status(session)
     if as_json:
         print_json(answer)
@@ -178,7 +179,7 @@ def refresh(session: Session, as_json: bool) -> None:
 
 
 def _refresh_here(session: Session) -> dict[str, Any]:
-    from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - as for ``token set``
+    from agent.token.refresh import refresh  # noqa: PLC0415 - as for ``token set``
 
     with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as wiring:
         return refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())

@@ -4,16 +4,16 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from agent.control.server import Handler, Peer, Request
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.publisher import Publisher
 from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
-from agent.status.control import Handler, Peer, Request
-from agent.sync.drained import answer_of
+from agent.sync.result import answer_of
 
-OWNERS_OWN = frozenset({"delete", "release", "retry", "refresh", "repair"})
+ADMIN_COMMANDS = frozenset({"delete", "release", "retry", "refresh", "repair"})
 """Not for the group: what decides over recordings that are there, or over the token."""
 PROGRESS_SECONDS = 0.5
 """How often a command that waits for an upload hears of it."""
@@ -75,7 +75,7 @@ class DelivererHandlers:
 
     def _refresh(self, _request: Request, _peer: Peer) -> Any:
         """Exchange the device token for a new one."""
-        from agent.sync.credential.refresh import refresh  # noqa: PLC0415 - once in the life of a token
+        from agent.token.refresh import refresh  # noqa: PLC0415 - once in the life of a token
 
         wiring = self._wiring
         try:

@@ -29,18 +29,18 @@ class Housekeeping:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._wiring = wiring
-        self._wait = wait or (lambda seconds: wiring.outbox.store.unsettled.wait(seconds) and None)
+        self._wait = wait or (lambda seconds: wiring.outbox.store.needs_reconcile.wait(seconds) and None)
         self._progress = progress
         self._swept_at: float | None = None
         self._arrivals = arrivals_of(wiring.outbox, wiring.disk)
         self.failing: str | None = None
         """Why the disk or the index fails, while it does."""
-        self.settled = threading.Event()
+        self.reconciled = threading.Event()
         """Set once files and index have been brought together."""
 
     def run(self, stopping: threading.Event) -> None:
         """Work until ``stopping`` is set."""
-        self._wiring.outbox.store.unsettled.set()
+        self._wiring.outbox.store.needs_reconcile.set()
         while not stopping.is_set():
             self._progress()
             try:
@@ -57,7 +57,7 @@ class Housekeeping:
 
     def look(self) -> None:
         """Adopt now what has arrived, once files and index have been brought together."""
-        if self.settled.is_set():
+        if self.reconciled.is_set():
             self._arrivals.look()
 
     def turn(self, stopping: threading.Event) -> None:
@@ -69,16 +69,16 @@ class Housekeeping:
             return stopping.is_set()
 
         wiring.outbox.store.check_in_place()
-        if wiring.outbox.store.unsettled.is_set():
-            wiring.outbox.store.unsettled.clear()
+        if wiring.outbox.store.needs_reconcile.is_set():
+            wiring.outbox.store.needs_reconcile.clear()
             self._arrivals.begin()
             try:
                 wiring.reconcile(ends)
             except BaseException:
-                wiring.outbox.store.unsettled.set()
+                wiring.outbox.store.needs_reconcile.set()
                 raise
             if not stopping.is_set():
-                self.settled.set()
+                self.reconciled.set()
         else:
             self._arrivals.look(ends)
         wiring.truetime.state()

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from agent import __version__
-from agent.config import LoadedConfig
-from agent.deliverer.handlers import OWNERS_OWN, DelivererHandlers
+from agent.config.schema import LoadedConfig
+from agent.control.server import ControlServer
+from agent.deliverer.handlers import ADMIN_COMMANDS, DelivererHandlers
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.publisher import Publisher
 from agent.deliverer.remote import RemoteRecorder
@@ -22,10 +23,9 @@ from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.log import get_logger
 from agent.outbox.arrivals import ArrivalsSocket
-from agent.statedir import DELIVERY_SOCKET, Process, StateDirectory
-from agent.status.control import ControlServer
+from agent.process.state_directory import DELIVERY_SOCKET, Process, StateDirectory
+from agent.process.supervised import SupervisedProcess
 from agent.status.words import delivery_sentence
-from agent.supervised import SupervisedProcess
 
 logger = get_logger(__name__)
 
@@ -82,7 +82,7 @@ class DelivererProcess(SupervisedProcess):
             progress=lambda: self._turned("publisher"),
             recorder=recorder,
         )
-        threads = SyncThreads(wiring, recorder, house.settled, signals.stopping)
+        threads = SyncThreads(wiring, recorder, house.reconciled, signals.stopping)
         handlers = DelivererHandlers(
             wiring,
             threads,
@@ -95,7 +95,7 @@ class DelivererProcess(SupervisedProcess):
             self._state.runtime / DELIVERY_SOCKET,
             handlers.handlers,
             group=self._loaded.config.control.group,
-            owners_own=OWNERS_OWN,
+            owners_own=ADMIN_COMMANDS,
         )
         housekeeping = self._threads.start("housekeeping", lambda: house.run(signals.stopping))
         publishing = self._threads.start("publisher", lambda: publisher.run(signals.stopping))
@@ -105,7 +105,7 @@ class DelivererProcess(SupervisedProcess):
         self._watch()
         self._notifier.stopping("ending calls")
         logger.info("stopping", action="delivery_stopping")
-        wiring.outbox.store.unsettled.set()
+        wiring.outbox.store.needs_reconcile.set()
         arrivals.wake()
         wiring.board.changed.set()
         threads.stop()

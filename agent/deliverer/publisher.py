@@ -16,12 +16,15 @@ from agent.deliverer.remote import RemoteRecorder
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.host.battery import Battery, battery
-from agent.host.storage import Room, room
+from agent.host.storage import DiskUsage, disk_usage
 from agent.index.reading import queue_of
 from agent.log import get_logger
-from agent.report import status_of
-from agent.statedir import Process
+from agent.outbox.answers import status_of
+from agent.process.state_directory import Process
+from agent.publish.hook import FaultHook, HookRunner
+from agent.publish.metrics import Figures, exposition
 from agent.status.board import State
+from agent.status.condition import condition
 from agent.status.documents import (
     DELIVERY_FILE,
     EVERY_SECONDS,
@@ -32,11 +35,8 @@ from agent.status.documents import (
     delivery_document,
     recorder_fields,
 )
-from agent.status.hooks import FaultHook, OwnersCommand
-from agent.status.metrics import Figures, exposition
-from agent.status.outlet import Outlet
-from agent.status.peer import recorder_seen
-from agent.status.table import condition
+from agent.status.other_process import recorder_seen
+from agent.status.published_file import PublishedFile
 from agent.status.words import sentence
 from agent.sync.rules.forecast import drain_seconds
 
@@ -78,12 +78,12 @@ class Publisher:
         self._said: RecorderDocument | None = None
         self._queue = Queue()
         self._index_fails: str | None = None
-        self._delivery = Outlet(
+        self._delivery = PublishedFile(
             wiring.state.runtime / DELIVERY_FILE, DOCUMENT_MODE, EVERY_SECONDS, self._document
         )
         self._outlets = [self._delivery, *self._metrics_outlet()]
         on_fault = wiring.config.hooks.on_fault
-        self._command = OwnersCommand(on_fault, wiring.clock.monotonic) if on_fault else None
+        self._command = HookRunner(on_fault, wiring.clock.monotonic) if on_fault else None
         self._hook = FaultHook(self._command.tell, wiring.clock.monotonic) if self._command else None
         self._due = 0.0
 
@@ -176,7 +176,7 @@ class Publisher:
             self._hook.look(condition(snapshot, self._queue.counts), sentence(snapshot, self._queue.counts))
             self._command.look()
 
-    def _metrics_outlet(self) -> list[Outlet]:
+    def _metrics_outlet(self) -> list[PublishedFile]:
         file = self._wiring.config.metrics.file
         if not file:
             return []
@@ -185,7 +185,7 @@ class Publisher:
         except AgentError as error:
             log.warning("there are no metrics", action="metrics_failed", reason=str(error))
             return []
-        return [Outlet(Path(file), METRICS_MODE, METRICS_SECONDS, lambda: text(self._figures()))]
+        return [PublishedFile(Path(file), METRICS_MODE, METRICS_SECONDS, lambda: text(self._figures()))]
 
     def status(self) -> Json:
         """Return the document of ``status --json``, as far as it is known here; the level is the recorder's to say."""
@@ -237,8 +237,8 @@ class Publisher:
             },
         )
 
-    def _room(self) -> Room | None:
+    def _room(self) -> DiskUsage | None:
         try:
-            return room(self._wiring.state.path)
+            return disk_usage(self._wiring.state.path)
         except OSError:
             return None

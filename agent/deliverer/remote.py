@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.control.server import Message, ask
 from agent.errors import AgentError
 from agent.log import get_logger
 from agent.recording.requests import ManualRequest
-from agent.status.control import Message, ask
 
 log = get_logger(__name__)
 

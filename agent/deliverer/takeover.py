@@ -7,9 +7,9 @@ place of a link when it writes; such a file is newer than what lies in ``token/`
 import contextlib
 from pathlib import Path
 
-from agent.host.disk import Disk
-from agent.host.small_file import is_regular
+from agent.disk import Disk
 from agent.log import get_logger
+from agent.small_file import is_regular
 
 log = get_logger(__name__)
 

@@ -22,18 +22,18 @@ DISK_RETRY_SECONDS = 10.0
 
 
 class SyncThreads:
-    """Delivery begins when ``settled`` is set; everything ends with ``stopping`` and ``stop``."""
+    """Delivery begins when ``reconciled`` is set; everything ends with ``stopping`` and ``stop``."""
 
     def __init__(
         self,
         wiring: DelivererWiring,
         recorder: "Recording",
-        settled: threading.Event,
+        reconciled: threading.Event,
         stopping: threading.Event,
     ) -> None:
         self._wiring = wiring
         self._recorder = recorder
-        self._settled = settled
+        self._settled = reconciled
         self._stopping = stopping
         self._building = threading.RLock()
         """Held while parts are built, or looked for, that several threads use."""
@@ -101,5 +101,5 @@ class SyncThreads:
                 part=part,
                 error=error,
             )
-            self._wiring.outbox.store.unsettled.set()
+            self._wiring.outbox.store.needs_reconcile.set()
             self._stopping.wait(DISK_RETRY_SECONDS)

@@ -8,36 +8,36 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from agent.config import Config
-from agent.configvalues import local_timezone
+from agent.clock import Clock, Instant, SystemClock
+from agent.config.schema import Config
+from agent.config.values import local_timezone
 from agent.deliverer.takeover import take_over
+from agent.disk import Disk
+from agent.gaps.log import DELIVERY_FILE, Cause, Gap, GapLog
 from agent.host.battery import battery
 from agent.host.boot import boot_id, hostname
-from agent.host.clocksync import clock_state
-from agent.host.disk import Disk
 from agent.host.network import Network
-from agent.host.storage import room
+from agent.host.storage import disk_usage
+from agent.host.time_sync import clock_state
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.index.retention import Retention
 from agent.outbox.entry import Entry
-from agent.recording.clock import Clock, Instant, SystemClock
-from agent.recording.ledger import DELIVERY_FILE, Cause, Gap, Ledger
+from agent.process.state_directory import Process, StateDirectory
 from agent.recording.segment import discard_never_begun
-from agent.recording.truetime import UNSYNCHRONIZED, TrueTime
-from agent.statedir import Process, StateDirectory
 from agent.status.board import Board
-from agent.sync.credential.credentials import BINDING, Credentials, credential_of
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
-from agent.sync.rules.datausage import DataUsage
-from agent.sync.rules.owner import Rules
+from agent.sync.rules.data_usage import DataUsage
+from agent.sync.rules.owner_rules import Rules
+from agent.timing.time_sync import UNSYNCHRONIZED, TimeSync
+from agent.token.store import BINDING, Credentials, credential_of
 from agent.zone import zone
 
 if TYPE_CHECKING:
-    from agent.sync.client.api import RecordingsApi
-    from agent.sync.clockgate import ClockGate
+    from agent.api.client import RecordingsApi
+    from agent.sync.clock_gate import ClockGate
     from agent.sync.conclusions import Conclusions
     from agent.sync.pacing.limits import Limits
     from agent.sync.remote.commands import Recording
@@ -73,8 +73,8 @@ class DelivererWiring:
         self.credentials = Credentials(
             state.token, config.api.token_file, environ, self.disk, binding_file=state.path / BINDING
         )
-        self.truetime = TrueTime(state.path, self.disk, self.clock, self.boot_id, machine)
-        self.ledger = Ledger(state.path, self.disk, DELIVERY_FILE)
+        self.truetime = TimeSync(state.path, self.disk, self.clock, self.boot_id, machine)
+        self.ledger = GapLog(state.path, self.disk, DELIVERY_FILE)
         """Of what was recorded, and dropped or deleted here."""
 
     def now(self) -> Instant:
@@ -107,7 +107,7 @@ class DelivererWiring:
     @cached_property
     def api(self) -> "RecordingsApi":
         """The recordings API."""
-        from agent.sync.client.api import RecordingsApi  # noqa: PLC0415 - httpx is 6 MiB that ``record`` does not need
+        from agent.api.client import RecordingsApi  # noqa: PLC0415 - httpx is 6 MiB that ``record`` does not need
 
         return RecordingsApi(
             self.config.api,
@@ -148,7 +148,7 @@ class DelivererWiring:
     @cached_property
     def gate(self) -> "ClockGate":
         """Which recordings may be created before the time is known."""
-        from agent.sync.clockgate import ClockGate  # noqa: PLC0415 - imports httpx
+        from agent.sync.clock_gate import ClockGate  # noqa: PLC0415 - imports httpx
 
         return ClockGate(self.api, self.truetime, self.clock)
 
@@ -188,10 +188,10 @@ class DelivererWiring:
     @cached_property
     def syncer(self) -> "Syncer":
         """The loop that delivers."""
-        from agent.sync.credential.holds import Holds  # noqa: PLC0415 - needed here alone
         from agent.sync.delivery import Delivery  # noqa: PLC0415 - imports httpx
         from agent.sync.pacing.throttle import Throttle  # noqa: PLC0415 - imports httpx
         from agent.sync.syncer import Syncer  # noqa: PLC0415 - imports httpx
+        from agent.token.holds import Holds  # noqa: PLC0415 - needed here alone
 
         kbit = self.config.sync.max_kbit_per_second
         return Syncer(
@@ -222,29 +222,29 @@ class DelivererWiring:
 
     def heartbeat(self, recorder: "Recording") -> "Heartbeat":
         """Return the heartbeat, which hands the API's commands to a recorder."""
-        from agent.sync.pacing.stretch import Stretch  # noqa: PLC0415 - needed here alone
-        from agent.sync.remote.commands import Commands, Remembered  # noqa: PLC0415 - needed here alone
+        from agent.sync.pacing.heartbeat_interval import HeartbeatInterval  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.commands import Commands, ProcessedCommands  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx
-        from agent.sync.remote.vitals import Vitals  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.payload import HeartbeatPayload  # noqa: PLC0415 - needed here alone
 
         settings = self.config.heartbeat
         commands = Commands(
             recorder,
             self.board,
-            Remembered(self.state.path, self.disk, self.now),
+            ProcessedCommands(self.state.path, self.disk, self.now),
             enabled=settings.remote_commands,
             now=self.now,
             unix_time=self._unix_time,
             upload_everything=self.syncer.try_everything,
             upload_soon=self.outbox.arrived.set,
         )
-        vitals = Vitals(
+        vitals = HeartbeatPayload(
             self.board,
             self.outbox.store.counts,
             self.outbox.store.undelivered_bytes,
             device_name=settings.device_name,
             battery=battery,
-            room=lambda: room(self.state.path),
+            room=lambda: disk_usage(self.state.path),
             network=Network(),
             low_battery_percent=self.config.sync.low_battery_threshold_percent,
             min_free_mb=self.config.storage.min_free_mb,
@@ -257,7 +257,7 @@ class DelivererWiring:
             self.conclusions,
             self.board,
             self.clock,
-            rhythm=Stretch(
+            rhythm=HeartbeatInterval(
                 settings.interval_seconds,
                 self.rng,
                 crowded=self.limits.crowded,

@@ -1,8 +1,8 @@
 """Checks of the recorder that runs: whether it answers, and what it is doing."""
 
-from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, skipped, warning
-from agent.facade import recorder_status
+from agent.facade.context import Session
+from agent.facade.service import recorder_status
 from agent.hints import journal, typed
 from agent.status.board import State
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.context import Session
 from agent.errors import AgentError
+from agent.facade.context import Session
 
 
 class Health(StrEnum):

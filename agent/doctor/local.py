@@ -6,17 +6,17 @@ import shlex
 import sqlite3
 import time
 
-from agent import statedir
-from agent.context import Session
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
+from agent.facade.context import Session
 from agent.hints import typed
 from agent.host.medium import in_memory
-from agent.host.storage import room, shortage
+from agent.host.storage import disk_usage, space_problem
 from agent.index.database import diagnose
 from agent.index.reading import open_for_reading
 from agent.index.schema import migrations
 from agent.index.store import Store
+from agent.process import state_directory as statedir
 
 SQLITE_NEEDED = (3, 35, 0)
 """The first with RETURNING."""
@@ -68,7 +68,7 @@ def disk_space(session: Session) -> Finding:
     if not path.exists():
         return unknown("there is no state directory yet")
     storage = session.loaded.config.storage
-    problem = shortage(path, storage.min_free_mb)
+    problem = space_problem(path, storage.min_free_mb)
     if problem:
         what, _, remedy = problem.partition("; ")
         return critical(what, remedy)
@@ -77,7 +77,7 @@ def disk_space(session: Session) -> Finding:
             f"{path} lies in memory: what is recorded is gone with the power, and the memory fills up",
             "name a storage.directory on a card or disk, or switch the overlay file system off in raspi-config",
         )
-    free = room(path).free_mb
+    free = disk_usage(path).free_mb
     opus = session.loaded.config.opus.bitrate_kbps
     hours = (free - storage.min_free_mb) * 8000 / opus / 3600
     sentence = f"{free} MB are free, enough for {hours:.0f} hours without a connection"

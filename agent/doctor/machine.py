@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import LedConfig
-from agent.context import Session
+from agent.config.schema import LedConfig
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
+from agent.facade.context import Session
 from agent.hints import extra, journal, typed
-from agent.host.clocksync import clock_state
-from agent.status.lamp import lamp_for
+from agent.host.time_sync import clock_state
+from agent.panel.led_driver import led_driver_for
 
 HOT_DEGREES = 75.0
 WEAK_NOW, SLOW_NOW, WAS_WEAK = 0x1, 0x4, 0x10000
@@ -54,7 +54,7 @@ class Machine:
         folder = root / settings.name
         if not folder.is_dir():
             try:
-                lamp_for(settings, root)
+                led_driver_for(settings, root)
             except AgentError as error:
                 return warning(*str(error).split("; ", 1))
         if not all(

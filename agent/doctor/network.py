@@ -6,15 +6,15 @@ import ssl
 import time
 from urllib.parse import urlsplit
 
-from agent.context import Session
+from agent.api.client import RecordingsApi
+from agent.api.errors import ApiFailure, Busy, Offline, OfflineKind
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import CredentialError
+from agent.facade.context import Session
+from agent.facade.credentials import credentials_of
 from agent.hints import typed
-from agent.statedir import Process
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import ApiFailure, Busy, Offline, OfflineKind
-from agent.sync.credential.tokenfile import Token
-from agent.tokenplace import credentials_of
+from agent.process.state_directory import Process
+from agent.token.file import Token
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = f"{typed('token set')} with the token of this device"

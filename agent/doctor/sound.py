@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable
 
-from agent.audio.devices import list_devices
 from agent.audio.level import LevelMeter
-from agent.audio.opened import opened
 from agent.audio.opus import libopus_version
 from agent.audio.source import EndOfSource, Source
-from agent.context import Session
+from agent.capture.devices import list_devices
+from agent.capture.opened import opened
 from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
-from agent.facade import recorder_status
+from agent.facade.context import Session
+from agent.facade.service import recorder_status
 from agent.hints import typed
-from agent.host.soundcards import SoundCards
+from agent.host.sound_cards import SoundCards
 from agent.recorder.wiring import RecorderWiring
 
 LISTEN_SECONDS = 1.5

@@ -14,24 +14,24 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.opened import opened
-from agent.context import Session
+from agent.capture.opened import opened
+from agent.clock import rfc3339_or_none
+from agent.control.server import ask
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
-from agent.facade import deliverer_here, recorder_status
+from agent.facade.context import Session
+from agent.facade.service import deliverer_here, recorder_status
 from agent.hints import journal, typed
 from agent.index.reading import reading
 from agent.outbox.entry import HELD, Entry, Status
+from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.clock import rfc3339_or_none
 from agent.recording.mute import Mute
 from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
-from agent.statedir import Process
-from agent.status.control import ask
 from agent.status.words import local_time
-from agent.sync.rules.owner import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
+from agent.sync.rules.owner_rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
 
 if TYPE_CHECKING:
     from agent.sync.syncer import Syncer

@@ -7,7 +7,7 @@ from typing import NamedTuple
 MEGABYTE = 1_000_000
 
 
-class Room(NamedTuple):
+class DiskUsage(NamedTuple):
     """Bytes of a file system as an ordinary user may use them."""
 
     free: int
@@ -19,16 +19,16 @@ class Room(NamedTuple):
         return self.free // MEGABYTE
 
 
-def room(folder: Path) -> Room:
+def disk_usage(folder: Path) -> DiskUsage:
     """Return the room of the file system a folder is on; OSError as the kernel gives it."""
     status = os.statvfs(folder)
-    return Room(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+    return DiskUsage(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
 
-def shortage(folder: Path, min_free_mb: int) -> str | None:
+def space_problem(folder: Path, min_free_mb: int) -> str | None:
     """Return a sentence when less than ``min_free_mb`` is free in a folder, else None."""
     try:
-        free = room(folder).free_mb
+        free = disk_usage(folder).free_mb
     except OSError as error:
         return f"the state directory {folder} cannot be used: {error.strerror}; mount or replace the disk"
     if free >= min_free_mb:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.repair import Repair
@@ -92,7 +92,7 @@ class Arrivals:
                     continue
                 entry = sidecar.read(audio.with_suffix(SIDECAR))
                 if entry is None or entry.status is Status.UPLOADED or is_damaged(entry):
-                    self._outbox.store.unsettled.set()
+                    self._outbox.store.needs_reconcile.set()
                 else:
                     fresh.append(entry)
             if fresh:

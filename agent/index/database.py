@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from agent.host.disk import Disk
-from agent.host.small_file import is_regular
+from agent.disk import Disk
 from agent.index.totals import totals_are_right
 from agent.log import get_logger
+from agent.small_file import is_regular
 
 log = get_logger(__name__)
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.errors import AgentError
-from agent.host.disk import Disk
+from agent.gaps.log import Cause
 from agent.index.owners import OneOwner, Owners
 from agent.index.store import Store
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.locks import claimed
-from agent.recording.clock import Instant
 from agent.recording.gapsfile import let_go
-from agent.recording.ledger import Cause
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
 
@@ -94,7 +94,7 @@ class Outbox:
         log.error(
             "the index failed; the files are safe and are adopted later", action="index_failed", error=error
         )
-        self.store.unsettled.set()
+        self.store.needs_reconcile.set()
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Add rows for files that have none, in one transaction."""
@@ -204,7 +204,7 @@ class Outbox:
         return self.note(entry, "held", held_ms=self.now_ms(), **NOTHING_PENDING)
 
     def release(self, entry: Entry, *, to: str | None = None) -> Entry:
-        """Let a held recording go; a person lets it go to the lineage in force, whoever that is."""
+        """Let a held recording go; a person lets it go to the binding in force, whoever that is."""
         entry = self.note(entry, "release", held_ms=None, released_to=to or entry.released_to)
         self.arrived.set()
         return entry

@@ -9,7 +9,7 @@ class Owners(Protocol):
     """Knows under which binding of the device a recording was captured, and which one is in force."""
 
     def current(self) -> str | None:
-        """Return the lineage in force, the last known one without a token; None before there was any."""
+        """Return the binding in force, the last known one without a token; None before there was any."""
 
     def may_send(self, entry: Entry) -> bool:
         """Whether the present token belongs to the owner of this recording."""

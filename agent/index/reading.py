@@ -5,15 +5,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.disk import Disk
 from agent.errors import AgentError
-from agent.host.disk import Disk
-from agent.host.small_file import is_regular
 from agent.index.actions import find
 from agent.index.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
-from agent.statedir import StateDirectory
+from agent.process.state_directory import StateDirectory
+from agent.small_file import is_regular
 from agent.status.documents import Queue
 
 WAITING = {Status.READY, Status.CREATED, Status.STORED}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.host.disk import Disk
+from agent.disk import Disk
+from agent.gaps.log import Cause
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.repair import Repair
@@ -16,7 +17,6 @@ from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
 from agent.outbox.locks import claimed
 from agent.recording.gapsfile import let_go
-from agent.recording.ledger import Cause
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 
 log = get_logger(__name__)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.audio.oggrepair import RepairPlan, Unrepairable, carry_out, holds_sound, plan_repair
-from agent.host.disk import Disk
+from agent.audio.ogg_repair import RepairPlan, Unrepairable, carry_out, holds_sound, plan_repair
+from agent.disk import Disk
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.outbox import sidecar

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from agent.config import StorageConfig
-from agent.host.storage import MEGABYTE, room
+from agent.clock import Instant
+from agent.config.schema import StorageConfig
+from agent.host.storage import MEGABYTE, disk_usage
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry
-from agent.recording.clock import Instant
-from agent.recording.truetime import UNSYNCHRONIZED
+from agent.timing.time_sync import UNSYNCHRONIZED
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Retention:
 
     def _missing_bytes(self) -> int:
         """Return how many bytes have to go; not more than 0 when there is room."""
-        missing = self._settings.min_free_mb * MEGABYTE - room(self._folder).free
+        missing = self._settings.min_free_mb * MEGABYTE - disk_usage(self._folder).free
         if self._settings.max_mb:
             used = self._outbox.store.total_bytes()
             missing = max(missing, used - self._settings.max_mb * MEGABYTE)

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from agent.host.disk import Disk
+from agent.clock import INSTANT, Instant
+from agent.disk import Disk
 from agent.index.database import (
     BUSY_SECONDS,
     SUFFIXES,
@@ -37,21 +38,20 @@ from agent.index.schema import (
 )
 from agent.index.totals import totals
 from agent.outbox.entry import Entry, Status
-from agent.recording.clock import INSTANT, Instant
 
 
 class Store:
     """The index; thread-safe, and safe beside other processes.
 
     Raises sqlite3.Error as SQLite gives it. When that means damage, or the file was deleted or replaced beneath us,
-    a new index is begun at once, ``unsettled`` is set, and the rows come back by reconciliation.
+    a new index is begun at once, ``needs_reconcile`` is set, and the rows come back by reconciliation.
     """
 
     def __init__(
         self, path: Path, disk: Disk, wall: Callable[[], float] = time.time, *, read_only: bool = False
     ) -> None:
         self.path = path
-        self.unsettled = threading.Event()
+        self.needs_reconcile = threading.Event()
         """Set when files and rows may disagree: reconciliation is due."""
         self._disk = disk
         self._wall = wall
@@ -92,7 +92,7 @@ class Store:
         self._disk.step("index.begin_anew")
         self._connection.close()
         self._open()
-        self.unsettled.set()
+        self.needs_reconcile.set()
 
     @contextmanager
     def _healing(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from agent.log import get_logger
-from agent.statedir import bind, short_path
+from agent.process.state_directory import bind, short_path
 
 log = get_logger(__name__)
 

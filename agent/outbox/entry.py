@@ -25,8 +25,8 @@ from agent.bounds import (
     is_plausible,
     is_word,
 )
+from agent.clock import SERVER, UNSYNCHRONIZED, Instant
 from agent.hints import typed
-from agent.recording.clock import SERVER, UNSYNCHRONIZED, Instant
 from agent.recording.segment import FinishedSegment
 
 MARKS = "recorder_marks"
@@ -53,7 +53,7 @@ class Status(StrEnum):
     UPLOADED = "uploaded"
     """The API has confirmed it."""
     PARKED = "parked"
-    """Refused or damaged; waits for a person, and for a daily retry where that can help."""
+    """Unauthorized or damaged; waits for a person, and for a daily retry where that can help."""
     HELD = "held"
     """Captured under another binding of the device; waits until its owner is known."""
 

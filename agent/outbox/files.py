@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from agent.host import small_file
-from agent.host.small_file import UnusableFile
+from agent import small_file
 from agent.outbox.entry import ENTRY, INDEX_ONLY, Entry, changed, sane
+from agent.small_file import UnusableFile
 
 _BLANK = {"ticket": None, "attempts": 0, "last_error": None, "next_attempt_ms": None, "next_attempt": None}
 assert set(_BLANK) == set(INDEX_ONLY)  # noqa: S101 - two lists of one thing, checked when imported

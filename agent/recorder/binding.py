@@ -6,9 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from agent.host.small_file import UnusableFile, read_bytes
 from agent.log import get_logger
 from agent.recording.session import UNKNOWN
+from agent.small_file import UnusableFile, read_bytes
 
 log = get_logger(__name__)
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from agent.config import RecordingConfig
+from agent.clock import UNSYNCHRONIZED, Instant
+from agent.config.schema import RecordingConfig
+from agent.gaps.log import Cause, Gap
+from agent.gaps.tracker import GapTracker, positive
 from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.earlier import NEWEST, Stretch, stretches
 from agent.recorder.memory import Absence, Memory
-from agent.recording.clock import UNSYNCHRONIZED, Instant
-from agent.recording.coverage import Coverage, positive
 from agent.recording.gapsfile import end_of_ledger, last_gaps
-from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Cause, Gap
 from agent.recording.triggers import Schedule
+from agent.timing.known_time import KnownTime
 
 log = get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Downtime:
         files: Files,
         memory: Memory,
         time: KnownTime,
-        coverage: Coverage,
+        coverage: GapTracker,
         settings: RecordingConfig,
         wall: Callable[[], float],
     ) -> None:
@@ -110,13 +110,13 @@ class Downtime:
         """Whether a file was recorded after a gap had opened."""
         if gap.before_number:
             return stretch.number >= gap.before_number
-        return (self._time.apart_ms(gap.start, stretch.began) or 0) > 0
+        return (self._time.elapsed_ms(gap.start, stretch.began) or 0) > 0
 
     def _newest(self, moments: list[Instant]) -> Instant | None:
         """Return the newest of some moments; of boots that cannot be compared, the one that comes first here."""
         newest: Instant | None = None
         for moment in moments:
-            if newest is None or (self._time.apart_ms(newest, moment) or 0) > 0:
+            if newest is None or (self._time.elapsed_ms(newest, moment) or 0) > 0:
                 newest = moment
         return newest
 
@@ -144,7 +144,7 @@ class Downtime:
         """Whether a time before this start may have been wanted; clocks of two boots may disagree."""
         if "manual" in {self._mode, self._settings.mode}:
             return False
-        return since.boot_id == began.boot_id or (self._time.apart_ms(since, began) or 0) >= 0
+        return since.boot_id == began.boot_id or (self._time.elapsed_ms(since, began) or 0) >= 0
 
     def _close(self, gap: Gap, before: Before, began: Instant) -> Instant | None:
         """End a gap that an earlier run had open; return up to when all is accounted for then."""
@@ -158,7 +158,7 @@ class Downtime:
         return began
 
     def _write(self, gap: Gap, end: Instant) -> None:
-        self._coverage.write(Gap(gap.cause, gap.start, end, positive(self._time.apart_ms(gap.start, end))))
+        self._coverage.write(Gap(gap.cause, gap.start, end, positive(self._time.elapsed_ms(gap.start, end))))
 
     def _judged(self, absences: list[Absence]) -> list[Absence]:
         """Note the windows of the schedule that were open in some absences; return those that cannot be judged yet."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.audio.ogg import NotOggOpus, read_summary
-from agent.host.small_file import UnusableFile
+from agent.clock import Instant
 from agent.outbox import sidecar
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
-from agent.recording.clock import Instant
 from agent.recording.filename import number_of
 from agent.recording.segment import PART, SegmentStart, end_of
+from agent.small_file import UnusableFile
 
 UNASKED = {"continuous", "schedule"}
 """Modes of recordings that nobody has to ask for: without memory, only these are known to fill a recorder's time."""

@@ -4,18 +4,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.configvalues import metadata as metadata_complaint
+from agent.config.values import metadata as metadata_complaint
+from agent.control.server import Handler, Peer, Request
 from agent.errors import AgentError
 from agent.hints import journal
 from agent.log import get_logger
+from agent.outbox.answers import row_of
+from agent.panel.led import StatusLed
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
-from agent.report import row_of
 from agent.status.board import State
-from agent.status.control import Handler, Peer, Request
-from agent.status.led import Light
 
 log = get_logger(__name__)
 
@@ -42,7 +42,7 @@ class RecorderHandlers:
         wiring: RecorderWiring,
         recorder: Callable[[], Recorder],
         publisher: Publisher,
-        light: Light | None,
+        light: StatusLed | None,
         *,
         stopping: threading.Event,
         reload: Callable[[], list[str]],

@@ -9,14 +9,14 @@ import msgspec
 from msgspec import Meta
 
 from agent.bounds import NextSequence, Sequence
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.errors import AgentError
 from agent.hints import restart
-from agent.host.disk import Disk
-from agent.host.small_file import load_or_none
 from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.binding import Binding
-from agent.recording.clock import Instant
+from agent.small_file import load_or_none
 
 log = get_logger(__name__)
 

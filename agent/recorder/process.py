@@ -12,29 +12,29 @@ import threading
 from pathlib import Path
 
 from agent import __version__
-from agent.button import Button
-from agent.config import LoadedConfig
+from agent.config.schema import LoadedConfig
+from agent.control.server import ControlServer
 from agent.errors import AgentError
+from agent.gaps.log import Cause
 from agent.host.medium import in_memory
 from agent.log import get_logger
+from agent.panel.button import Button
+from agent.panel.led import StatusLed
+from agent.panel.led_driver import led_driver_for
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.supervised import RETRY_SECONDS, SupervisedProcess
 from agent.recorder.handlers import RecorderHandlers
-from agent.recorder.lastgood import keep
+from agent.recorder.last_good import keep
 from agent.recorder.publisher import Publisher
 from agent.recorder.supervisor import Supervisor
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.ledger import Cause
 from agent.recording.recorder import Recorder
 from agent.recording.segment import discard_never_begun
 from agent.recording.triggers import Trigger, trigger_for
-from agent.statedir import Process, StateDirectory
 from agent.status.board import State
-from agent.status.control import ControlServer
-from agent.status.lamp import lamp_for
-from agent.status.led import Light
-from agent.status.peer import deliverer_seen
-from agent.status.table import condition
+from agent.status.condition import condition
+from agent.status.other_process import deliverer_seen
 from agent.status.words import sentence
-from agent.supervised import RETRY_SECONDS, SupervisedProcess
 
 logger = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class RecorderProcess(SupervisedProcess):
         self._last_good = last_good
         self._with_deliverer = with_deliverer
         self._recorder: Recorder | None = None
-        self._light: Light | None = None
+        self._light: StatusLed | None = None
         self._lighting: threading.Thread | None = None
         self._supervisor: Supervisor | None = None
 
@@ -206,17 +206,17 @@ class RecorderProcess(SupervisedProcess):
 
     # light and button
 
-    def _lit(self) -> Light | None:
+    def _lit(self) -> StatusLed | None:
         """Start the light; one that is missing or forbidden is a warning, never a stop."""
         wiring = self._wiring
         try:
-            lamp = lamp_for(self._loaded.config.led)
+            lamp = led_driver_for(self._loaded.config.led)
         except AgentError as error:
             logger.warning("there is no light", action="led_failed", reason=str(error))
             return None
         if lamp is None:
             return None
-        light = Light(
+        light = StatusLed(
             lamp, lambda: condition(wiring.board.snapshot, self._publisher.counts), wiring.clock.wait
         )
         self._lighting = self._threads.start("light", light.run)

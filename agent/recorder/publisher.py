@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
+from agent.clock import milliseconds, rfc3339
 from agent.log import get_logger
+from agent.outbox.answers import status_of
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.clock import milliseconds, rfc3339
 from agent.recording.schedule import Stretch, next_windows
-from agent.report import status_of
 from agent.status.documents import (
     EVERY_SECONDS,
     NO_DELIVERY,
@@ -25,8 +25,8 @@ from agent.status.documents import (
     delivery_fields,
     recorder_document,
 )
-from agent.status.outlet import Outlet
-from agent.status.peer import deliverer_seen, delivery_state
+from agent.status.other_process import deliverer_seen, delivery_state
+from agent.status.published_file import PublishedFile
 
 log = get_logger(__name__)
 
@@ -55,8 +55,8 @@ class Publisher:
         """A recording that somebody asked for runs."""
         runtime = wiring.state.runtime
         self._outlets = [
-            Outlet(runtime / RECORDER_FILE, STATUS_MODE, EVERY_SECONDS, self._own_document),
-            Outlet(runtime / STATUS_FILE, STATUS_MODE, EVERY_SECONDS, self._merged_document),
+            PublishedFile(runtime / RECORDER_FILE, STATUS_MODE, EVERY_SECONDS, self._own_document),
+            PublishedFile(runtime / STATUS_FILE, STATUS_MODE, EVERY_SECONDS, self._merged_document),
         ]
 
     @property

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.host.disk import Disk
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.outbox.entry import Entry
 from agent.outbox.files import Files
 from agent.recorder.memory import Numbers
-from agent.recording.clock import Instant
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment, end_of
 

@@ -1,6 +1,6 @@
 """Room on the card, by files alone: what gives way when there is too little, and what is said when nothing does.
 
-Order of giving way: delivered and confirmed by hash, delivered otherwise, each oldest first; then, only with
+RemoteCommand of giving way: delivered and confirmed by hash, delivered otherwise, each oldest first; then, only with
 ``when_full = "drop_oldest"``, what is not delivered, oldest first, held ones last, each with a line in the gap log.
 What somebody else works on is passed over, and so is for a while, once it was tried, what the disk will not let go;
 what is no regular file is never touched. The deliverer takes a vanished pair for pruned, or dropped.
@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.config import StorageConfig
-from agent.host.ballast import Ballast
-from agent.host.disk import Disk
-from agent.host.storage import MEGABYTE, room
+from agent.config.schema import StorageConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause
+from agent.gaps.tracker import GapTracker
+from agent.host.reserve_file import ReserveFile
+from agent.host.storage import MEGABYTE, disk_usage
 from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import AUDIO, SIDECAR, Files
 from agent.outbox.locks import claimed
-from agent.recording.coverage import Coverage
-from agent.recording.ledger import Cause
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ AGAIN_SECONDS = 600.0
 """How long a file that could not be removed is passed over: a disk may be mended meanwhile."""
 
 
-class DiskSpace:
+class RoomKeeper:
     """Answers whether there is room to record, after making what room may be made; thread-safe, raises nothing."""
 
     def __init__(
@@ -43,8 +43,8 @@ class DiskSpace:
         files: Files,
         disk: Disk,
         settings: StorageConfig,
-        reserve: Ballast,
-        coverage: Coverage,
+        reserve: ReserveFile,
+        coverage: GapTracker,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
@@ -53,7 +53,7 @@ class DiskSpace:
         self._reserve = reserve
         self._coverage = coverage
         self._folder = files.root
-        self._usage = DiskUsage(files)
+        self._usage = FolderUsage(files)
         self._unconfirmed: set[str] = set()
         self._monotonic = monotonic
         self._stuck: dict[Path, float] = {}
@@ -80,15 +80,15 @@ class DiskSpace:
     def care_for_reserve(self) -> None:
         """Free the reserve file when little more than it is left, whoever filled the card; else allocate it again."""
         with contextlib.suppress(OSError):
-            free = room(self._folder).free
+            free = disk_usage(self._folder).free
             if free < self._reserve.size:
-                self._reserve.give_up()
+                self._reserve.release_reserve()
             elif self._missing_bytes(self.margin_mb) <= 0 and free > 2 * self._reserve.size:
-                self._reserve.take_in()
+                self._reserve.allocate()
 
     def _full(self) -> str:
-        self._reserve.give_up()
-        free = room(self._folder).free_mb
+        self._reserve.release_reserve()
+        free = disk_usage(self._folder).free_mb
         limit = f"storage.min_free_mb asks for {self._settings.min_free_mb}"
         if self._settings.max_mb and self._usage.total() >= self._settings.max_mb * MEGABYTE:
             limit = f"storage.max_mb allows {self._settings.max_mb} for recordings"
@@ -99,7 +99,7 @@ class DiskSpace:
 
     def _missing_bytes(self, margin_mb: int) -> int:
         """Return how many bytes have to go; not more than 0 when there is room."""
-        missing = (self._settings.min_free_mb + margin_mb) * MEGABYTE - room(self._folder).free
+        missing = (self._settings.min_free_mb + margin_mb) * MEGABYTE - disk_usage(self._folder).free
         if self._settings.max_mb:
             limit = (self._settings.max_mb - (margin_mb and 1)) * MEGABYTE
             missing = max(missing, self._usage.total() - limit)
@@ -204,7 +204,7 @@ def _sidecar_of(audio: Path) -> Entry | None:
         return None
 
 
-class DiskUsage:
+class FolderUsage:
     """What the recordings take, from a scan that is kept up to date: a folder that has not changed is not read again.
 
     Only regular files count. Finished files do not grow; the open one counts as it is.

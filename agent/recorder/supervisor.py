@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.log import get_logger
-from agent.statedir import Process, StateDirectory
-from agent.statelock import holder_of
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import holder_of
 from agent.status.documents import DeliveryDocument
-from agent.status.peer import OtherProcess
+from agent.status.other_process import OtherProcess
 
 log = get_logger(__name__)
 

@@ -3,32 +3,32 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from agent.audio.microphone import Microphone
 from agent.audio.source import Source
-from agent.audio.wavfile import RealTime, WavFile, parse_file_input
-from agent.config import Config
-from agent.host.ballast import Ballast
+from agent.audio.wav_file import RealTime, WavFile, parse_file_input
+from agent.capture.microphone import Microphone
+from agent.clock import Clock, Instant, SystemClock
+from agent.config.schema import Config
+from agent.disk import Disk
+from agent.gaps.log import GapLog
+from agent.gaps.tracker import GapTracker
 from agent.host.boot import boot_id
-from agent.host.clocksync import clock_state
-from agent.host.disk import Disk
-from agent.host.soundcards import SoundCards
+from agent.host.reserve_file import ReserveFile
+from agent.host.sound_cards import SoundCards
+from agent.host.time_sync import clock_state
 from agent.outbox.arrivals import announce
 from agent.outbox.files import Files
+from agent.process.state_directory import Process, StateDirectory
 from agent.recorder.binding import BindingFile
 from agent.recorder.downtime import Downtime
 from agent.recorder.memory import Memory, Numbers
 from agent.recorder.sink import OutboxFolder
-from agent.recorder.space import DiskSpace
-from agent.recording.clock import Clock, Instant, SystemClock
-from agent.recording.coverage import Coverage
-from agent.recording.knowntime import KnownTime
-from agent.recording.ledger import Ledger
+from agent.recorder.space import RoomKeeper
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
-from agent.recording.session import Workshop
+from agent.recording.session import SegmentFactory
 from agent.recording.triggers import Trigger
-from agent.statedir import Process, StateDirectory
 from agent.status.board import Board
+from agent.timing.known_time import KnownTime
 
 
 class RecorderWiring:
@@ -57,10 +57,10 @@ class RecorderWiring:
         self.files = Files(state.path, self.disk)
         self.time = KnownTime(self.clock, self.boot_id, machine)
         self.time.read_clock(state.path)
-        self.coverage = Coverage(
-            Ledger(state.path, self.disk), self.time.apart_ms, lambda: self.memory.last_number + 1
+        self.coverage = GapTracker(
+            GapLog(state.path, self.disk), self.time.elapsed_ms, lambda: self.memory.last_number + 1
         )
-        self.reserve = Ballast(state.path, self.disk)
+        self.reserve = ReserveFile(state.path, self.disk)
 
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""
@@ -88,9 +88,9 @@ class RecorderWiring:
         )
 
     @cached_property
-    def space(self) -> DiskSpace:
+    def space(self) -> RoomKeeper:
         """Room on the card."""
-        return DiskSpace(self.files, self.disk, self.config.storage, self.reserve, self.coverage)
+        return RoomKeeper(self.files, self.disk, self.config.storage, self.reserve, self.coverage)
 
     def downtime(self) -> Downtime:
         """Return what notes the absence before this start; to be made before anything is recorded."""
@@ -134,7 +134,7 @@ class RecorderWiring:
     ) -> Recorder:
         """Return a recorder that reads a source into the outbox; ``before`` accounts for the time before its start."""
         self.sink.is_of_recorder = unattended
-        workshop = Workshop(
+        segment_factory = SegmentFactory(
             self.sink,
             self.config.opus,
             disk=self.disk,
@@ -148,11 +148,11 @@ class RecorderWiring:
         return Recorder(
             source,
             trigger,
-            workshop,
+            segment_factory,
             self.config.recording,
             self.board,
             storage_problem=self.space.problem,
-            disk_failed=self.reserve.give_up,
+            disk_failed=self.reserve.release_reserve,
             mute=Mute(self.state.path, self.disk) if unattended else None,
             before=before,
             unattended=unattended,

@@ -20,6 +20,6 @@ Procedures
     P5  Lose the source: finish the segment; the session goes on with its next segment when sound is back.
     P6  Another wish while continuous recording runs (a manual recording): cut, record that session, cut, go on.
     P7  Mute: finish the segment and let go of the device; nothing is captured until a person unmutes, restarts
-        included, and the ledger has what was wanted meanwhile. Mark: kept durably beside the index while the file
+        included, and the gap log has what was wanted meanwhile. Mark: kept durably beside the index while the file
         is open, in its metadata once it is finished or repaired.
 """

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from agent.bounds import NAMED_SEQUENCE
-from agent.host.small_file import UnusableFile, decode
-from agent.recording.clock import Instant
+from agent.clock import Instant
 from agent.recording.segment import START, SegmentStart
+from agent.small_file import UnusableFile, decode
 
 
 def start_of_stem(stem: str) -> SegmentStart | None:

@@ -1,4 +1,4 @@
-"""Reading the ledgers of a state directory: a line at a time, and of one that is too large its end."""
+"""Reading the gap logs of a state directory: a line at a time, and of one that is too large its end."""
 
 import contextlib
 import os
@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from agent.host.small_file import UnusableFile, decode, open_regular
-from agent.recording.ledger import DELIVERY_FILE, FILE, GAP, Cause, Gap, older
+from agent.gaps.log import DELIVERY_FILE, FILE, GAP, Cause, Gap, older
+from agent.small_file import UnusableFile, decode, open_regular
 
 MOST_BYTES = 64 << 20
 """How much of a file is read: what this program writes is an eighth of it."""
 LINE_BYTES = 65_536
 """The longest line that is looked at as one."""
 TAIL_BYTES = 65_536
-"""How much of the ledger's end is read at a start."""
+"""How much of the gap log's end is read at a start."""
 
 Complain = Callable[[str], object]
 
@@ -31,7 +31,7 @@ def ignore(_sentence: str) -> None:
 
 
 def read_gaps(folder: Path, complain: Complain = ignore) -> list[Gap]:
-    """Return the gaps of a state directory's ledgers, oldest first; a gap that was closed later stands once.
+    """Return the gaps of a state directory's gap logs, oldest first; a gap that was closed later stands once.
 
     One that was closed where it began is none. ``complain`` is told of each file that is there and cannot be read.
     """
@@ -43,7 +43,7 @@ def read_gaps(folder: Path, complain: Complain = ignore) -> list[Gap]:
 
 
 def let_go(folder: Path, causes: Collection[Cause]) -> set[str]:
-    """Return the ids of recordings that the ledgers say are gone for one of some causes; in little memory."""
+    """Return the ids of recordings that the gap logs say are gone for one of some causes; in little memory."""
     words = [f'"{cause}"'.encode() for cause in causes]
     ids: set[str] = set()
     for file in (FILE, DELIVERY_FILE):
@@ -98,7 +98,7 @@ def _gap(line: bytes) -> Gap | None:
 
 
 def _lines(path: Path, complain: Complain) -> Iterator[bytes]:
-    """Yield the lines of a ledger's two files, oldest first."""
+    """Yield the lines of a gap log's two files, oldest first."""
     with contextlib.ExitStack() as stack:
         # Opened before any is read, the newest first: what is rotated meanwhile is read twice, and never missed.
         for file in reversed(_opened((path, older(path)), stack, complain)):

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 from agent.audio.level import LevelMeter
 from agent.audio.source import Block, Source, SourceState
+from agent.clock import Clock
 from agent.log import get_logger
-from agent.recording.clock import Clock
 from agent.recording.quality import QUIET_DBFS, QualityJudge
-from agent.recording.sampleclock import SampleClock
-from agent.recording.timeline import Timeline
 from agent.status.board import Board, Quality
+from agent.timing.sample_clock import SampleClock
+from agent.timing.timeline import Timeline
 
 log = get_logger(__name__)
 

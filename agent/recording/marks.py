@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 
 from agent.bounds import DurationMs, Text
-from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, load
+from agent.disk import Disk
 from agent.log import get_logger
+from agent.small_file import UnusableFile, load
 
 log = get_logger(__name__)
 

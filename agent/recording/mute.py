@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.log import get_logger
 
 log = get_logger(__name__)

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 
 from agent.audio.source import EndOfSource, Source, SourceLost
-from agent.config import RecordingConfig
+from agent.clock import Instant
+from agent.config.schema import RecordingConfig
 from agent.errors import AgentError
+from agent.gaps.log import Cause
 from agent.log import get_logger
-from agent.recording.clock import Instant
 from agent.recording.inbox import Inbox
-from agent.recording.ledger import Cause
 from agent.recording.listener import Heard, Listener
 from agent.recording.mute import Mute
 from agent.recording.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
-from agent.recording.session import Session, Workshop, no_listener
-from agent.recording.storagewatch import StorageWatch
-from agent.recording.timeaccount import TimeAccount
-from agent.recording.triggers import Trigger, Wish, manual_wish
+from agent.recording.session import SegmentFactory, Session, no_listener
+from agent.recording.storage_watch import StorageWatch
+from agent.recording.time_account import TimeAccount
+from agent.recording.triggers import SessionSpec, Trigger, manual_session
 from agent.status.board import Board, RecordingNow, State
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ class Recorder(Inbox):
     """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``.
 
     ``storage_problem`` returns a sentence when there is no room; it is given whether the disk was full until now, and
-    then asks for a margin. With ``unattended`` every fault is said, noted in the ledger and tried again; without it
+    then asks for a margin. With ``unattended`` every fault is said, noted in the gap log and tried again; without it
     the first one is raised, and the recorder ends with its one recording.
     """
 
@@ -38,7 +38,7 @@ class Recorder(Inbox):
         self,
         source: Source,
         trigger: Trigger,
-        workshop: Workshop,
+        segment_factory: SegmentFactory,
         settings: RecordingConfig,
         board: Board,
         *,
@@ -48,23 +48,23 @@ class Recorder(Inbox):
         before: Callable[[Instant], object] = lambda _began: None,
         unattended: bool = True,
     ) -> None:
-        self._listener = Listener(source, board, workshop.clock)
+        self._listener = Listener(source, board, segment_factory.clock)
         self._trigger = trigger
-        self._workshop = workshop
+        self._workshop = segment_factory
         self._settings = settings
         self._board = board
         self._tell_disk_failed = disk_failed
         super().__init__(mute)
         self._unattended = unattended
-        self._clock = workshop.clock
-        self._storage = StorageWatch(storage_problem, workshop.clock.monotonic)
+        self._clock = segment_factory.clock
+        self._storage = StorageWatch(storage_problem, segment_factory.clock.monotonic)
         self._stopped_at: float | None = None
         self._session: Session | None = None
-        self._wish: Wish | None = None
+        self._wish: SessionSpec | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._source_ended = False
-        self._account = TimeAccount(workshop, before, unattended=unattended)
+        self._account = TimeAccount(segment_factory, before, unattended=unattended)
 
     @property
     def records_unasked(self) -> bool:
@@ -146,7 +146,7 @@ class Recorder(Inbox):
     def _begin(self) -> bool:
         """Begin the session that is wanted, if there is one and the disk has room."""
         manual = self._manual
-        wish = self._wish = manual_wish(manual, self._settings) if manual else self._trigger.wish()
+        wish = self._wish = manual_session(manual, self._settings) if manual else self._trigger.wish()
         if wish is None or self._source_ended or self._storage.rests:
             return False
         problem = self._storage.problem_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from agent.config import RecordingConfig, ScheduleWindow, expand_cron
+from agent.config.schema import RecordingConfig, ScheduleWindow, expand_cron
 from agent.zone import zone
 
 DAY = timedelta(days=1)

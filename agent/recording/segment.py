@@ -14,12 +14,12 @@ import msgspec
 from agent import __version__
 from agent.audio.loudness import Loudness, LoudnessMeter
 from agent.audio.ogg import OggOpusWriter
-from agent.audio.oggpage import granule_of
+from agent.audio.ogg_page import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
 from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
-from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, decode
-from agent.recording.clock import Instant, rfc3339
+from agent.clock import Instant, rfc3339
+from agent.disk import Disk
+from agent.small_file import UnusableFile, decode
 
 START_TAG = "RECORDER_AGENT"
 """The OpusTags comment that holds the ``SegmentStart`` as JSON."""

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 import msgspec
 
 from agent.audio.opus import OpusEncoder, OpusSettings
-from agent.host.disk import Disk
+from agent.clock import Clock, Instant, milliseconds
+from agent.disk import Disk
+from agent.gaps.log import Cause
+from agent.gaps.tracker import GapTracker
+from agent.identity import new_id
 from agent.log import get_logger
-from agent.recording.clock import Clock, Instant, milliseconds
-from agent.recording.coverage import Coverage
-from agent.recording.identity import new_id
-from agent.recording.ledger import Cause
 from agent.recording.listener import Heard
 from agent.recording.marks import Marks
-from agent.recording.pendingmarks import PendingMarks
+from agent.recording.pending_marks import PendingMarks
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
 
 log = get_logger(__name__)
@@ -52,8 +52,8 @@ class SegmentSink(Protocol):
         """Take a finished file over; durable when this returns."""
 
 
-class Workshop:
-    """What every segment is made with: encoder, file layer, clocks, and the ledger of what is missing."""
+class SegmentFactory:
+    """What every segment is made with: encoder, file layer, clocks, and the gap log of what is missing."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Workshop:
         disk: Disk,
         clock: Clock,
         instant: Callable[[float], Instant],
-        coverage: Coverage,
+        coverage: GapTracker,
         flush_seconds: float,
         min_seconds: float = 0,
         lineage: Callable[[], str | None] = lambda: None,
@@ -130,7 +130,7 @@ class Session:
 
     def __init__(
         self,
-        workshop: Workshop,
+        segment_factory: SegmentFactory,
         mode: str,
         *,
         sample_rate: int,
@@ -141,14 +141,14 @@ class Session:
         metadata: dict[str, Any] | None = None,
         on_finished: Callable[[str], object] = no_listener,
     ) -> None:
-        self.id = workshop.new_id()
+        self.id = segment_factory.new_id()
         self.mode = mode
         self.sample_rate = sample_rate
         self.samples = 0
         """Taken in so far, per channel."""
         self.segments = 0
         self.open_segment: OpenSegment | None = None
-        self._workshop = workshop
+        self._workshop = segment_factory
         self._channels = channels
         self._width = 2 * channels
         self._segment_samples = max(1, round(segment_seconds * sample_rate))
@@ -156,7 +156,7 @@ class Session:
         self._total_samples = None if total_seconds is None else round(total_seconds * sample_rate)
         self._name = name
         self._metadata = metadata or {}
-        self.marks = PendingMarks(workshop.sink.marks, workshop.instant)
+        self.marks = PendingMarks(segment_factory.sink.marks, segment_factory.instant)
         """Moments that the stream of samples has not reached yet."""
         self._on_finished = on_finished
         self._position = 0.0

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agent.config import RecordingConfig
+from agent.config.schema import RecordingConfig
 from agent.recording.requests import ManualRequest
 from agent.recording.schedule import Calendar, Stretch
 
 
 @dataclass(frozen=True)
-class Wish:
+class SessionSpec:
     """A session that somebody wants."""
 
     mode: str
@@ -26,7 +26,7 @@ class Wish:
 class Trigger(Protocol):
     """Says, at any moment, which session is wanted by configuration."""
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> SessionSpec | None:
         """Return what is wanted now, or None for nothing."""
 
 
@@ -34,9 +34,9 @@ class Continuous:
     """Always the same wish."""
 
     def __init__(self, settings: RecordingConfig) -> None:
-        self._wish = Wish("continuous", settings.segment_seconds)
+        self._wish = SessionSpec("continuous", settings.segment_seconds)
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> SessionSpec | None:
         """Record."""
         return self._wish
 
@@ -44,7 +44,7 @@ class Continuous:
 class OnRequest:
     """Never a wish of its own: recordings are started by a person or a command."""
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> SessionSpec | None:
         """Nothing."""
         return None
 
@@ -62,15 +62,15 @@ class Schedule:
         self._calendar = Calendar(settings.schedule)
         self._same_from = self._same_until = 0
         """Unix seconds within which nothing opens or closes."""
-        self._wish: Wish | None = None
+        self._wish: SessionSpec | None = None
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> SessionSpec | None:
         """Return the wish of the first window that is open now."""
         second = int(self._wall())
         if not self._same_from <= second < self._same_until:
             moment = datetime.fromtimestamp(second, tz=UTC)
             opening = self._calendar.open_at(moment)
-            self._wish = opening and Wish(
+            self._wish = opening and SessionSpec(
                 "schedule",
                 self._settings.segment_seconds,
                 (opening.line, opening.opened_at),
@@ -92,6 +92,6 @@ def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger
     return Schedule(settings, wall) if settings.mode == "schedule" else OnRequest()
 
 
-def manual_wish(request: ManualRequest, settings: RecordingConfig) -> Wish:
+def manual_session(request: ManualRequest, settings: RecordingConfig) -> SessionSpec:
     """Return the wish of a manual recording: one file up to ``max_seconds``, then the next without a gap."""
-    return Wish("manual", settings.max_seconds, request)
+    return SessionSpec("manual", settings.max_seconds, request)

@@ -17,9 +17,9 @@ Procedures
              PUT → "completion asked" → complete → completed → files move to ``sent/``. After each arrow the fact is
              committed, and all but the ticket are in the sidecar too.
     Drain    oldest first: deliver what is due. The class of a failure (``failures``) decides what happens:
-             Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Refused → stop until the
+             Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Unauthorized → stop until the
              token changes, probe every 15 min. Busy → this one backs off; three in a row and the drain does.
-             StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. Rejected, Untrusted → parked,
+             StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. RequestRejected, InvalidResponse → parked,
              tried again once a day for a week; three creates in a row rejected alike → nothing is parked, delivery
              stops and probes every 15 min. A changed file → parked as damaged.
 """

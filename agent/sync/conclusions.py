@@ -3,31 +3,31 @@
 from dataclasses import dataclass
 
 from agent import bounds
+from agent.api.errors import (
+    Aborted,
+    Busy,
+    InvalidResponse,
+    NotSent,
+    Offline,
+    RateLimited,
+    RequestRejected,
+    StillVerifying,
+    StorageUnreachable,
+    Unauthorized,
+)
+from agent.clock import Clock
 from agent.errors import AgentError, CredentialError
 from agent.index.outbox import Outbox
 from agent.index.schema import PAUSE_OF_RECORDING
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
-from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState, Waiting
-from agent.sync.client.failures import (
-    Aborted,
-    Busy,
-    NotSent,
-    Offline,
-    RateLimited,
-    Refused,
-    Rejected,
-    StillVerifying,
-    StorageUnreachable,
-    Untrusted,
-)
-from agent.sync.drained import Report
 from agent.sync.pacing.backoff import Backoff, verifying_delay
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.limits import PAUSE, Limits
-from agent.sync.rules.datausage import DataLimitReached
-from agent.sync.rules.owner import DATA_LIMIT
+from agent.sync.result import SyncResult
+from agent.sync.rules.data_usage import DataLimitReached
+from agent.sync.rules.owner_rules import DATA_LIMIT
 
 log = get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Conclusions:
         self.verifying: dict[str, int] = {}
         """How many answers of 425 in a row each recording has got, by local id."""
 
-    def delivered(self, entry: Entry, report: Report) -> None:
+    def delivered(self, entry: Entry, report: SyncResult) -> None:
         """Take note of a delivery, or of a file that turned out to be damaged before it."""
         self.verifying.pop(entry.id, None)
         self._without_storage.pop(entry.id, None)
@@ -117,7 +117,7 @@ class Conclusions:
             verified=entry.verified,
         )
 
-    def failed(self, recording_id: str, error: AgentError, report: Report) -> None:
+    def failed(self, recording_id: str, error: AgentError, report: SyncResult) -> None:
         """Draw the conclusion from a failed delivery, by its class (``failures``)."""
         if isinstance(error, Offline):
             self._offline(error, report)
@@ -134,7 +134,7 @@ class Conclusions:
             self._reached(accepted=not isinstance(error, Busy))
         self._about_one(recording_id, error, report)
 
-    def _about_one(self, recording_id: str, error: AgentError, report: Report) -> None:
+    def _about_one(self, recording_id: str, error: AgentError, report: SyncResult) -> None:
         """Draw the conclusion for the recording that the failure concerns."""
         entry = self._outbox.store.get(recording_id)
         if isinstance(error, RateLimited):
@@ -143,9 +143,9 @@ class Conclusions:
             return
         elif isinstance(error, StillVerifying):
             self._still_verifying(entry, error)
-        elif isinstance(error, Rejected):
+        elif isinstance(error, RequestRejected):
             self._rejected(entry, error, report)
-        elif isinstance(error, Untrusted):
+        elif isinstance(error, InvalidResponse):
             self._park(entry, str(error), report)
         else:
             self._busy(entry, error, report)
@@ -167,7 +167,7 @@ class Conclusions:
 
     def call_failed(self, error: AgentError) -> None:
         """Draw the conclusion from a failed call that concerns no recording, by its class (``failures``)."""
-        report = Report()
+        report = SyncResult()
         if isinstance(error, Offline):
             self._offline(error, report)
         elif isinstance(error, CredentialError):
@@ -198,7 +198,7 @@ class Conclusions:
         if accepted:
             self._board.report(credential=CredentialState.ACCEPTED)
 
-    def _offline(self, error: Offline, report: Report) -> None:
+    def _offline(self, error: Offline, report: SyncResult) -> None:
         level = log.debug if self._offline_failures else log.warning
         level("offline", action="sync_offline", kind=error.kind.value, reason=str(error))
         delay = self._backoff.delay(self._offline_failures)
@@ -206,8 +206,8 @@ class Conclusions:
         self._board.report(online=False)
         self._begin_rest(f"{OFFLINE}: {error}", delay, report, error)
 
-    def _refused(self, error: CredentialError, report: Report) -> None:
-        missing = not isinstance(error, Refused) or error.status is None
+    def _refused(self, error: CredentialError, report: SyncResult) -> None:
+        missing = not isinstance(error, Unauthorized) or error.status is None
         state = CredentialState.MISSING if missing else CredentialState.REFUSED
         if not missing:
             self._online(accepted=False)
@@ -217,7 +217,7 @@ class Conclusions:
         self._board.report(credential=state)
         self._begin_rest(f"device token {state.value}", PROBE_SECONDS, report, error)
 
-    def _rate_limited(self, error: RateLimited, report: Report) -> None:
+    def _rate_limited(self, error: RateLimited, report: SyncResult) -> None:
         """Stop; the pause itself began with the answer (``limits``)."""
         report.stopped_by = error
 
@@ -233,7 +233,7 @@ class Conclusions:
         """Return how many seconds of the pause that the API asked for are left; it survives a restart."""
         return self._limits.pause_left()
 
-    def _begin_rest(self, reason: str, seconds: float, report: Report, error: AgentError) -> None:
+    def _begin_rest(self, reason: str, seconds: float, report: SyncResult, error: AgentError) -> None:
         nothing_gets_through = isinstance(error, Offline | CredentialError)
         self.rest = Rest(reason, self._clock.monotonic() + seconds, nothing_gets_through)
         report.stopped_by = error
@@ -251,7 +251,7 @@ class Conclusions:
         self._heed(entry, error.retry_after)
         self._back_off(entry, str(error), max(delay, error.retry_after or 0.0), counts=False)
 
-    def _busy(self, entry: Entry, error: AgentError, report: Report) -> None:
+    def _busy(self, entry: Entry, error: AgentError, report: SyncResult) -> None:
         after = error.retry_after if isinstance(error, Busy) else None
         self._heed(entry, after)
         of_storage = isinstance(error, StorageUnreachable)  # an outage, which uses up no attempts
@@ -284,7 +284,7 @@ class Conclusions:
             "tried again later", action="recording_waits", id=entry.id, seconds=round(delay, 1), reason=reason
         )
 
-    def _rejected(self, entry: Entry, error: Rejected, report: Report) -> None:
+    def _rejected(self, entry: Entry, error: RequestRejected, report: SyncResult) -> None:
         self._park(entry, str(error), report)
         if entry.id in self._singled_out:
             self._singled_out.discard(entry.id)
@@ -295,7 +295,7 @@ class Conclusions:
         if len(self._refused_alike) == SYSTEMIC_IN_A_ROW:
             self._systemic(error, report)
 
-    def _systemic(self, error: Rejected, report: Report) -> None:
+    def _systemic(self, error: RequestRejected, report: SyncResult) -> None:
         """All are refused alike: it is not the recordings' fault, so none of them stays parked."""
         for _step, _status, recording_id in self._refused_alike:
             entry = self._outbox.store.get(recording_id)
@@ -307,7 +307,7 @@ class Conclusions:
         )
         self._begin_rest(f"the API refuses every recording: {error}", PROBE_SECONDS, report, error)
 
-    def _park(self, entry: Entry, reason: str, report: Report) -> None:
+    def _park(self, entry: Entry, reason: str, report: SyncResult) -> None:
         self._outbox.park(entry, reason)
         self.verifying.pop(entry.id, None)
         self._without_storage.pop(entry.id, None)

@@ -7,32 +7,32 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from agent.config import Config, render_name
-from agent.configvalues import NAME_CHARACTERS
+from agent.api.answers import Completion, Created, UploadTicket
+from agent.api.client import RecordingsApi
+from agent.api.errors import (
+    Aborted,
+    Busy,
+    Conflict,
+    InvalidResponse,
+    NotSent,
+    Offline,
+    RequestRejected,
+    StorageUnreachable,
+    UnreadableFile,
+    UnusableAnswer,
+    UploadRefused,
+)
+from agent.clock import Clock, Instant, milliseconds, rfc3339
+from agent.config.schema import Config, render_name
+from agent.config.values import NAME_CHARACTERS
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
-from agent.recording.clock import Clock, Instant, milliseconds, rfc3339
-from agent.sync.client.answers import Completion, Created, UploadTicket
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import (
-    Aborted,
-    Busy,
-    Conflict,
-    NotSent,
-    Offline,
-    Rejected,
-    StorageUnreachable,
-    UnreadableFile,
-    Untrusted,
-    UnusableAnswer,
-    UploadRefused,
-)
-from agent.sync.credential.lineage import BindingChanged
 from agent.sync.metadata import metadata_of
-from agent.sync.rules.datausage import DataUsage
+from agent.sync.rules.data_usage import DataUsage
+from agent.token.bindings import BindingChanged
 
 log = get_logger(__name__)
 
@@ -270,7 +270,7 @@ class Delivery:
             completion = self._api.complete(remote_of(entry), entry.sha256)
             evidence = None if completion.verified else _evidence(entry, completion)
         except AgentError as error:
-            if unanswered and isinstance(error, Rejected) and error.status == HTTPStatus.BAD_REQUEST:
+            if unanswered and isinstance(error, RequestRejected) and error.status == HTTPStatus.BAD_REQUEST:
                 return self._outbox.complete(entry, verified=False)  # api.md section 4, "already uploaded"
             if not unanswered and not _is_unanswered(error):
                 self._outbox.note(entry, "answered", asked_ms=None)
@@ -282,7 +282,7 @@ def _evidence(entry: Entry, completion: Completion) -> str | None:
     """Return what ``media[]`` proves where the server has not compared the hash (api.md section 4).
 
     Raises:
-        Untrusted: our upload has another size there.
+        InvalidResponse: our upload has another size there.
     """
     for row in completion.media:
         if entry.media_id is None or row.id != entry.media_id or row.status != "uploaded":
@@ -290,7 +290,7 @@ def _evidence(entry: Entry, completion: Completion) -> str | None:
         if row.file_size_bytes == entry.size_bytes:
             return "size"
         if row.file_size_bytes is not None:
-            raise Untrusted(
+            raise InvalidResponse(
                 f"The API confirmed {row.file_size_bytes} bytes of audio and {entry.size_bytes} were sent; "
                 "the file is kept."
             )

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from agent import __version__
-from agent.configvalues import METADATA_BYTES, OUR_METADATA_KEY, is_ours
-from agent.host.small_file import UnusableFile, decode
+from agent.config.values import METADATA_BYTES, OUR_METADATA_KEY, is_ours
 from agent.log import get_logger
 from agent.outbox.entry import MARKS, Entry
+from agent.small_file import UnusableFile, decode
 
 log = get_logger(__name__)
 

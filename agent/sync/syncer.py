@@ -6,22 +6,22 @@ import threading
 from collections.abc import Callable, Iterator
 
 from agent import bounds
+from agent.api.errors import Offline, RateLimited
+from agent.clock import Clock, milliseconds
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.recording.clock import Clock, milliseconds
 from agent.status.board import Board, CredentialState, Transfer, Waiting
-from agent.sync.client.failures import Offline, RateLimited
-from agent.sync.clockgate import ClockGate
+from agent.sync.clock_gate import ClockGate
 from agent.sync.conclusions import Conclusions
-from agent.sync.credential.holds import Holds
 from agent.sync.delivery import Delivery
-from agent.sync.drained import Report
 from agent.sync.pacing.deadlines import ROUNDING_SECONDS, Deadlines
 from agent.sync.pacing.limits import Limits
-from agent.sync.rules.datausage import DataLimitReached
+from agent.sync.result import SyncResult
+from agent.sync.rules.data_usage import DataLimitReached
 from agent.sync.rules.forecast import Pace
-from agent.sync.rules.owner import HeldBack, Rules
+from agent.sync.rules.owner_rules import HeldBack, Rules
+from agent.token.holds import Holds
 
 LOOK_SECONDS = 10.0
 """How long the loop sleeps when nothing is due; an event wakes it earlier."""
@@ -114,13 +114,13 @@ class Syncer:
         finally:
             self._listeners.remove(listener)
 
-    def drain(self, *, everything: bool = False) -> Report:
+    def drain(self, *, everything: bool = False) -> SyncResult:
         """Deliver what is due, oldest first.
 
         ``everything`` ignores backoff, off-peak hours, the battery and pacing, and waits for slow verification and for
         the time. Never ignored: a Retry-After, a hold, a parking, the daily data limit.
         """
-        report = Report()
+        report = SyncResult()
         if everything:
             self._limits.end_pacing()
         with self._draining:
@@ -130,7 +130,7 @@ class Syncer:
                 self._drain_again(report)
         return report
 
-    def _drain(self, report: Report, *, everything: bool) -> None:
+    def _drain(self, report: SyncResult, *, everything: bool) -> None:
         """Try all that may be tried now; who calls holds the lock."""
         self._conclusions.by_rule = None
         self._pace.begins()
@@ -146,7 +146,7 @@ class Syncer:
                 self._try_token(report)
         self._finish()
 
-    def _drain_again(self, report: Report) -> None:
+    def _drain_again(self, report: SyncResult) -> None:
         """Try what an earlier pass had to wait for: the server's verification, the time."""
         self._ask_time(report)
         self._pass_verifying(report, everything=True)
@@ -177,7 +177,7 @@ class Syncer:
             self._conclusions.rest = None
         self._holds.settle(self._stop.is_set)
 
-    def _try_token(self, report: Report) -> None:
+    def _try_token(self, report: SyncResult) -> None:
         """Tell a token that is wrong even where all that is left is held, and no call was made for it."""
         if self._board.snapshot.credential is CredentialState.ACCEPTED or not self._holds.any():
             return
@@ -190,7 +190,7 @@ class Syncer:
     def _verifying(self) -> dict[str, int]:
         return self._conclusions.verifying
 
-    def _rests(self, report: Report) -> bool:
+    def _rests(self, report: SyncResult) -> bool:
         """Whether nothing may be tried now."""
         pause = self._conclusions.pause_left()
         if pause > 0:
@@ -203,7 +203,7 @@ class Syncer:
             rest = self._conclusions.rest = None
         return rest is not None
 
-    def _pass(self, report: Report, *, everything: bool) -> None:
+    def _pass(self, report: SyncResult, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
         for entry in self._suspects_last(self._waiting() if everything else self._due()):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
@@ -227,7 +227,7 @@ class Syncer:
                 yield entry
         yield from put_off
 
-    def _pass_verifying(self, report: Report, *, everything: bool) -> None:
+    def _pass_verifying(self, report: SyncResult, *, everything: bool) -> None:
         """Ask about what is being verified."""
         for entry in map(self._outbox.store.get, list(self._verifying)):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
@@ -235,9 +235,9 @@ class Syncer:
             if entry is not None and entry.status is Status.STORED and self._is_due(entry):
                 self._try(entry, report)
 
-    def _goes_on_without_data(self, report: Report, *, everything: bool) -> None:
+    def _goes_on_without_data(self, report: SyncResult, *, everything: bool) -> None:
         """Ask about what is being verified although the data limit is reached: that takes none."""
-        asked = Report()
+        asked = SyncResult()
         self._pass_verifying(asked, everything=everything)
         report.delivered += asked.delivered
         report.parked += asked.parked
@@ -264,7 +264,7 @@ class Syncer:
             yield from page
             seq = page[-1].seq
 
-    def _has_its_turn(self, report: Report, *, everything: bool) -> bool:
+    def _has_its_turn(self, report: SyncResult, *, everything: bool) -> bool:
         """Wait until the next recording may begin, by the owner's rules and by the limits all devices share."""
         while not self._stop.is_set():
             obstacle = None if everything else self._rules.obstacle()
@@ -282,13 +282,13 @@ class Syncer:
             self._clock.wait(self._stop, min(wait, LOOK_SECONDS))
         return False
 
-    def _goes_on(self, report: Report) -> bool:
+    def _goes_on(self, report: SyncResult) -> bool:
         return report.stopped_by is None and not self._stop.is_set()
 
     def _is_due(self, entry: Entry) -> bool:
         return self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS) <= 0
 
-    def _try(self, entry: Entry, report: Report) -> None:
+    def _try(self, entry: Entry, report: SyncResult) -> None:
         """Deliver one recording, and draw the conclusions."""
         self._board.report(transfer=Transfer(entry.id, 0, entry.size_bytes), waiting=None)
         try:
@@ -306,7 +306,7 @@ class Syncer:
                 return
         self._gate.learn()
 
-    def _ask_time(self, report: Report) -> None:
+    def _ask_time(self, report: SyncResult) -> None:
         """Learn the time before the first recording that was captured under a wrong clock is created."""
         oldest = self._outbox.store.oldest_waiting()
         if oldest is None or self._gate.opens_for(oldest):
@@ -326,7 +326,7 @@ class Syncer:
         for listener in list(self._listeners):
             listener(entry.id, sent, entry.size_bytes)
 
-    def _await_some(self, report: Report) -> bool:
+    def _await_some(self, report: SyncResult) -> bool:
         """Wait until something that an earlier pass left may be tried again; False when nothing of it is left.
 
         Nothing is locked meanwhile: what is recorded now is delivered beside it.

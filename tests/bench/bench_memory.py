@@ -21,7 +21,7 @@ from agent.sandbox.server import SandboxServer
 LEAST_SECONDS = 10.0
 """How long the daemon has run before it is looked at."""
 DELIVERY_SECONDS = 60.0
-CAPTURE, DELIVERER = b"agent.audio.ear", b"deliverer"
+CAPTURE, DELIVERER = b"agent.capture.child", b"deliverer"
 """What the command lines of the recorder's children hold."""
 _MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ (\S+) \S+ (\d+)")
 

@@ -15,11 +15,11 @@ import agent.deliverer.process
 import agent.recorder.process
 from agent import log
 from agent.audio.source import Block, SourceState
-from agent.config import Config, load
+from agent.config.schema import Config, load
 from agent.deliverer.wiring import DelivererWiring
 from agent.index.repair import Repair
+from agent.process.state_directory import StateDirectory, resolve
 from agent.recorder.wiring import RecorderWiring
-from agent.statedir import StateDirectory, resolve
 
 RATE = 16000
 BLOCK = RATE * 60 // 1000

@@ -12,13 +12,13 @@ import traceback
 from pathlib import Path
 
 from daemonlife import live_as_daemon
-from life import Life, Order
+from life import Life, RemoteCommand
 
-import agent.sync.clockgate
+import agent.sync.clock_gate
 import agent.sync.conclusions
 import agent.sync.delivery
 
-PRELOADED = (agent.sync.clockgate, agent.sync.conclusions, agent.sync.delivery)
+PRELOADED = (agent.sync.clock_gate, agent.sync.conclusions, agent.sync.delivery)
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _live(line: str) -> None:
         if order.pop("daemon", False):
             live_as_daemon(order)
         else:
-            Life(Order(**order)).run()
+            Life(RemoteCommand(**order)).run()
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, the life ends here and says so
         with Path(order["folder"], "diary.traceback").open("a") as file:

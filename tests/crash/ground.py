@@ -143,7 +143,7 @@ class Ground:
 
 
 @contextlib.contextmanager
-def workshop(name: str) -> Iterator[Path]:
+def segment_factory(name: str) -> Iterator[Path]:
     """Give a folder for many cases, in memory where there is such a place; it is removed afterwards."""
     shared = Path("/dev/shm")  # noqa: S108 - faster by far, and not predictable either
     roomy = shared.is_dir() and shutil.disk_usage(shared).free > ROOM_BYTES

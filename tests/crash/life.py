@@ -23,19 +23,19 @@ from faults import Fault, Observer
 from joined import join
 
 from agent import log
+from agent.api.client import RecordingsApi
 from agent.audio.source import Block, EndOfSource, SourceState
-from agent.config import load
+from agent.config.schema import load
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.wiring import DelivererWiring
-from agent.host.disk import Disk
+from agent.disk import Disk
 from agent.index.outbox import Outbox
 from agent.index.repair import Repair
 from agent.outbox.entry import Entry
+from agent.process.state_directory import Process, resolve
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.segment import FinishedSegment, discard_never_begun
 from agent.recording.triggers import trigger_for
-from agent.statedir import Process, resolve
-from agent.sync.client.api import RecordingsApi
 from agent.sync.syncer import Syncer
 
 RATE = 16000
@@ -44,7 +44,7 @@ DAY = 86_400.0
 CALLS = ("create", "upload_url", "put", "complete")
 
 
-class Order:
+class RemoteCommand:
     """What a life is asked to do; comes as JSON."""
 
     def __init__(
@@ -193,7 +193,7 @@ class LifeParts(DelivererWiring):
 class Life:
     """Lives an order through."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: RemoteCommand) -> None:
         log.configure("error", "text", sys.stderr if order.loud else io.StringIO())
         self._order = order
         self._clock = SimulatedClock(order.elapsed)
@@ -229,7 +229,7 @@ class Life:
             self._downtime = self._hears.downtime()
             discard_never_begun(self._hears.files.recording, self._parts.disk)
             self._downtime.look()
-            self._parts.outbox.store.unsettled.set()
+            self._parts.outbox.store.needs_reconcile.set()
             self._background()
             if self._order.wav:
                 self._record()
@@ -262,11 +262,11 @@ class Life:
         """What the daemon's other threads do, with their ways of taking an error."""
         try:
             self._house.turn(threading.Event())
-            if self._house.settled.is_set():
+            if self._house.reconciled.is_set():
                 self._parts.syncer.drain()
         except (OSError, sqlite3.Error) as error:
             self._diary.note("error", f"{type(error).__name__}: {error}")
-            self._parts.outbox.store.unsettled.set()
+            self._parts.outbox.store.needs_reconcile.set()
 
     def _settle(self) -> None:
         """Go on until nothing waits any more, for 24 hours at most."""
@@ -282,7 +282,7 @@ class Life:
     def _at_rest(self) -> bool:
         store = self._parts.outbox.store
         try:
-            return not store.unsettled.is_set() and store.counts()["pending"] == 0
+            return not store.needs_reconcile.is_set() and store.counts()["pending"] == 0
         except (OSError, sqlite3.Error):
             return False
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cases import Case, Preparation, no_preparation, report, steps_of_life, suffer
 from faults import EIO, ENOSPC, KILL, KINDS, LONG
-from ground import Driver, clear, fresh_seed, in_parallel, say, shuffled, sound, workshop
+from ground import Driver, clear, fresh_seed, in_parallel, say, segment_factory, shuffled, sound
 from scenes import SCENES
 
 LEAST_POINTS = 40
@@ -24,7 +24,7 @@ def test_a_fault_at_every_durable_step_loses_nothing() -> None:
     Rows and files agree, each recording is delivered within 24 simulated hours, and the server has its audio once.
     """
     seed = fresh_seed()
-    with workshop("points") as folder:
+    with segment_factory("points") as folder:
         wav = sound(folder, 4)
         driver = Driver()
         planned: list[tuple[Preparation, Case]] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cases import SECONDS, lost_seconds
-from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, sound, workshop
+from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, segment_factory, sound
 from scenes import NEVER
 
 FLIPS_A_PAGE = 8
@@ -53,7 +53,7 @@ def damages(index: Path, rng: random.Random) -> Iterator[Damage]:
 def test_a_damaged_index_costs_nothing() -> None:
     """However the index is damaged: the next start goes on, everything undelivered arrives, nothing is sent twice."""
     seed = fresh_seed()
-    with workshop("damage") as folder:
+    with segment_factory("damage") as folder:
         driver = Driver()
         wav = sound(folder, 2 * SECONDS)
         with Ground(folder / "first") as first:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cases import Case, no_damage, report, steps_of_life, suffer
 from faults import DELETED, KILL
-from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, shuffled, sound, workshop
+from ground import Driver, Ground, clear, fresh_seed, in_parallel, say, segment_factory, shuffled, sound
 from scenes import forget_index
 
 SWITCHES = {"honour_idempotency": False}
@@ -13,7 +13,7 @@ SWITCHES = {"honour_idempotency": False}
 def test_without_its_index_the_agent_sends_nothing_twice() -> None:
     """Deleted while the agent runs, and after a kill, at every step: the server holds the audio exactly once."""
     seed = fresh_seed()
-    with workshop("index") as folder:
+    with segment_factory("index") as folder:
         wav = sound(folder, 4)
         driver = Driver()
         steps = steps_of_life(driver, folder / "calm", wav)

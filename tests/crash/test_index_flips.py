@@ -9,13 +9,13 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
-from ground import fresh_seed, say, workshop
+from ground import fresh_seed, say, segment_factory
 from logcapture import capture_logs
 
-from agent.host.disk import Disk
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.index.store import Store
 from agent.outbox.entry import Entry, changed
-from agent.recording.clock import Instant
 
 FLIPS = int(os.environ.get("CRASH_FLIPS", "500"))
 BOOT = "b0a7" * 8
@@ -121,7 +121,7 @@ def meet(path: Path) -> tuple[str, str]:
 def test_a_flipped_bit_is_noticed_or_without_effect() -> None:
     """Never an error that stays, never a row or a total that nobody wrote."""
     rng = random.Random(fresh_seed())
-    with workshop("flips") as folder:
+    with segment_factory("flips") as folder:
         path = folder / "outbox.db"
         sound = build(path)
         assert meet(path) == ("served", "")

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from card import Chance, Image
-from ground import Driver, clear, fresh_seed, in_parallel, say, sound, workshop
+from ground import Driver, clear, fresh_seed, in_parallel, say, segment_factory, sound
 from power import CALM, FLUSH_SECONDS, MOST_LOST, Cut, Outcome, Trace, go_on, image_of
 
 IMAGES = int(os.environ.get("CRASH_IMAGES", "500"))
@@ -38,7 +38,7 @@ ONLY = re.compile(os.environ.get("CRASH_POINTS", ""))
 PROCEDURES = re.compile(
     r"(state|open|write|finish|repair|frozen|created|ticket|stored|asked|completed|sent|prune|damaged)\."
 )
-"""The steps of the procedures; the ledger, the clock and the token are no recordings."""
+"""The steps of the procedures; the gap log, the clock and the token are no recordings."""
 SPARE = {
     "state.sync_folder": "the clock's file and SQLite sync the same folder before the first recording",
     "open.number.sync": "the names of the files bear the numbers too",
@@ -68,7 +68,7 @@ def test_after_a_power_cut_all_but_the_last_seconds_arrives() -> None:
     """
     seed = fresh_seed()
     rng = random.Random(seed)
-    with workshop("power") as folder:
+    with segment_factory("power") as folder:
         trace = Trace(folder / "trace", sound(folder, CALM))
         cuts = [random_cut(trace, rng) for _ in range(IMAGES)]
 
@@ -97,7 +97,7 @@ def test_after_a_power_cut_all_but_the_last_seconds_arrives() -> None:
 def test_each_sync_is_needed() -> None:
     """The control: the syncs of each step are left out of the journal, and some card must then fail the oracle."""
     seed = fresh_seed()
-    with workshop("syncs") as folder:
+    with segment_factory("syncs") as folder:
         trace = Trace(folder / "trace", sound(folder, CALM))
 
         def one(driver: Driver, item: tuple[int, str]) -> tuple[str, int, Outcome | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemonlife import COUNTER
-from ground import RATE, Driver, Ground, fresh_seed, say, sound, workshop
+from ground import RATE, Driver, Ground, fresh_seed, say, segment_factory, sound
 
 KILLS = int(os.environ.get("CRASH_KILLS", "100"))
 CONTROL_KILLS = 12
@@ -60,7 +60,7 @@ def kill_and_go_on(rng: random.Random, count: int, broken: str = "") -> Kills:
     kills = Kills()
     handed: dict[int, int] = {}
     zero = time.monotonic()
-    with workshop("kills") as folder:
+    with segment_factory("kills") as folder:
         wav = sound(folder, 30)
         driver = Driver()
         with Ground(folder / "ground") as ground:

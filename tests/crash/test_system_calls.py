@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cases import SECONDS
 from faults import is_commit
-from ground import Driver, Ground, say, sound, workshop
+from ground import Driver, Ground, say, segment_factory, sound
 from journal import Call, read_journal, strace
 from scenes import torn
 
@@ -26,7 +26,7 @@ LOCKS = (".lock",)
 
 def test_every_durable_call_of_a_life_has_a_name() -> None:
     """Start with torn files, record, deliver, prune, close: no call that makes something durable is without a name."""
-    with workshop("calls") as folder:
+    with segment_factory("calls") as folder:
         calls = traced_life(folder, "")
     nameless, named = judge(calls)
     counts = Counter(call.name for call in calls if call.name in FITS)
@@ -39,7 +39,7 @@ def test_every_durable_call_of_a_life_has_a_name() -> None:
 
 def test_a_call_without_a_name_is_found() -> None:
     """The control: one fsync and one rename past the file layer are found."""
-    with workshop("calls") as folder:
+    with segment_factory("calls") as folder:
         nameless, _ = judge(traced_life(folder, "nameless"))
     say(f"control: found {[call.name for call, _ in nameless]}")
     assert {call.name for call, _ in nameless} == {"fsync", "rename"}

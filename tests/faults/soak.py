@@ -1,4 +1,4 @@
-"""A long life with faults at random: is every second recorded or in the ledger, judged by the sound itself?
+"""A long life with faults at random: is every second recorded or in the gap log, judged by the sound itself?
 
     python tests/faults/soak.py [--minutes 30] [--seed N] [--lose-ledger]
 
@@ -26,12 +26,12 @@ from rig import at_the_microphone, say
 from timecode import Player, code_time, decoded
 from virtual_microphone import VirtualMicrophone
 
+from agent.control.server import NoDaemon, ask
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
-from agent.statedir import Process, StateDirectory
-from agent.statelock import holder_of
-from agent.status.control import NoDaemon, ask
 
 KILLS_PER_MINUTE = 2.5
 """At least: the faults of a minute may take a little longer than one."""

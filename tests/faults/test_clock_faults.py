@@ -25,11 +25,11 @@ SEEN_WITHIN = 0.3
 """Seconds; as exactly as the test itself sees, from outside, when a recording began."""
 BURST_SECONDS = 2.0  # a loop over the missed time would use all four
 """CPU time that a jump may cost."""
-NO_NTP = 'import agent.host.clocksync as c\nc.clock_state = lambda: "unsynchronized"\n'
+NO_NTP = 'import agent.host.time_sync as c\nc.clock_state = lambda: "unsynchronized"\n'
 UNCORRECTED = (
-    NO_NTP + "from agent.recording.truetime import TrueTime\n"
-    "TrueTime.corrected = lambda self, instant: instant\n"
-    "import agent.sync.clockgate as g\ng.PATIENCE_SECONDS = 0.0\n"
+    NO_NTP + "from agent.timing.time_sync import TimeSync\n"
+    "TimeSync.corrected = lambda self, instant: instant\n"
+    "import agent.sync.clock_gate as g\ng.PATIENCE_SECONDS = 0.0\n"
 )
 
 

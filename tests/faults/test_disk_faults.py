@@ -271,7 +271,7 @@ def test_the_figures_fail_when_a_full_card_is_never_tried_again(tmp_path: Path) 
     """A control: with the next look at the card an hour away, room is not used within 30 s."""
     with card(tmp_path / "card", f"size={CARD_MB}m,nr_inodes=60") as folder:
         machine = small_machine(tmp_path, folder, None, min_free_mb=0)
-        sabotage(machine, "import agent.recording.storagewatch as w\nw.RETRY_SECONDS = 3600.0")
+        sabotage(machine, "import agent.recording.storage_watch as w\nw.RETRY_SECONDS = 3600.0")
         with running(machine, tmp_path) as daemon:
             wait_for(lambda: daemon.recording)
             foreign = list(hog(folder, "blocks"))

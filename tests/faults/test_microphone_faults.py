@@ -22,7 +22,7 @@ __all__ = ["virtual_microphone"]
 RESTARTS = 10
 FREEZES = 3
 DEAF = """
-from agent.audio.microphone import Microphone
+from agent.capture.microphone import Microphone
 Microphone.__init__.__kwdefaults__.update({change})
 """
 

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from acceptance import wait_for
 
-from agent.audio import earprocess
-from agent.audio import earprotocol as protocol
-from agent.audio.microphone import Microphone
-from agent.config import AudioConfig, Config
-from agent.host.disk import Disk
-from agent.host.soundcards import SoundCards
+from agent.capture import process, protocol
+from agent.capture.microphone import Microphone
+from agent.config.schema import AudioConfig, Config
+from agent.disk import Disk
+from agent.host.sound_cards import SoundCards
+from agent.process.state_directory import StateDirectory
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import trigger_for
-from agent.statedir import StateDirectory
 
 RATE, CHANNELS, BLOCK_MS = 48_000, 2, 120
 STALL_SECONDS = 14.0
@@ -27,8 +26,8 @@ STALL_SECONDS = 14.0
 EAR = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-from agent.audio.ear import pack, write
-from agent.audio import earprotocol as protocol
+from agent.capture.child import pack, write
+from agent.capture import protocol
 write(1, pack(protocol.HELLO, b'{{"device": "fake"}}'))
 block = bytes(range(256)) * ({size} // 256)
 start, number = time.monotonic(), 0
@@ -59,7 +58,7 @@ class SlowCard(Disk):
 
 @pytest.fixture
 def ear(tmp_path: Path) -> tuple[str, Path]:
-    """Return the command of an ear that hears in real time, and the file it makes when it was held up for a second."""
+    """Return the command of a capture process that hears in real time, and the file it makes when it was held up for a second."""
     held = tmp_path / "held"
     script = tmp_path / "ear.py"
     size = RATE * BLOCK_MS // 1000 * CHANNELS * 2
@@ -103,7 +102,7 @@ def recorded(
 
 
 def test_not_one_sample_is_lost(tmp_path: Path, ear: tuple[str, Path]) -> None:
-    """The ear is never held up; what was heard is written, block by block, and the gap log has nothing of it."""
+    """The capture process is never held up; what was heard is written, block by block, and the gap log has nothing of it."""
     python, held = ear
     enough = (STALL_SECONDS + 2) * 1000 / BLOCK_MS
     wiring, microphone = recorded(tmp_path, python, lambda microphone: microphone._next_sequence > enough)
@@ -118,7 +117,7 @@ def test_not_one_sample_is_lost(tmp_path: Path, ear: tuple[str, Path]) -> None:
 def test_the_pipe_alone_is_not_enough(
     tmp_path: Path, ear: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: without the memory behind the pipe the same card holds up the ear."""
-    monkeypatch.setattr(earprocess, "BUFFER_SECONDS", 0.0)
+    """The control: without the memory behind the pipe the same card holds up the capture process."""
+    monkeypatch.setattr(process, "BUFFER_SECONDS", 0.0)
     python, held = ear
     recorded(tmp_path, python, lambda _microphone: held.exists())

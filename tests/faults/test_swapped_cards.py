@@ -23,9 +23,9 @@ TONES = {WANTED: 440.0, OTHER: 1100.0}
 RATE = 48_000
 ROOTS = """
 from pathlib import Path
-from agent.host.soundcards import SoundCards
+from agent.host.sound_cards import SoundCards
 SoundCards.__init__.__defaults__ = (Path({sysfs!r}), Path({proc!r}))
-import agent.audio.alsaconfig as config
+import agent.capture.alsa_config as config
 config._capture = lambda name, card, *_: f'pcm.{{name}} {{{{ type pulse device "mic_{{card.card_id}}" }}}}'
 """
 """The fake sysfs, and PulseAudio's sources in the place of ``hw:CARD=<id>``."""

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
-from agent.recording.clock import Instant
-from agent.sync.client.failures import RateLimited
-from agent.sync.client.headers import RateLimit
+from agent.api.errors import RateLimited
+from agent.api.headers import RateLimit
+from agent.clock import Instant
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.heartbeat_interval import HeartbeatInterval
 from agent.sync.pacing.limits import UPLOAD_URL, Limits
-from agent.sync.pacing.stretch import Stretch
 from agent.sync.syncer import LOOK_SECONDS
 
 START = 1_700_000_000.0
@@ -189,7 +189,7 @@ class Device:
             rng=self.rng,
             recording_every=self.segment_seconds,
         )
-        self.stretch = Stretch(
+        self.stretch = HeartbeatInterval(
             self.heartbeat_seconds, self.rng, crowded=self.limits.crowded, scarce=self.limits.scarce
         )
         self.recorded = self.waiting

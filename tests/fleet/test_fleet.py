@@ -8,7 +8,7 @@ import pytest
 from simulation import Device, FixedWindow, Server, SlidingWindow, Time, Window
 
 from agent import log
-from agent.sync.pacing.stretch import LONGEST
+from agent.sync.pacing.heartbeat_interval import LONGEST
 
 HOUR = 3600.0
 ONLINE_SECONDS = 900.0
@@ -104,7 +104,7 @@ def test_forty_devices_drain_six_hours(seed: int, kind: type[Window]) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_without_the_headers_it_fails(seed: int) -> None:
-    """Budget, pauses and jitter alone do not keep the promise: a fifth of the requests meets a 429."""
+    """TokenBucket, pauses and jitter alone do not keep the promise: a fifth of the requests meets a 429."""
     fleet = live(seed, 40, 6, says=False)
     assert not meets_the_promise(fleet)
     assert fleet.refused > 0.15

@@ -22,12 +22,12 @@ from matrix_book import TOKEN, Exchange, Recording
 from matrix_server import Server
 
 from agent import log
-from agent.config import load
+from agent.api.client import RecordingsApi, Timeouts
+from agent.config.schema import load
 from agent.deliverer.wiring import DelivererWiring
 from agent.outbox.entry import Entry, Status
-from agent.statedir import resolve
+from agent.process.state_directory import resolve
 from agent.status.board import CredentialState
-from agent.sync.client.api import RecordingsApi, Timeouts
 
 TIMEOUTS = Timeouts(connect=2.0, read=1.0, write=1.0, answer=3.0, keepalive=3600.0)
 EPOCH = 1_790_000_000.0
@@ -208,8 +208,8 @@ class Life:
         if self._outcome.first == "unmet" and self._server.hits:
             self._outcome.first, self._outcome.reason = self._standing(entries[0])
         done = all(entry.status is Status.UPLOADED for entry in entries)
-        settled = all(entry.status in {Status.UPLOADED, Status.PARKED} for entry in entries)
-        if self._clock.elapsed < self._until and not (settled and self._clock.elapsed > 60):
+        reconciled = all(entry.status in {Status.UPLOADED, Status.PARKED} for entry in entries)
+        if self._clock.elapsed < self._until and not (reconciled and self._clock.elapsed > 60):
             return
         if not self._outcome.hours:
             self._outcome.hours = [_place(entry) for entry in entries]

@@ -22,7 +22,7 @@ TOKENS = {
     "renewed": ("renewed", "alive"),
     "kept": ("kept", "renewed"),
     "pause": ("kept, paused", "renewed"),
-    "lost": ("lost", "Refused, then alive"),
+    "lost": ("lost", "Unauthorized, then alive"),
 }
 """After a refresh that met the fault, by word, and what becomes of it."""
 

@@ -8,10 +8,10 @@ from unittest.mock import patch
 
 from matrix_book import TOKEN
 
+from agent.api import verdicts
+from agent.api.answers import Answer, Call, UploadTicket
+from agent.api.client import RecordingsApi
 from agent.outbox.entry import Entry, changed
-from agent.sync.client import verdicts
-from agent.sync.client.answers import Answer, Call, UploadTicket
-from agent.sync.client.api import RecordingsApi
 from agent.sync.delivery import Delivery
 
 _create, _put, _deliver, _stored = (

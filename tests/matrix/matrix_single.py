@@ -7,14 +7,14 @@ from matrix_agent import HOURS, Cell, Clock, Outcome
 from matrix_book import AFRESH, NEXT_TOKEN, TOKEN
 from matrix_server import Server
 
+from agent.api.errors import Unauthorized
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError, CredentialError
 from agent.outbox.entry import Status
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import OnRequest
 from agent.status.board import CredentialState
-from agent.sync.client.failures import Refused
-from agent.sync.credential.refresh import refresh
+from agent.token.refresh import refresh
 
 
 class Single:
@@ -106,7 +106,7 @@ class Single:
             on_disk = parts.credentials.token().reveal()
             if on_disk != TOKEN:
                 return "failed, and another token is on the disk", str(error)
-            lost = isinstance(error, CredentialError) and not isinstance(error, Refused)
+            lost = isinstance(error, CredentialError) and not isinstance(error, Unauthorized)
             return ("lost" if lost else "kept"), str(error)
         return ("renewed" if parts.credentials.token().reveal() == NEXT_TOKEN else "forgotten"), ""
 

@@ -15,8 +15,8 @@ from acceptance import Daemon, Json, wait_for
 from field import PORT, Recorder, Sandbox, check_one_copy_each, sandbox_at
 from wire import NAME, SERVER_ADDRESS, Wire, wire
 
-from agent.statedir import StateDirectory
-from agent.status.control import ask
+from agent.control.server import ask
+from agent.process.state_directory import StateDirectory
 
 FLAP_MINUTES = float(os.environ.get("FLAP_MINUTES", "2"))
 """10 is the whole test, 2 the one for CI."""

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what all tests share lies 
 from api_bench import Secret, Settings
 
 from agent import log
-from agent.sync.client.api import RecordingsApi, UploadTicket
+from agent.api.client import RecordingsApi, UploadTicket
 
 
 def main(url: str, content_type: str, file: Path, how: str) -> None:

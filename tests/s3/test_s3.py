@@ -16,9 +16,9 @@ from s3_server import S3Server, forged
 from speech import speech, write_wav
 from tap import Tap
 
+from agent.api.client import RecordingsApi, UploadTicket
+from agent.api.errors import RequestRejected, UploadRefused
 from agent.sandbox.devices import DEFAULT_TOKEN
-from agent.sync.client.api import RecordingsApi, UploadTicket
-from agent.sync.client.failures import Rejected, UploadRefused
 
 TYPE = "audio/opus"
 MIB = 1 << 20
@@ -141,7 +141,7 @@ def test_a_bucket_that_is_gone_is_no_success(s3: S3Server, api: RecordingsApi, a
     url = s3.client_for(s3.origin).generate_presigned_url(
         "put_object", {"Bucket": "elsewhere", "Key": "lost.opus", "ContentType": TYPE}, 60
     )
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(RequestRejected) as caught:
         put(api, url, audio)
     assert caught.value.code == "NoSuchBucket"
 

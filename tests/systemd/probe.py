@@ -12,7 +12,7 @@ import socket
 import sys
 from pathlib import Path
 
-from agent.host import clocksync
+from agent.host import time_sync
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         "battery": lambda: Path("/sys/class/power_supply/BAT0/capacity").read_text("ascii").strip(),
         "boot id": lambda: len(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()),
         "memory": lambda: Path("/proc/meminfo").read_text("ascii").startswith("MemTotal"),
-        "adjtimex": clocksync.kernel_is_synchronized,
+        "adjtimex": time_sync.kernel_is_synchronized,
         "internet": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(),
         "internet 6": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close(),
         "interfaces": _interfaces,

@@ -1,6 +1,6 @@
 """When something may be tried again, on a clock that no wall-clock jump disturbs and that a restart does not forget."""
 
-from agent.recording.clock import Clock, Instant, milliseconds
+from agent.clock import Clock, Instant, milliseconds
 
 ROUNDING_SECONDS = 0.001
 """Moments are kept in whole milliseconds."""

@@ -2,7 +2,7 @@
 
 Pause   A 429 stops all calls until the time the server asked for and a little longer, drawn at random so that a
         fleet does not come back as one. The pause is durable: neither a restart nor a person gets past it.
-Budget  ``sync.calls_per_minute`` of our own (heartbeats after a command may overdraw it), and the 30 upload URLs
+TokenBucket  ``sync.calls_per_minute`` of our own (heartbeats after a command may overdraw it), and the 30 upload URLs
         a minute of api.md section 2.
 Pace    Recordings begin no faster than a fair share of what the project's limit has left (``pacing``).
 """
@@ -14,16 +14,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent import bounds
+from agent.api.errors import Aborted, RateLimited
+from agent.api.headers import RateLimit
+from agent.clock import Clock, Instant
 from agent.log import get_logger
-from agent.recording.clock import Clock, Instant
 from agent.status.board import Waiting
-from agent.sync.client.failures import Aborted, RateLimited
-from agent.sync.client.headers import RateLimit
 from agent.sync.pacing.backoff import Backoff
-from agent.sync.pacing.budget import Budget
-from agent.sync.pacing.crowding import Crowding
 from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.overload import FleetOverload
 from agent.sync.pacing.share import Share
+from agent.sync.pacing.token_bucket import TokenBucket
 
 log = get_logger(__name__)
 
@@ -85,12 +85,12 @@ class Limits:
         self._deadlines = deadlines
         self._backoff = backoff
         self._lock = threading.RLock()
-        self._budget = Budget(calls_per_minute, clock.monotonic)
-        self._url_budget = Budget(UPLOAD_URLS_PER_MINUTE, clock.monotonic)
+        self._budget = TokenBucket(calls_per_minute, clock.monotonic)
+        self._url_budget = TokenBucket(UPLOAD_URLS_PER_MINUTE, clock.monotonic)
         self._share = Share(CALLS_PER_RECORDING, rng, clock.monotonic)
         self._url_share = Share(1, rng, clock.monotonic)
         self._recording_every = recording_every
-        self._crowding = Crowding(clock.monotonic)
+        self._crowding = FleetOverload(clock.monotonic)
         self._pause: Instant | None = None
         self._refusals = 0
         self.stopped = threading.Event()

@@ -24,7 +24,7 @@ import random
 from collections.abc import Callable
 
 from agent import bounds
-from agent.sync.client.headers import RateLimit
+from agent.api.headers import RateLimit
 
 WINDOW = 60.0
 """Seconds over which a limit counts, until an answer shows a longer window (api.md section 5)."""

@@ -2,8 +2,8 @@
 
 import threading
 
-from agent.recording.clock import Clock
-from agent.sync.client.failures import Aborted
+from agent.api.errors import Aborted
+from agent.clock import Clock
 
 
 class Throttle:

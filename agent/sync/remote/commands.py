@@ -19,16 +19,23 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from agent import bounds
-from agent.host.disk import Disk
-from agent.host.small_file import UnusableFile, load
+from agent.api.responses import is_manifest
+from agent.api.server_words import clean
+from agent.clock import Instant
+from agent.disk import Disk
 from agent.log import get_logger
-from agent.recording.clock import Instant
 from agent.recording.requests import ManualRequest
+from agent.small_file import UnusableFile, load
 from agent.status.board import Board, Snapshot, State
-from agent.sync.client.responses import is_manifest
-from agent.sync.client.words import clean
-from agent.sync.pacing.budget import Budget
-from agent.sync.remote.orders import Kind, MalformedOrder, Order, id_of, orders_in, understand
+from agent.sync.pacing.token_bucket import TokenBucket
+from agent.sync.remote.remote_command import (
+    Kind,
+    MalformedCommand,
+    RemoteCommand,
+    commands_in,
+    id_of,
+    understand,
+)
 
 log = get_logger(__name__)
 
@@ -60,7 +67,7 @@ class Recording(Protocol):
         """End it."""
 
 
-class Remembered:
+class ProcessedCommands:
     """The ids of commands that were decided upon, for a day, in ``commands.json``."""
 
     def __init__(self, folder: Path, disk: Disk, now: Callable[[], Instant]) -> None:
@@ -119,7 +126,7 @@ class Commands:
         self,
         recording: Recording,
         board: Board,
-        remembered: Remembered,
+        remembered: ProcessedCommands,
         *,
         enabled: bool,
         now: Callable[[], Instant],
@@ -138,7 +145,7 @@ class Commands:
         self._effects: list[_Effect] = []
         self._latest: ManualRequest | None = None
         self._said: set[str] = set()
-        self._budget = Budget(bounds.COMMANDS_PER_MINUTE, lambda: now().boot_ms / 1000)
+        self._budget = TokenBucket(bounds.COMMANDS_PER_MINUTE, lambda: now().boot_ms / 1000)
         self._said_too_many: int | None = None
 
     # effects
@@ -171,8 +178,8 @@ class Commands:
     def take(self, answer: Mapping[str, Any]) -> None:
         """Decide upon all commands of an answer, in their order."""
         self._note_manifests(answer)
-        fresh: dict[str, Order] = {}
-        for raw in orders_in(answer):
+        fresh: dict[str, RemoteCommand] = {}
+        for raw in commands_in(answer):
             order = self._choose(raw)
             if order is not None:
                 fresh.setdefault(order.id, order)
@@ -182,7 +189,7 @@ class Commands:
             self._obey(order)
         del self._effects[:-MOST_EFFECTS]
 
-    def _choose(self, raw: object) -> Order | None:
+    def _choose(self, raw: object) -> RemoteCommand | None:
         """Return an order that is new and understood."""
         identity = id_of(raw)
         if identity is not None and identity in self._remembered:
@@ -194,7 +201,7 @@ class Commands:
         self._budget.take()
         try:
             return understand(raw)
-        except MalformedOrder as error:
+        except MalformedCommand as error:
             self._say_once(
                 "a command was ignored: it is malformed", "command_malformed", id=identity, reason=str(error)
             )
@@ -211,7 +218,7 @@ class Commands:
                 per_minute=bounds.COMMANDS_PER_MINUTE,
             )
 
-    def _obey(self, order: Order) -> None:
+    def _obey(self, order: RemoteCommand) -> None:
         if not self._enabled:
             self._refuse(order, "heartbeat.remote_commands is false: the owner allows none")
         elif self._is_expired(order):
@@ -227,15 +234,15 @@ class Commands:
         else:
             log.info("a command was ignored: it is not known", action="command_unknown", **_named(order))
 
-    def _is_expired(self, order: Order) -> bool:
+    def _is_expired(self, order: RemoteCommand) -> bool:
         """One that does not say lives from its arrival, which is now; nor can one be judged without the time."""
         now = self._unix_time()
         return order.expires_at is not None and now is not None and now >= order.expires_at
 
-    def _refuse(self, order: Order, reason: str) -> None:
+    def _refuse(self, order: RemoteCommand, reason: str) -> None:
         log.warning("a command was refused", action="command_refused", reason=reason, **_named(order))
 
-    def _start(self, order: Order) -> None:
+    def _start(self, order: RemoteCommand) -> None:
         if order.dropped:
             log.warning(
                 "some metadata of a command is left out",
@@ -256,7 +263,7 @@ class Commands:
             )
         )
 
-    def _stop(self, order: Order) -> None:
+    def _stop(self, order: RemoteCommand) -> None:
         manual = self._recording.manual
         if manual is None and self._latest is not None and not self._latest.done.is_set():
             manual = self._latest  # asked for, and not yet begun by the recorder
@@ -272,7 +279,7 @@ class Commands:
         if manual is not self._latest:  # the end of our own is awaited since its start
             self._await_end(manual, upload=False)
 
-    def _upload(self, order: Order) -> None:
+    def _upload(self, order: RemoteCommand) -> None:
         self._accept(order)
         self._upload_everything()
         self._effects.append(
@@ -304,7 +311,7 @@ class Commands:
 
     # the log
 
-    def _accept(self, order: Order, **more: object) -> None:
+    def _accept(self, order: RemoteCommand, **more: object) -> None:
         log.info("a command is obeyed", action="command_accepted", **_named(order), **more)
 
     def _say_once(self, text: str, action: str, **values: object) -> None:
@@ -328,5 +335,5 @@ class Commands:
                 )
 
 
-def _named(order: Order) -> dict[str, str]:
+def _named(order: RemoteCommand) -> dict[str, str]:
     return {"id": order.id, "type": order.type}

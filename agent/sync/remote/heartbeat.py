@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from agent.api.errors import Aborted, Busy, Offline, RateLimited, RequestRejected
+from agent.clock import Clock
 from agent.errors import AgentError, CredentialError
 from agent.log import get_logger
-from agent.recording.clock import Clock
 from agent.status.board import Board, CredentialState
-from agent.sync.client.failures import Aborted, Busy, Offline, RateLimited, Rejected
 from agent.sync.conclusions import Rest
 from agent.sync.remote.commands import Commands
 
@@ -172,12 +172,12 @@ class Heartbeat:
             self._paused = True
         else:
             wait = self._rhythm.after_success()
-            if isinstance(error, Busy | Rejected):
+            if isinstance(error, Busy | RequestRejected):
                 wait = self._wait_longer(wait, error)
         self._due = self._clock.monotonic() + wait
         self._reach.call_failed(error)
 
-    def _wait_longer(self, wait: float, error: Busy | Rejected) -> float:
+    def _wait_longer(self, wait: float, error: Busy | RequestRejected) -> float:
         """Return twice the wait for each heartbeat in a row that was not taken, and what the API asks for at least."""
         level = log.debug if self._not_taken else log.warning
         level("a heartbeat was not taken", action="heartbeat_refused", reason=str(error))

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from agent.config import SyncConfig
-from agent.sync.rules.datausage import MEGABYTE
-from agent.sync.rules.windows import OffPeak
+from agent.config.schema import SyncConfig
+from agent.sync.rules.data_usage import MEGABYTE
+from agent.sync.rules.off_peak import OffPeak
 
 NEWEST = 0.2
 """How much of the average the newest delivery is."""

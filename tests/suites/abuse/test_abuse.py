@@ -18,10 +18,10 @@ from rig import at_the_microphone, say
 from timecode import HEARD_RATE, SLOT_SECONDS, Player, Samples, _aligned, _read, decoded, slot
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
-from agent.statedir import Process, StateDirectory
-from agent.statelock import holder_of
 
 __all__ = ["server", "virtual_microphone"]
 

@@ -14,10 +14,10 @@ from grammar import CALLS, Answer, Cell, answer_of, cells
 from socket_api import Reply, SocketApi
 
 from agent import bounds
+from agent.api.client import RecordingsApi
+from agent.api.errors import ApiFailure
+from agent.api.server_words import clean, words_of
 from agent.errors import AgentError
-from agent.sync.client.api import RecordingsApi
-from agent.sync.client.failures import ApiFailure
-from agent.sync.client.words import clean, words_of
 
 SOON = 1.0
 """Seconds of this process's own time that no answer may take, however long its patterns are searched."""

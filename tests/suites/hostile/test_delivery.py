@@ -9,8 +9,8 @@ from grammar import CALLS, VALUES, Cell, cells
 from server import hostile_server
 from waiting_room import agent, fill, live
 
+from agent.api import http
 from agent.bounds import is_word
-from agent.sync.client import line
 
 WORDS = {name for name, text in VALUES.items() if text[0] == '"' and is_word(json.loads(text), 200)}
 """Values that may be an id."""
@@ -98,7 +98,7 @@ def test_without_the_cap_of_an_answer_the_grammar_shows_it(
     """A control: a client whose ids have no limit keeps one of 70 kB, and the recording is not delivered."""
     monkeypatch.setattr("agent.bounds.ID_CHARS", 100_000)
     monkeypatch.setattr("agent.outbox.entry.ID_CHARS", 100_000)
-    assert line.Timeouts().answer > 0
+    assert http.Timeouts().answer > 0
     with hostile_server() as server, agent(tmp_path, server.url) as (parts, clock):
         fill(parts, 1)
         server.poison(Cell("create", "field:id", "70 kB"), times=1)

@@ -3,9 +3,9 @@
 import numpy as np
 from timecode import HEARD_RATE, SLOT_SECONDS, slot
 
-from agent.status.led import PATTERNS
-from agent.status.patterns import Pattern
-from agent.status.table import Condition
+from agent.panel.led import PATTERNS
+from agent.panel.patterns import Pattern
+from agent.status.condition import Condition
 from vm import findings as found
 from vm.cuts import ledger, overlaps
 from vm.heard import read_slots

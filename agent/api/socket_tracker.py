@@ -1,0 +1,123 @@
+"""The open sockets of one client, so that another thread can cut them.
+
+httpx tells of its connections through the ``trace`` extension. Sockets are cut with the plain ``shutdown``
+of the socket beneath TLS: ``close`` would not wake a thread that waits in ``poll``, and
+``SSLSocket.shutdown`` would let that thread go on in plain text.
+"""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+
+class SocketTracker:
+    """Follows the sockets of a client that makes one call at a time.
+
+    ``answer_seconds`` bounds the time from the last byte of a request to the last of its answer.
+    ``send_buffer`` sets SO_SNDBUF, so that bytes handed to the kernel are soon on the line.
+    """
+
+    def __init__(self, answer_seconds: float, send_buffer: int | None) -> None:
+        self._answer_seconds = answer_seconds
+        self._send_buffer = send_buffer
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._in_handshake: socket.socket | None = None
+        self._deadline: threading.Timer | None = None
+        self.peer: str | None = None
+        """The host this call connected to: the proxy, where there is one; None on a kept connection."""
+        self.expired = False
+        """The last call was cut by its deadline."""
+        self.aborted = False
+        """All calls are cut, for good."""
+
+    def begin(self) -> None:
+        """Start a call."""
+        with self._lock:
+            self.expired = False
+            self.peer = None
+
+    def end(self) -> None:
+        """End a call: no deadline cuts the next one."""
+        self._disarm()
+
+    def cut(self) -> None:
+        """Cut all connections; later ones are untouched."""
+        with self._lock:
+            self._cut()
+
+    def abort(self) -> None:
+        """Cut all connections, now and in future."""
+        with self._lock:
+            self.aborted = True
+            self._cut()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take an event of httpcore, such as ``connection.connect_tcp.complete``."""
+        match event.partition(".")[2]:
+            case "connect_tcp.started":
+                self.peer = str(info["host"])
+            case "connect_tcp.complete":
+                self._add(info["return_value"].get_extra_info("socket"))
+            case "start_tls.started":
+                self._hold()
+            case "start_tls.failed":
+                self._release()
+            case "start_tls.complete":
+                self._release()
+                self._add(info["return_value"].get_extra_info("socket"))
+            case "send_request_headers.started":  # after a CONNECT, whose answer was waited for
+                self._disarm()
+            case "receive_response_headers.started":
+                self._arm()
+
+    def _add(self, wire: socket.socket) -> None:
+        with self._lock:
+            if self._send_buffer is not None:
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+            self._open = [known for known in self._open if known.fileno() >= 0]
+            self._open.append(wire)
+            if self.aborted:
+                self._cut()
+
+    def _hold(self) -> None:
+        """Keep a second handle on the socket that the TLS handshake takes over, for as long as it lasts."""
+        with self._lock:
+            raw = [wire for wire in self._open if wire.fileno() >= 0 and not isinstance(wire, ssl.SSLSocket)]
+            if raw:
+                self._in_handshake = raw[-1].dup()
+
+    def _release(self) -> None:
+        with self._lock:
+            if self._in_handshake is not None:
+                self._in_handshake.close()
+                self._in_handshake = None
+
+    def _arm(self) -> None:
+        self._disarm()
+        deadline = threading.Timer(self._answer_seconds, lambda: self._expire(deadline))
+        deadline.daemon = True
+        with self._lock:
+            self._deadline = deadline
+        deadline.start()
+
+    def _disarm(self) -> None:
+        with self._lock:
+            deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+    def _expire(self, deadline: threading.Timer) -> None:
+        with self._lock:
+            if self._deadline is deadline:
+                self.expired = True
+                self._cut()
+
+    def _cut(self) -> None:
+        wires = [*self._open, self._in_handshake] if self._in_handshake is not None else self._open
+        for wire in wires:
+            with contextlib.suppress(OSError):  # already closed, or the other side was first
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)

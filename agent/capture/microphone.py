@@ -1,0 +1,330 @@
+"""The microphone: keeps a capture process open on the device that is wanted, whatever becomes of either."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.audio.source import Block, SourceLost, SourceState
+from agent.capture import protocol
+from agent.capture.alsa_config import Channel
+from agent.capture.devices import NO_PORTAUDIO, Target, resolve_input
+from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
+from agent.errors import MicrophoneError
+from agent.host.sound_cards import SoundCards
+from agent.log import get_logger
+
+GRACE_SECONDS = 0.5
+"""However late a frame is, the capture process is waited for so long on an empty pipe before it is called wedged."""
+STEADY_SECONDS = 5.0
+"""A device that listened for so long has recovered: the next loss is a new one, with a new backoff."""
+
+log = get_logger(__name__)
+
+
+class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an error
+    """The current ear is of no use: (state, sentence)."""
+
+
+class Microphone:
+    """A ``Source`` that hears a sound card, or a named PCM, through a capture process.
+
+    ``read`` and ``close`` belong to one thread, which lives as long as the microphone is wanted: the capture process dies
+    when the thread that started it ends. The properties may be read from any thread. ``monotonic`` must be
+    CLOCK_MONOTONIC: the capture process's frames carry its stamps. ``environment`` None means that of this process.
+
+    Procedure of one opening: resolve the input anew → for each target in turn: write the configuration when
+    it is a card, start a capture process, wait for its first frame (``open_timeout``). When none gives one: once
+    ``SourceLost``, then again after the next of ``backoff`` (seconds from start to start of an attempt, and
+    the first of them at least from its end; the last one repeats).
+
+    ``block_ms`` also sets ALSA's buffer, to two blocks: so late may the capture process be before samples are lost.
+    """
+
+    def __init__(
+        self,
+        wanted: str,
+        sample_rate: int,
+        channels: int,
+        channel: Channel,
+        *,
+        runtime_directory: Path,
+        cards: SoundCards,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        open_timeout: float = 5.0,
+        frame_timeout: float = 1.5,
+        backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5),
+        block_ms: int = 120,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._wanted, self._cards = wanted, cards
+        self._settings = CaptureSettings(
+            sample_rate=sample_rate,
+            channels=channels,
+            channel=channel,
+            block_ms=block_ms,
+            runtime_directory=runtime_directory,
+            environment=dict(os.environ if environment is None else environment),
+            python=python,
+        )
+        self._monotonic, self._sleep = monotonic, sleep
+        self._open_timeout, self._frame_timeout, self._backoff = open_timeout, frame_timeout, backoff
+
+        self._state = SourceState.CLOSED
+        self._identity: str | None = None
+        self._name = wanted
+        self._last_error = ""
+        self._blocks_lost = 0
+        self._overflows = 0
+
+        self._ear: CaptureProcess | None = None
+        self._undead: list[CaptureProcess] = []
+        self._target = Target(wanted, wanted)
+        self._targets: list[Target] = []
+        self._held: Block | None = None
+        self._told = False
+        self._failures = 0
+        self._attempt_at = self._retry_at = 0.0
+        self._heard_at = self._first_heard_at = 0.0
+        self._next_sequence = 0
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second and channel."""
+        return self._settings.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
+        return self._settings.channels
+
+    @property
+    def state(self) -> SourceState:
+        """What the microphone does; after a failure it stays what failed until blocks flow again."""
+        return self._state
+
+    @property
+    def identity(self) -> str | None:
+        """The stable id of the device in use or lost, None before the first opening."""
+        return self._identity
+
+    @property
+    def name(self) -> str:
+        """The device's name for a person; what was wanted while that is unknown."""
+        return self._name
+
+    @property
+    def last_error(self) -> str:
+        """Why the latest attempt failed, one sentence; empty while listening."""
+        return self._last_error
+
+    @property
+    def blocks_lost(self) -> int:
+        """Blocks missing between others of one opening, since this object was made."""
+        return self._blocks_lost
+
+    @property
+    def overflows(self) -> int:
+        """Blocks at which PortAudio said that samples were lost, since this object was made."""
+        return self._overflows
+
+    @property
+    def ear_pid(self) -> int | None:
+        """The process id of the capture process, or None while there is none."""
+        ear = self._ear
+        return ear.pid if ear else None
+
+    def read(self, timeout: float) -> Block | None:
+        """Return the next block, or None; judging a late ear takes up to GRACE_SECONDS beyond ``timeout``.
+
+        Raises:
+            SourceLost: no device, or it went away, or it hangs; once until blocks flow again.
+        """
+        deadline = self._monotonic() + timeout
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
+        while True:
+            try:
+                if self._ear is None and not self._open(deadline):
+                    return None
+                if self._ear is not None:
+                    block, done = self._hear(self._ear, deadline)
+                    if done:
+                        return block
+            except _Failure as failure:
+                self._fail(*failure.args)
+
+    def require(self, timeout: float) -> None:
+        """Wait until blocks flow; none of them is lost to a later ``read``.
+
+        Raises:
+            MicrophoneError: none came within ``timeout`` seconds; says why.
+        """
+        deadline = self._monotonic() + timeout
+        while self._held is None:
+            left = deadline - self._monotonic()
+            if left <= 0:
+                raise MicrophoneError(self._last_error or self._silent("did not open"))
+            try:
+                self._held = self.read(left)
+            except SourceLost:
+                continue
+
+    def close(self) -> None:
+        """Kill the capture process and forget what failed; a later ``read`` opens the device at once."""
+        self._drop_ear()
+        self._state = SourceState.CLOSED
+        self._targets, self._held, self._last_error = [], None, ""
+        self._told, self._failures, self._retry_at = False, 0, 0.0
+
+    def _open(self, deadline: float) -> bool:
+        """Start a capture process on the next target, waiting for its time; False when that is after ``deadline``."""
+        now = self._monotonic()
+        if not self._targets and now < self._retry_at:
+            if now < deadline:
+                self._sleep(min(self._retry_at, deadline) - now)
+            if self._monotonic() < self._retry_at:
+                return False
+        self._undead = [ear for ear in self._undead if not ear.gone]
+        if self._state is SourceState.CLOSED:
+            self._state = SourceState.OPENING
+        try:
+            if not self._targets:
+                self._attempt_at = self._monotonic()
+                self._targets = resolve_input(self._wanted, self._cards.present())
+            self._target = self._targets.pop(0)
+            self._start_ear(self._target)
+        except MicrophoneError as error:
+            raise _Failure(SourceState.WAITING, str(error)) from error
+        except OSError as error:
+            reason = (
+                f"The capture process does not start ({error}): free some memory, or reinstall the agent."
+            )
+            raise _Failure(SourceState.WAITING, reason) from error
+        return True
+
+    def _start_ear(self, target: Target) -> None:
+        self._ear = self._settings.start(target.id, target.card)
+        self._heard_at = self._monotonic()
+        self._first_heard_at = 0.0
+        self._next_sequence = 0
+
+    def _hear(self, ear: CaptureProcess, deadline: float) -> tuple[Block | None, bool]:
+        """Return (block, True), (None, True) at the deadline, or (None, False): go on.
+
+        The pipe is drained before the capture process is judged, and judged by the stamp of its last frame; it always has
+        GRACE_SECONDS left, and once more when this process was stopped meanwhile: that proves nothing.
+        """
+        try:
+            message = ear.receive()
+        except Nonsense as error:
+            raise _Failure(self._quiet_state(), self._silent("sent nonsense")) from error
+        if message is not None:
+            block = self._take(message)
+            return block, block is not None
+        if ear.ended:
+            raise _Failure(self._quiet_state(), self._silent("went away"))
+        now = self._monotonic()
+        limit = self._frame_timeout if self._first_heard_at else self._open_timeout
+        judgement = self._heard_at + limit - GRACE_SECONDS
+        if now < judgement:
+            if now >= deadline:
+                return None, True
+            ear.wait(min(judgement, deadline) - now)
+        elif not ear.wait(GRACE_SECONDS) and self._monotonic() - now < 2 * GRACE_SECONDS:
+            raise self._hanging()
+        return None, False
+
+    def _hanging(self) -> _Failure:
+        """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
+        card = self._target.card
+        if card is not None and card.ids[-1] not in {present.ids[-1] for present in self._cards.present()}:
+            return _Failure(SourceState.LOST, self._silent("went away"))
+        return _Failure(SourceState.WEDGED, self._silent("hangs"))
+
+    def _take(self, message: Message) -> Block | None:
+        """Return the block a message carries, or None for a hello."""
+        if message.kind == protocol.FRAME:
+            return self._frame(message)
+        facts = json.loads(message.payload)
+        if message.kind == protocol.ERROR:
+            raise _Failure(*self._explain(facts["kind"], facts["message"]))
+        self._identity = self._target.id
+        self._name = self._target.name if self._target.card else facts["device"]
+        return None
+
+    def _frame(self, message: Message) -> Block:
+        self._heard_at = message.stamp_ns / 1e9
+        if not self._first_heard_at:
+            self._first_heard_at = self._heard_at
+            self._listening()
+        elif self._failures and self._heard_at - self._first_heard_at > STEADY_SECONDS:
+            self._failures = 0
+        self._blocks_lost += message.sequence - self._next_sequence
+        self._next_sequence = message.sequence + 1
+        overflow = bool(message.flags & protocol.OVERFLOW)
+        self._overflows += overflow
+        return Block(message.sequence, self._heard_at, overflow, message.payload)
+
+    def _listening(self) -> None:
+        self._state = SourceState.LISTENING
+        self._told, self._last_error, self._targets = False, "", []
+        log.info("the microphone is open", action="microphone_open", device=self._identity, name=self._name)
+
+    def _fail(self, state: SourceState, reason: str) -> None:
+        """Let go of the capture process; go to the next target, or wait for the next attempt.
+
+        Raises:
+            SourceLost: it is the first failure since blocks flowed.
+        """
+        was_heard = bool(self._first_heard_at) and self._ear is not None
+        self._drop_ear()
+        self._last_error = reason
+        if self._targets and not was_heard:
+            log.debug("a device cannot be opened", action="microphone_next", reason=reason)
+            return
+        self._targets = []
+        wait = self._backoff[min(self._failures, len(self._backoff) - 1)]
+        now = self._monotonic()
+        start = now if was_heard else self._attempt_at
+        self._retry_at = max(start + wait, now + self._backoff[0])
+        self._state = state
+        self._failures += 1
+        level = log.debug if self._told else log.warning
+        level("the microphone cannot be heard", action="microphone_fail", state=state.value, reason=reason)
+        if not self._told:
+            self._told = True
+            raise SourceLost(reason)
+
+    def _drop_ear(self) -> None:
+        ear, self._ear = self._ear, None
+        if ear is not None and not ear.kill():
+            self._undead.append(ear)
+
+    def _quiet_state(self) -> SourceState:
+        return SourceState.LOST if self._first_heard_at else SourceState.WAITING
+
+    def _silent(self, what: str) -> str:
+        return (
+            f"The microphone {self._target.name} {what}, so nothing is heard: check its plug and its cable."
+        )
+
+    def _explain(self, kind: str, message: str) -> tuple[SourceState, str]:
+        """Return the state and the sentence for what the capture process said at its end."""
+        if kind == protocol.NO_PORTAUDIO:
+            return SourceState.WAITING, NO_PORTAUDIO
+        if kind == protocol.STREAM_DIED:
+            return SourceState.LOST, self._silent("went away")
+        name = self._target.name
+        if kind == protocol.NO_DEVICE:
+            reason = f"There is no microphone {name} ({message}): connect it, or see the command devices."
+        else:
+            reason = (
+                f"The microphone {name} cannot be opened ({message}): see whether another program has it."
+            )
+        return SourceState.WAITING, reason

@@ -1,0 +1,306 @@
+"""The settings: every key of the configuration file, its type, its range and its default, in this one place.
+
+The file in use is ``--config``, else ``$RECORDER_AGENT_CONFIG``, else ``/etc/recorder-agent/config.toml``.
+One that was named must exist; without any the defaults below hold. ``config/recorder-agent.toml`` is the same
+list with explanations for a person.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from agent.config import values
+from agent.config.loader import Problem, locate, read, render
+from agent.config.values import Checked, expand_cron, render_name
+from agent.errors import ConfigError
+
+__all__ = [
+    "SYSTEM_FILE",
+    "ApiConfig",
+    "AudioConfig",
+    "ButtonConfig",
+    "Config",
+    "ControlConfig",
+    "HeartbeatConfig",
+    "HooksConfig",
+    "LedConfig",
+    "LoadedConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "OffPeakHours",
+    "OpusConfig",
+    "RecordingConfig",
+    "ScheduleWindow",
+    "StorageConfig",
+    "SyncConfig",
+    "changed_keys",
+    "check",
+    "expand_cron",
+    "load",
+    "locate",
+    "render",
+    "render_name",
+]
+
+SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
+
+AbsolutePath = Annotated[str, Checked(values.absolute_path)]
+Timezone = Annotated[str, Checked(values.timezone)]
+TimeOfDay = Annotated[
+    str, Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z", description='a time in quotes, like "02:00"')
+]
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Megabytes = Annotated[int, Meta(ge=0, le=100_000_000)]
+Hours = Annotated[int, Meta(ge=0, le=87_600)]
+HeaderGpio = Annotated[int, Meta(ge=1, le=27)]
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; unknown keys are errors."""
+
+
+class ApiConfig(Section, frozen=True):
+    """Where recordings go."""
+
+    base_url: Annotated[str, Checked(values.base_url)] = "https://api.bota.dev/v1"
+    token_file: AbsolutePath = ""
+    content_type: Literal["audio/opus", "audio/ogg"] = "audio/opus"
+    ca_file: AbsolutePath = ""
+    """Empty: the system's certificates."""
+
+
+class AudioConfig(Section, frozen=True):
+    """What is listened to."""
+
+    input: Annotated[str, Checked(values.audio_input)] = "default"
+    """``default``, part of a device's name, a stable id, ``file:/path.wav`` or ``file:/path.wav?loop``."""
+    sample_rate: Literal[8000, 12000, 16000, 24000, 48000] = 16000
+    channels: Literal[1, 2] = 1
+    channel: Literal["mix", "left", "right"] = "mix"
+    """What becomes mono when a card gives two channels."""
+
+
+class OpusConfig(Section, frozen=True):
+    """How it is encoded."""
+
+    bitrate_kbps: Annotated[int, Meta(ge=8, le=320)] = 32
+    frame_ms: Literal[10, 20, 40, 60] = 20
+    complexity: Annotated[int, Meta(ge=0, le=10)] = 5
+    application: Literal["voip", "audio", "lowdelay"] = "voip"
+    dtx: bool = False
+
+
+class ScheduleWindow(Section, frozen=True):
+    """A stretch of the calendar that is recorded."""
+
+    start: Annotated[str, Checked(values.cron)]
+    """Five fields of crontab(5); ``expand_cron`` gives them in APScheduler's reading."""
+    minutes: Annotated[int, Meta(ge=1, le=10_080)]
+    timezone: Timezone = field(default_factory=values.local_timezone)
+
+
+class RecordingConfig(Section, frozen=True):
+    """When, and in which pieces."""
+
+    mode: Literal["continuous", "schedule", "manual"] = "continuous"
+    segment_seconds: Seconds = 600
+    """Where continuous and scheduled recording is cut."""
+    max_seconds: Seconds = 3600
+    """Where one manual recording is cut."""
+    min_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0
+    """Shorter recordings are dropped (and noted in the gap log)."""
+    name: Annotated[str, Checked(values.name_template)] = "{hostname} {started_at:%Y-%m-%d %H:%M}"
+    """A template; ``render_name`` fills it."""
+    schedule: tuple[ScheduleWindow, ...] = ()
+    metadata: Annotated[dict[str, Any], Checked(values.metadata)] = field(default_factory=dict)
+
+
+class StorageConfig(Section, frozen=True):
+    """Where recordings are kept, how long, and what happens when the card is full."""
+
+    directory: AbsolutePath = ""
+    flush_seconds: Annotated[int, Meta(ge=1, le=60)] = 5
+    min_free_mb: Megabytes = 200
+    max_mb: Megabytes = 0
+    """0: no limit."""
+    keep_sent_hours: Hours = 24
+    keep_unverified_hours: Hours = 168
+    when_full: Literal["stop", "drop_oldest"] = "stop"
+
+
+class OffPeakHours(Section, frozen=True):
+    """The hours of a day in which recordings are sent; an end before the start is on the next day."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+    timezone: Timezone = field(default_factory=values.local_timezone)
+
+
+class SyncConfig(Section, frozen=True):
+    """How much may be sent, and when."""
+
+    calls_per_minute: Annotated[int, Meta(ge=1, le=1000)] = 20
+    daily_data_limit_mb: Megabytes = 0
+    """0: no limit."""
+    max_kbit_per_second: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """0: no limit."""
+    pause_on_low_battery: bool = True
+    low_battery_threshold_percent: Percent = 20
+    off_peak_hours: OffPeakHours | None = None
+    """None: always."""
+
+
+class HeartbeatConfig(Section, frozen=True):
+    """The sign of life."""
+
+    enabled: bool = True
+    interval_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 60
+    remote_commands: bool = True
+    device_name: Annotated[str, Meta(max_length=64), Checked(values.printable)] = ""
+    """Overwrites the name that the API's portal shows; empty: not sent."""
+
+
+class LedConfig(Section, frozen=True):
+    """A light that shows what the agent is doing."""
+
+    driver: Literal["none", "sysfs", "gpio"] = "none"
+    name: Annotated[
+        str, Meta(pattern=r"\A[!-.0-~]+\Z", description="the name of a folder in /sys/class/leds, like ACT")
+    ] = "ACT"
+    """For ``sysfs``: a folder in /sys/class/leds."""
+    pins: Annotated[tuple[HeaderGpio, ...], Meta(max_length=3)] = ()
+    """For ``gpio``: one number (GPIO, not pin) for one colour, or three for red, green, blue."""
+    active_low: bool = False
+    brightness: Percent = 100
+
+
+class ButtonConfig(Section, frozen=True):
+    """A button that starts and stops a recording."""
+
+    gpio: Annotated[int, Meta(ge=0, le=27)] = 0
+    """0: none."""
+
+
+class ControlConfig(Section, frozen=True):
+    """Who may talk to the running daemon."""
+
+    group: Annotated[
+        str, Meta(pattern=r"\A([a-z_][a-z0-9_-]{0,31})?\Z", description="the name of a group, or empty")
+    ] = "recorder-agent"
+    """Empty: the owner of the daemon and root only."""
+
+
+class MetricsConfig(Section, frozen=True):
+    """A text file of figures for Prometheus' node exporter."""
+
+    file: AbsolutePath = ""
+    """Empty: none."""
+
+
+class HooksConfig(Section, frozen=True):
+    """Commands of the owner's own."""
+
+    on_fault: AbsolutePath = ""
+    """An executable, run without a shell; empty: none."""
+
+
+class LogConfig(Section, frozen=True):
+    """What is said, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(Section, frozen=True):
+    """All settings."""
+
+    api: ApiConfig = ApiConfig()
+    audio: AudioConfig = AudioConfig()
+    opus: OpusConfig = OpusConfig()
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+    storage: StorageConfig = StorageConfig()
+    sync: SyncConfig = SyncConfig()
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
+    led: LedConfig = LedConfig()
+    button: ButtonConfig = ButtonConfig()
+    control: ControlConfig = ControlConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    hooks: HooksConfig = HooksConfig()
+    log: LogConfig = LogConfig()
+
+
+class LoadedConfig(NamedTuple):
+    """The settings in use and the file they came from (None: the defaults)."""
+
+    config: Config
+    file: Path | None
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE) -> LoadedConfig:
+    """Return the settings in use; ConfigError holds one sentence a line, one for each thing that is wrong."""
+    file = locate(path, environ, system_file)
+    if file is None:
+        return LoadedConfig(Config(), None)
+    config, sentences = read(file, Config, contradictions)
+    if config is None:
+        raise ConfigError("\n".join(sentences))
+    return LoadedConfig(config, file)
+
+
+def check(path: Path) -> list[str]:
+    """Return one sentence for each thing that is wrong with a file, none for a good one."""
+    return read(path, Config, contradictions)[1]
+
+
+def _zones_left_out(config: Config) -> Iterator[Problem]:
+    """Yield where a time zone is needed, left out, and not to be told from the machine."""
+    for number, window in enumerate(config.recording.schedule):
+        if not window.timezone:
+            yield Problem(f"recording.schedule[{number}].timezone", values.no_timezone())
+    hours = config.sync.off_peak_hours
+    if hours is not None and not hours.timezone:
+        yield Problem("sync.off_peak_hours.timezone", values.no_timezone())
+
+
+def contradictions(config: Config) -> Iterator[Problem]:
+    """Yield what is wrong between settings that are each right by themselves."""
+    recording, led = config.recording, config.led
+    yield from _zones_left_out(config)
+    if recording.mode == "schedule" and not recording.schedule:
+        yield Problem(
+            "recording.schedule", 'is empty, but must have an entry when recording.mode is "schedule"'
+        )
+    for key in ("segment_seconds", "max_seconds"):
+        if recording.min_seconds > (longest := getattr(recording, key)):
+            yield Problem(
+                "recording.min_seconds",
+                f"is {recording.min_seconds}, but must be at most recording.{key}, which is {longest}",
+            )
+    hours = config.sync.off_peak_hours
+    if hours is not None and hours.start == hours.end:
+        yield Problem(
+            "sync.off_peak_hours", "starts and ends at the same time; leave it out to send at any hour"
+        )
+    if led.driver != "gpio":
+        return
+    if len(led.pins) not in {1, 3} or len(set(led.pins)) != len(led.pins):
+        yield Problem(
+            "led.pins", f'is {list(led.pins)}, but led.driver "gpio" needs one number, or three different'
+        )
+    if config.button.gpio in led.pins:
+        yield Problem("button.gpio", f"is {config.button.gpio}, but led.pins uses that one already")
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Return the dotted keys whose values differ, in the order of the schema."""
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    return [
+        f"{section}.{key}"
+        for section in after
+        for key in after[section]
+        if before[section][key] != after[section][key]
+    ]

@@ -1,0 +1,1 @@
+"""The parts of ``recorder-agent demo``: its processes, its sound, its screen."""

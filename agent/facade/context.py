@@ -1,0 +1,131 @@
+"""What every command gets: the settings in use, and the state directory they name."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from agent.config.schema import LoadedConfig, load
+from agent.control.server import Message, NoDaemon, ask
+from agent.errors import AgentError
+from agent.hints import journal, restart
+from agent.process import state_directory
+from agent.process.state_directory import Process, StateDirectory
+from agent.process.state_lock import LockHeld
+
+PATIENCE_SECONDS = 10.0
+"""How long a command waits for another one, or for a daemon that is just starting."""
+POLL_SECONDS = 0.1
+
+
+ANSWER_SECONDS = 5.0
+"""A daemon that takes longer to say how it is hangs."""
+
+
+class Hangs(AgentError):  # noqa: N818 - says what it does
+    """A daemon listens and does not answer."""
+
+
+class Session:
+    """One call of the command line; settings and state are read when first asked for."""
+
+    def __init__(self, config_path: Path | None) -> None:
+        self.config_path = config_path
+
+    @cached_property
+    def loaded(self) -> LoadedConfig:
+        """The settings; ConfigError when they are wrong."""
+        return load(self.config_path, os.environ)
+
+    def use(self, loaded: LoadedConfig) -> None:
+        """Take other settings than those of the file."""
+        self.loaded = loaded
+
+    @cached_property
+    def state(self) -> StateDirectory:
+        """Where the state is; nothing is created."""
+        return state_directory.resolve(self.loaded, os.environ)
+
+    def enter(self, *, create: bool = True) -> StateDirectory:
+        """Return the state directory to work in, as its owner, its folders made; AgentError without the right."""
+        state_directory.become_owner(self.state, os.environ)
+        if create:
+            self.state.create()
+            self.state = self.state.create_runtime()
+        return self.state
+
+    def look(self) -> StateDirectory:
+        """Return the state directory for reading; AgentError without the right."""
+        state_directory.become_owner(self.state, os.environ)
+        return self.state
+
+    def ask_status(self, process: Process) -> dict[str, Any] | None:
+        """Return what a process says of itself, as ``status --json`` does; None where it does not run.
+
+        Raises:
+            Hangs: it does not answer.
+            AgentError: one may not ask it.
+        """
+        with contextlib.suppress(NoDaemon):
+            return dict(self.ask_soon(process, {"command": "status"}))
+        return None
+
+    def ask(self, process: Process, message: Message) -> Any:
+        """Send a command to a process that is known to answer, and return its result, however long the work takes.
+
+        Raises:
+            NoDaemon: it does not run.
+            Hangs: it does not answer.
+            AgentError: one may not ask it, or what it says itself.
+        """
+        self.ask_soon(process, {"command": "status"})
+        return ask(self.socket(process), message)
+
+    def ask_soon(self, process: Process, message: Message) -> Any:
+        """Ask a process for what it has at hand; NoDaemon, Hangs and AgentError as ``ask``."""
+        try:
+            return ask(self.socket(process), message, patience=ANSWER_SECONDS)
+        except TimeoutError:
+            raise Hangs(
+                f"a {process.value} runs and does not answer; {restart()}, and see {journal()}"
+            ) from None
+
+    def socket(self, process: Process) -> Path:
+        """Return the socket of a process."""
+        return self.state.socket if process is Process.RECORDER else self.state.delivery_socket
+
+    def serves(self, process: Process) -> bool:
+        """Return whether a process works on the state, and answers; AgentError while a command does, for too long.
+
+        Raises:
+            Hangs: it does not answer.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            if self.ask_status(process) is not None:
+                return True
+            if not self.state.is_locked(process):
+                return False
+            if time.monotonic() >= deadline:
+                raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
+            time.sleep(POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def lock(self, process: Process) -> Iterator[None]:
+        """Hold a process's lock, once a command that was faster has ended; AgentError when that takes too long."""
+        lock = self.state.command_lock(process)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                lock.acquire()
+                break
+            except LockHeld:
+                if time.monotonic() >= deadline:
+                    raise
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,191 @@
+"""What ``status --json`` and ``queue --json`` say: board, queue, credential and disk put together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.audio.ogg import NotOggOpus, read_summary
+from agent.clock import rfc3339, rfc3339_or_none
+from agent.config.schema import Config
+from agent.host.medium import in_memory
+from agent.host.storage import disk_usage, space_problem
+from agent.host.time_sync import clock_state
+from agent.outbox.entry import HELD, Entry, Status
+from agent.outbox.files import AUDIO, Files, names
+from agent.recording.schedule import Stretch
+from agent.recording.segment import PART, SegmentStart
+from agent.status.board import Snapshot
+from agent.status.documents import Queue
+
+Json = dict[str, Any]
+
+
+def status_of(
+    snapshot: Snapshot,
+    level_dbfs: float | None,
+    config: Config,
+    folder: Path,
+    queue: Queue,
+    fingerprint: str | None,
+    windows: Sequence[Stretch] = (),
+) -> Json:
+    """Return the contract of ``status --json``; ``folder`` is the state directory, what is unknown is None.
+
+    ``windows`` are the next ones of the schedule.
+    """
+    synchronized = clock_state()
+    recording, waiting = snapshot.recording, snapshot.waiting
+    return {
+        "state": snapshot.state.value,
+        "recording": None
+        if recording is None
+        else {
+            "id": recording.id,
+            "started_at": rfc3339(recording.started_ms),
+            "duration_ms": recording.duration_ms,
+        },
+        **queue.counts,
+        "held_reason": HELD if queue.held else None,
+        "oldest_pending_at": rfc3339_or_none(queue.oldest_pending_ms),
+        "drain_seconds": queue.drain_seconds,
+        "last_delivery_at": rfc3339_or_none(snapshot.last_delivery_ms or queue.last_delivery_ms),
+        "online": snapshot.online,
+        "waiting": None
+        if waiting is None
+        else {
+            "reason": waiting.reason,
+            "until": rfc3339_or_none(waiting.until_ms),
+        },
+        "transfer": None
+        if snapshot.transfer is None
+        else {
+            "id": snapshot.transfer.id,
+            "sent_bytes": snapshot.transfer.sent_bytes,
+            "total_bytes": snapshot.transfer.total_bytes,
+        },
+        "microphone": {
+            "id": snapshot.microphone_id,
+            "name": snapshot.microphone_name or config.audio.input,
+            "state": snapshot.microphone_state,
+            "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
+            "quality": snapshot.microphone_quality,
+        },
+        "storage": _storage(config, folder),
+        "clock": {
+            "synchronized": None if synchronized is None else synchronized == "ntp",
+            "source": synchronized,
+        },
+        "network": {"connection": None, "metered": None},
+        "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
+        "next_windows": windows_shown(windows),
+        "delivery": snapshot.delivery.value,
+        "fault": snapshot.fault or snapshot.settings_problem,
+        "version": __version__,
+    }
+
+
+def windows_shown(windows: Sequence[Stretch]) -> list[Json]:
+    """Return the next windows of the schedule as ``status`` and ``config show`` tell them."""
+    return [{"from": _utc(each.begin), "until": _utc(each.end)} for each in windows]
+
+
+def _utc(moment: datetime) -> str:
+    return rfc3339(round(moment.timestamp() * 1000))
+
+
+OF_THE_DELIVERER = (
+    *("pending", "parked", "held", "held_reason", "oldest_pending_at", "drain_seconds", "last_delivery_at"),
+    *("online", "waiting", "transfer", "credential"),
+)
+"""The fields of ``status --json`` in which the deliverer's own answer counts."""
+
+
+def merged(recorder: Json | None, deliverer: Json) -> Json:
+    """Return one answer of two processes; without a recorder's the deliverer's says what it sees of it."""
+    if recorder is None:
+        return deliverer
+    own = {key: deliverer[key] for key in (*OF_THE_DELIVERER, "delivery") if key in deliverer}
+    return recorder | own
+
+
+def _storage(config: Config, folder: Path) -> Json:
+    try:
+        free = disk_usage(folder).free_mb
+    except OSError:
+        return {"free_mb": None, "full": None, "in_memory": None}
+    is_full = space_problem(folder, config.storage.min_free_mb) is not None
+    return {"free_mb": free, "full": is_full, "in_memory": in_memory(folder)}
+
+
+def row_of(entry: Entry, files: Files) -> Json:
+    """Return one element of ``queue list --json``."""
+    return {
+        "id": entry.id,
+        "seq": entry.seq,
+        "session_id": entry.session_id,
+        "segment": entry.segment,
+        "status": entry.status.value,
+        "started_at": rfc3339(entry.started.wall_ms),
+        "ended_at": rfc3339(entry.ended_ms),
+        "duration_ms": entry.duration_ms,
+        "size_bytes": entry.size_bytes,
+        "sha256": entry.sha256,
+        "path": str(files.audio(entry).absolute()),
+        "remote_id": entry.remote_id,
+        "attempts": entry.attempts,
+        "last_error": HELD if entry.status is Status.HELD else entry.last_error,
+        "next_attempt_at": rfc3339_or_none(entry.next_attempt_ms),
+        "metadata": entry.metadata,
+        "verified": entry.verified,
+        "recovered": entry.recovered,
+        "clock": entry.started.clock,
+        "peak_dbfs": entry.peak_dbfs,
+        "rms_dbfs": entry.rms_dbfs,
+        "clipped_seconds": entry.clipped_seconds,
+    }
+
+
+def open_rows(folder: Path) -> list[Json]:
+    """Return the files that are being written, as their own tags and pages describe them."""
+    rows = []
+    for name in names(folder):
+        path = folder / name
+        if not name.endswith(AUDIO + PART):
+            continue
+        try:
+            summary = read_summary(path)
+        except (NotOggOpus, OSError):
+            continue
+        start = SegmentStart.from_tags(summary.tags)
+        if start is None:
+            continue
+        duration_ms = summary.samples_48k // 48
+        rows.append(
+            {
+                "id": start.id,
+                "seq": start.seq,
+                "session_id": start.session_id,
+                "segment": start.segment,
+                "status": "recording",
+                "started_at": rfc3339(start.started.wall_ms),
+                "ended_at": None,
+                "duration_ms": duration_ms,
+                "size_bytes": path.stat().st_size,
+                "sha256": None,
+                "path": str(path.absolute()),
+                "remote_id": None,
+                "attempts": 0,
+                "last_error": None,
+                "next_attempt_at": None,
+                "metadata": start.metadata,
+                "verified": False,
+                "recovered": False,
+                "clock": start.started.clock,
+                "peak_dbfs": None,
+                "rms_dbfs": None,
+                "clipped_seconds": None,
+            }
+        )
+    return rows

@@ -1,0 +1,129 @@
+"""The light: plays the pattern of the present condition, by this process, so that a hung daemon does not look alive."""
+
+import threading
+from collections.abc import Callable
+
+from agent.errors import AgentError
+from agent.log import get_logger
+from agent.panel.led_driver import DARK, LedDriver
+from agent.panel.patterns import (
+    AMBER,
+    BLUE,
+    CYAN,
+    GREEN,
+    IDENTIFY,
+    MAGENTA,
+    RED,
+    WHITE,
+    YELLOW,
+    Pattern,
+    Step,
+    blink,
+    blinks,
+    flashes,
+    gaps,
+    long_short,
+    pulse,
+)
+from agent.status.condition import Condition
+
+log = get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+"""How soon a change of the condition is seen, at the latest."""
+FAST_SECONDS = 0.1
+
+PATTERNS: dict[Condition, Pattern] = {
+    Condition.FAULT: blink(RED, FAST_SECONDS),
+    Condition.STORAGE_FULL: blinks(RED, 2),
+    Condition.NO_MICROPHONE: blinks(MAGENTA, 3),
+    Condition.MUTED: long_short(RED),
+    Condition.NO_CREDENTIAL: blink(AMBER, 1.0),
+    Condition.RECORDING_SILENT: gaps(YELLOW, 3, 4.0),
+    Condition.RECORDING_OFFLINE: gaps(BLUE, 2, 2.0),
+    Condition.RECORDING: gaps(GREEN, 1, 2.0),
+    Condition.UPLOADING: pulse(CYAN),
+    Condition.IDLE_WAITING: flashes(BLUE, 2, 10.0),
+    Condition.STARTING: pulse(WHITE),
+    Condition.IDLE: flashes(GREEN.dimmed(0.4), 1, 10.0),
+}
+"""What each condition of the status table looks like."""
+IN_COLOURS = PATTERNS | {Condition.MUTED: (Step(RED, 1.0),)}
+"""The same where colours can be told apart."""
+
+
+class StatusLed:
+    """Plays patterns on an LED in a thread of its own, until ``stop``.
+
+    ``condition`` is asked at every step; an LED that refuses is said once, and left alone from then on.
+    """
+
+    def __init__(
+        self,
+        lamp: LedDriver,
+        condition: Callable[[], Condition],
+        wait: Callable[[threading.Event, float], bool],
+    ) -> None:
+        self._lamp = lamp
+        self._patterns = IN_COLOURS if lamp.in_colours else PATTERNS
+        self._condition = condition
+        self._wait = wait
+        self._stopping = threading.Event()
+        self._identify_steps = 0
+
+    def identify(self, seconds: float) -> None:
+        """Flicker unmistakably for a while."""
+        self._identify_steps = round(seconds / IDENTIFY[0].seconds)
+
+    def run(self) -> None:
+        """Play until ``stop``; dark afterwards."""
+        try:
+            self._play()
+            self._lamp.close()
+        except (OSError, AgentError) as error:
+            log.warning("the light refuses, and is left alone", action="led_failed", error=error)
+
+    def stop(self) -> None:
+        """End, and go dark."""
+        self._stopping.set()
+
+    def _play(self) -> None:
+        pattern: Pattern = ()
+        position = 0
+        while not self._stopping.is_set():
+            wanted = self._wanted()
+            if wanted is not pattern:
+                pattern, position = wanted, 0
+            step = pattern[position % len(pattern)]
+            position += 1
+            self._lamp.show(step.colour)
+            self._hold(step, pattern)
+
+    def _wanted(self) -> Pattern:
+        if self._identify_steps > 0:
+            self._identify_steps -= 1
+            return IDENTIFY
+        return self._patterns[self._condition()]
+
+    def _hold(self, step: Step, pattern: Pattern) -> None:
+        """Let a step last, but look for another condition meanwhile."""
+        left = step.seconds
+        while left > 0 and not self._wait(self._stopping, min(left, LOOK_SECONDS)):
+            left -= LOOK_SECONDS
+            identifies = self._identify_steps > 0 and pattern is not IDENTIFY
+            if left > 0 and (
+                identifies or (pattern is not IDENTIFY and self._patterns[self._condition()] is not pattern)
+            ):
+                return
+
+
+def identify_by_hand(lamp: LedDriver, seconds: float, wait: Callable[[float], object]) -> None:
+    """Flicker without a daemon, then go dark."""
+    try:
+        for number in range(round(seconds / IDENTIFY[0].seconds)):
+            step = IDENTIFY[number % len(IDENTIFY)]
+            lamp.show(step.colour)
+            wait(step.seconds)
+        lamp.show(DARK)
+    finally:
+        lamp.close()

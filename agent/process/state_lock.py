@@ -1,0 +1,160 @@
+"""One process of a kind per state directory: its lock (flock), and what the lock file says about its holder.
+
+The kernel gives a lock back when its process ends, however it ends; whoever holds it runs. The file's text is for
+others: which process it is, and in which folder its socket and its status lie.
+"""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Self
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import AgentError
+from agent.small_file import load_or_none
+from agent.text import valid
+
+TRIES = 10
+PAUSE_SECONDS = 0.02
+LARGEST = 4096
+"""Bytes of a lock file that are read."""
+
+
+class Holder(msgspec.Struct, omit_defaults=True):
+    """What a lock file says; true only while the lock is held."""
+
+    pid: Annotated[int, Meta(ge=1, le=1 << 30)]
+    what: Annotated[str, Meta(max_length=200)] = ""
+    """The command, for a person."""
+    runtime: Annotated[str, Meta(max_length=1000)] = ""
+    """The folder of its socket and status file; empty for a command that has none."""
+    supervised: bool = False
+    """Started by ``recorder-agent run``, which may end it."""
+    orderly: bool = False
+    """It has ended because it was told to."""
+
+
+HOLDER = msgspec.json.Decoder(Holder)
+
+
+class LockHeld(AgentError):  # noqa: N818 - a state, not a malfunction
+    """Another process holds the lock."""
+
+
+class StateLock:
+    """The lock of one kind of process; ``runtime`` and ``supervised`` are written into its file."""
+
+    def __init__(
+        self,
+        path: Path,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        runtime: Path | None = None,
+        supervised: bool = False,
+    ) -> None:
+        self._path = path
+        self._sleep = sleep
+        self._runtime = runtime
+        self._supervised = supervised
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            LockHeld: another process has it.
+            AgentError: the file cannot be used.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise no_right(self._path.parent, error) from error
+        try:
+            self._take(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise LockHeld(
+                    f"another recorder-agent already works on {self._path.parent}: "
+                    "stop it first, or name another storage.directory"
+                ) from None
+            raise no_right(self._path.parent, error) from error
+        self._descriptor = descriptor
+        self._write(orderly=False)
+
+    def release(self, *, orderly: bool = False) -> None:
+        """Give the lock back; harmless when it is not held. ``orderly``: it was told to end."""
+        if self._descriptor is not None:
+            if orderly:
+                self._write(orderly=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _take(self, descriptor: int) -> None:
+        for _ in range(TRIES - 1):  # ``is_held`` of another process holds it for a moment
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._sleep(PAUSE_SECONDS)
+        return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _write(self, *, orderly: bool) -> None:
+        """Say who holds it; a full card costs only that."""
+        if self._descriptor is None:
+            return
+        what = " ".join(["recorder-agent", *(word for word in sys.argv[1:] if not word.startswith("-"))])
+        runtime = str(self._runtime) if self._runtime is not None else ""
+        holder = Holder(os.getpid(), valid(what[:100]), valid(runtime), self._supervised, orderly)
+        with contextlib.suppress(OSError):
+            data = msgspec.json.encode(holder)
+            os.pwrite(self._descriptor, data.ljust(LARGEST // 4), 0)
+            os.ftruncate(self._descriptor, max(len(data), LARGEST // 4))
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lock now; AgentError without the right to look."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise no_right(path.parent, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return what a lock file says; None when there is nothing readable in it."""
+    return load_or_none(path, HOLDER, LARGEST)
+
+
+def no_right(folder: Path, error: OSError) -> AgentError:
+    """Return why a state directory cannot be used, for a person."""
+    if isinstance(error, PermissionError):
+        return AgentError(
+            f"no right to use the state directory {folder}: run this as its owner, or with sudo"
+        )
+    return AgentError(f"the state directory {folder} cannot be used: {error.strerror}")
+
+
+def named(path: Path) -> str:
+    """Return who holds a lock, for a person."""
+    holder = holder_of(path)
+    return "somebody who says nothing" if holder is None else f"{holder.what} (process {holder.pid})"

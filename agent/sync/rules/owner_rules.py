@@ -1,0 +1,48 @@
+"""What the owner's rules say to sending now: off-peak hours, and a battery that is low (``[sync]`` of the settings)."""
+
+from collections.abc import Callable
+
+from agent.config.schema import SyncConfig
+from agent.errors import StillWaiting
+from agent.host.battery import Battery
+from agent.status.board import Waiting
+from agent.sync.rules.off_peak import OffPeak
+
+OFF_PEAK = "off-peak"
+LOW_BATTERY = "low battery"
+DATA_LIMIT = "daily data limit"
+
+
+class HeldBack(StillWaiting):
+    """Nothing is sent now because the owner wants it so."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__(f"the owner's rules let recordings wait now ({waiting.reason})")
+        self.waiting = waiting
+
+
+class Rules:
+    """The rules that a person who asks for ``sync`` overrides; ``now`` gives the best known unix time in seconds."""
+
+    def __init__(
+        self, settings: SyncConfig, now: Callable[[], float], battery: Callable[[], Battery | None]
+    ) -> None:
+        self._now = now
+        self._battery = battery if settings.pause_on_low_battery else lambda: None
+        self._threshold = settings.low_battery_threshold_percent
+        self._hours = OffPeak(settings.off_peak_hours) if settings.off_peak_hours else None
+
+    def obstacle(self) -> Waiting | None:
+        """Return why nothing may be sent now, and until when; None when it may."""
+        opens_at = self._hours.opens_at(self._now()) if self._hours else None
+        if opens_at is not None:
+            return Waiting(OFF_PEAK, round(opens_at * 1000))
+        battery = self._battery()
+        if battery is not None and battery.is_low(self._threshold):
+            return Waiting(LOW_BATTERY)
+        return None
+
+    @property
+    def part_of_the_day(self) -> float:
+        """How much of a day may be used for sending, of 1."""
+        return self._hours.part_of_the_day if self._hours else 1.0

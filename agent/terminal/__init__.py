@@ -1,0 +1,1 @@
+"""How answers look: JSON for programs, tables and moving lines for people."""

@@ -1,0 +1,1 @@
+"""What time it is: the sample clock, whether samples keep up with time, and the wall clock as it becomes known."""
