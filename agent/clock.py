@@ -40,7 +40,7 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        """CLOCK_MONOTONIC: the clock the capture process stamps its frames with."""
+        """CLOCK_MONOTONIC: the clock whose stamps captured frames carry."""
         return time.monotonic()
 
     def boottime(self) -> float:

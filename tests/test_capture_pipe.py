@@ -1,4 +1,4 @@
-"""Sound that waits in memory while its reader sits in a write, and a capture process that has only code of the installation."""
+"""Sound that waits in memory while its reader writes, and a capture process with the installation's code only."""
 
 import os
 import random
@@ -27,7 +27,7 @@ BLOCK_MS = 120
 
 
 def fast_ear(folder: Path, rate: int, channels: int, seconds: float) -> tuple[CaptureSettings, Path]:
-    """Return a capture process that gives so many seconds of sound as fast as they are taken, and the file it leaves then."""
+    """Return a capture process that gives so many seconds of sound at once, and the file it leaves then."""
     block = rate * BLOCK_MS // 1000 * channels * 2
     count = int(seconds * 1000) // BLOCK_MS
     done = folder / "done"

@@ -97,7 +97,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
     virtual_microphone: VirtualMicrophone, tmp_path: Path
 ) -> None:
-    """Stopped for 3 s while somebody speaks it misses nothing and keeps its capture process, which dies when it does."""
+    """Stopped for 3 s while somebody speaks it misses nothing and keeps its capture process, which dies with it."""
     raw = tmp_path / "raw"
     command = [sys.executable, "-c", LISTENER, str(tmp_path), str(raw)]
     with subprocess.Popen(command, env=virtual_microphone.env, stdout=subprocess.PIPE, text=True) as parent:
@@ -131,7 +131,7 @@ def _alive(process: Path) -> bool:
 
 
 def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
-    """SIGINT and SIGHUP, which a terminal sends to the whole group, leave the capture process alone; SIGTERM ends it."""
+    """SIGINT and SIGHUP, which a terminal sends to a whole group, leave the capture process alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
     ear = microphone.ear_pid
@@ -173,7 +173,7 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
 def test_a_wedged_microphone_is_found_out_and_comes_back(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
-    """A device that hangs silently is WEDGED within 2 s, its capture process is killed, and a new one hears it later."""
+    """A device that hangs silently is WEDGED within 2 s, its capture process killed, and a new one hears it later."""
     microphone = make()
     microphone.require(5)
     first = microphone.ear_pid

@@ -24,7 +24,7 @@ def blocks(
     flagged: bool = True,
     seed: int = 0,
 ) -> Iterable[Block]:
-    """Yield blocks of a card with this drift, of a capture process this late; before block n, ``lost[n]`` seconds are lost."""
+    """Yield blocks of a card with this drift, read this late; before block n, ``lost[n]`` seconds are lost."""
     rng = random.Random(seed)
     time_sync, flag = 0.0, False
     for number in range(count):
@@ -41,7 +41,7 @@ def total(timeline: Timeline, given_blocks: Iterable[Block]) -> float:
 
 @pytest.mark.parametrize("drift", [-200, -50, 0, 50, 200])
 def test_drift_and_lateness_are_no_loss(drift: float) -> None:
-    """Over two hours, with a crystal off by 200 ppm and a capture process up to 100 ms late, nothing is said to be lost."""
+    """Over two hours, with a crystal off by 200 ppm and reads up to 100 ms late, nothing is said to be lost."""
     assert total(Timeline(RATE, 1), blocks(60_000, drift_ppm=drift, jitter=0.1)) == 0
 
 

@@ -1,4 +1,4 @@
-"""The ALSA configuration the capture process runs with: a ``plug`` over one card, so that any card serves any setting."""
+"""The ALSA configuration of the capture process: a ``plug`` over one card, so that any card serves any setting."""
 
 import re
 from collections.abc import Mapping

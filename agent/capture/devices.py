@@ -81,8 +81,8 @@ def resolve_input(wanted: str, cards: Sequence[Card]) -> list[Target]:
     """Return what to try to open for ``audio.input``, in this order; called anew at every opening.
 
     ``default``: ALSA's default, then the only card that captures, if there is just one. Else a card by one of
-    its stable ids, then by a part of its name; what no card answers to is the name of a PCM, and the capture process says
-    when there is no such PCM either.
+    its stable ids, then by a part of its name; what no card answers to is the name of a PCM, and the capture
+    process says when there is no such PCM either.
 
     Raises:
         MicrophoneError: more than one card answers, or the stable id of a USB device that is not there.

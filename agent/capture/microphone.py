@@ -31,8 +31,8 @@ class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an
 class Microphone:
     """A ``Source`` that hears a sound card, or a named PCM, through a capture process.
 
-    ``read`` and ``close`` belong to one thread, which lives as long as the microphone is wanted: the capture process dies
-    when the thread that started it ends. The properties may be read from any thread. ``monotonic`` must be
+    ``read`` and ``close`` belong to one thread, which lives as long as the microphone is wanted: the capture
+    process dies when the thread that started it ends. The properties may be read from any thread. ``monotonic`` must be
     CLOCK_MONOTONIC: the capture process's frames carry its stamps. ``environment`` None means that of this process.
 
     Procedure of one opening: resolve the input anew → for each target in turn: write the configuration when
@@ -217,8 +217,8 @@ class Microphone:
     def _hear(self, ear: CaptureProcess, deadline: float) -> tuple[Block | None, bool]:
         """Return (block, True), (None, True) at the deadline, or (None, False): go on.
 
-        The pipe is drained before the capture process is judged, and judged by the stamp of its last frame; it always has
-        GRACE_SECONDS left, and once more when this process was stopped meanwhile: that proves nothing.
+        The pipe is drained before the capture process is judged, and judged by the stamp of its last frame; it
+        always has GRACE_SECONDS left, and once more when this process was stopped meanwhile: that proves nothing.
         """
         try:
             message = ear.receive()

@@ -1,1 +1,1 @@
-"""The settings: every key with its type, range and default (``schema``), read from TOML (``loader``), checked (``values``)."""
+"""The settings: each key's type, range and default (``schema``), read from TOML (``loader``), checked (``values``)."""

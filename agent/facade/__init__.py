@@ -1,1 +1,1 @@
-"""Both processes as one, for the command line and the doctor: who runs is asked, for who does not run the files speak."""
+"""Both processes as one, for command line and doctor: who runs is asked, for who does not the files speak."""

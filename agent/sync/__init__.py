@@ -19,7 +19,7 @@ Procedures
     Drain    oldest first: deliver what is due. The class of a failure (``failures``) decides what happens:
              Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Unauthorized → stop until the
              token changes, probe every 15 min. Busy → this one backs off; three in a row and the drain does.
-             StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. RequestRejected, InvalidResponse → parked,
-             tried again once a day for a week; three creates in a row rejected alike → nothing is parked, delivery
-             stops and probes every 15 min. A changed file → parked as damaged.
+             StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. RequestRejected and
+             InvalidResponse → parked, tried again once a day for a week; three creates in a row rejected alike →
+             nothing is parked, delivery stops and probes every 15 min. A changed file → parked as damaged.
 """

@@ -1,8 +1,8 @@
 """Whether the samples of a source keep up with time, and how many were lost when they do not.
 
 A block says when its last sample was in hand. The difference between that and the time its samples stand for (the
-*lateness*) is the device's latency plus the scheduling of the capture process: it jumps up and down by milliseconds, and drifts
-with the card's crystal (±200 ppm). Samples that were lost push it up for good.
+*lateness*) is the device's latency plus the capture process's scheduling: it jumps by milliseconds, and drifts with the
+card's crystal (±200 ppm). Samples that were lost push it up for good.
 """
 
 from agent.audio.source import Block
@@ -68,7 +68,7 @@ class Timeline:
     def _judge(self, late: float, seconds: float) -> int:
         """Return the samples lost: as late as the least late of some blocks in a row; one in time proves none lost.
 
-        Nor is anything proved by blocks that come faster than they last: a capture process that stood still is catching up.
+        Nor is anything proved by blocks that come faster than they last: then a late capture process catches up.
         """
         if late <= (FLAGGED_SECONDS if self._flagged else LOST_SECONDS):
             self._late.clear()

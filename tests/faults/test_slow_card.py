@@ -58,7 +58,7 @@ class SlowCard(Disk):
 
 @pytest.fixture
 def ear(tmp_path: Path) -> tuple[str, Path]:
-    """Return the command of a capture process that hears in real time, and the file it makes when it was held up for a second."""
+    """Return the command of a capture process in real time, and the file it makes when held up for a second."""
     held = tmp_path / "held"
     script = tmp_path / "ear.py"
     size = RATE * BLOCK_MS // 1000 * CHANNELS * 2
@@ -102,7 +102,7 @@ def recorded(
 
 
 def test_not_one_sample_is_lost(tmp_path: Path, ear: tuple[str, Path]) -> None:
-    """The capture process is never held up; what was heard is written, block by block, and the gap log has nothing of it."""
+    """The capture process is never held up; what was heard is written in order, and the gap log has nothing."""
     python, held = ear
     enough = (STALL_SECONDS + 2) * 1000 / BLOCK_MS
     wiring, microphone = recorded(tmp_path, python, lambda microphone: microphone._next_sequence > enough)

@@ -1,4 +1,4 @@
-"""The agent, both of its processes, without a capture process for the network: as if nothing told it that the link is up."""
+"""The agent, both of its processes, deaf to changes of the network: as if nothing told it that the link is up."""
 
 import threading
 from unittest.mock import patch
