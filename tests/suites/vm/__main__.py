@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from vm import board, cards, control, cuts, short
+from vm import board, cards, control, cuts, priority, short
 from vm.findings import Findings, known_reds, table, verdict
-from vm.image import CACHE, PROJECT, agent_image
+from vm.image import CACHE, PROJECT, agent_image, mounted
 from vm.lab import lab
 from vm.machine import accelerator, require_tools
 from vm.problem import CannotRunError
 
+KEPT = ("var/log/journal", "var/lib/recorder-agent")
 PARTS = ("cuts", "cards", "board", "control")
 
 
@@ -35,13 +36,17 @@ def main() -> int:
     try:
         require_tools()
         say(f"SEED={wanted.seed}, images are kept in {CACHE}")
-        run(wanted, work, findings, say)
+        with priority.suite_preferred():
+            run(wanted, work, findings, say)
     except CannotRunError as error:
         say(f"the suite cannot run: {error}")
         return 1
     finally:
-        keep_logs(work, wanted.keep)
-        shutil.rmtree(work, ignore_errors=True)
+        try:
+            if wanted.keep:
+                keep(work, wanted.keep)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     reds = known_reds()
     print(f"\n{table(findings.all, reds)}\n")
     for line in findings.not_run:
@@ -105,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--deb", type=Path, help="the package; the newest in dist/ when left out")
     parser.add_argument("--cuts", type=int, default=12, help="power cuts in the part cuts")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--keep", type=Path, help="a folder for serial lines and journals")
+    parser.add_argument("--keep", type=Path, help="a folder for serial lines, journals and recordings")
     wanted = parser.parse_args()
     unknown = set(wanted.parts) - set(PARTS)
     if unknown:
@@ -125,12 +130,22 @@ def newest_deb() -> Path:
     return built[-1]
 
 
-def keep_logs(work: Path, folder: Path | None) -> None:
-    """Copy what machines have written on their serial lines."""
-    for log in work.glob("*/*.log") if folder else ():
-        assert folder is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(log, folder / f"{log.parent.name}-{log.name}")
+def keep(work: Path, folder: Path) -> None:
+    """Copy what each lab leaves: serial lines, what the API was given, the machine's journal and recordings."""
+    for lab_folder in work.glob("*/"):
+        kept = folder / lab_folder.name
+        kept.mkdir(parents=True, exist_ok=True)
+        for log in lab_folder.glob("*.log"):
+            shutil.copy(log, kept)
+        _copy(lab_folder / "api", kept / "api")
+        with mounted(lab_folder / "disk") as root:
+            for inside in KEPT:
+                _copy(root / inside, kept / Path(inside).name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True, symlinks=True)
 
 
 def interrupted(number: int, frame: FrameType | None) -> None:

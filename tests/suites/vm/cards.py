@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vm import light, line_in
-from vm.lab import Lab
+from vm.lab import CARD, Lab
 
 if TYPE_CHECKING:
     from vm.machine import Answer
@@ -27,6 +27,7 @@ def run(lab: Lab) -> None:
     lab.microphones[2].command("unplug")
     machine.power_on()
     machine.wait_ready()
+    default(lab)
     name_first(lab)
     unplug(lab, with_led=False)
     swapped(lab)
@@ -45,6 +46,16 @@ def unplug(lab: Lab, *, with_led: bool) -> None:
         shown = light.shown(lab, ABSENT_SECONDS)
         lab.findings.check("led_no_microphone", str(shown), "3 blinks, pause", good=shown.is_no_microphone)
     back(lab, "unplugged", lambda: microphone.command("plug"))
+
+
+def default(lab: Lab) -> None:
+    """Let ALSA choose, as fresh settings do, with one USB microphone plugged in and another card there."""
+    choose(lab, "default")
+    chosen = time.time()
+    slot = lab.heard_after(chosen, 1)
+    figure = f"{slot.at - chosen:.1f} s" if slot else "not heard"
+    lab.findings.check("default_by_its_sound", figure, f"{START_SECONDS:.0f} s",
+                       good=slot is not None and slot.at - chosen <= START_SECONDS)  # fmt: skip
 
 
 def name_first(lab: Lab) -> None:
@@ -95,11 +106,10 @@ def switched_off(lab: Lab) -> None:
 def busy(lab: Lab) -> None:
     """Let another program hold the card when the recorder begins."""
     machine = lab.machine
-    card = "$(sed -n 's/^ *[0-9]* \\[\\([^ ]*\\) *\\]: USB-Audio.*/\\1/p' /proc/asound/cards | head -1)"
 
     def take() -> float:
         machine.run(f"systemctl stop recorder-agent.service; "
-                    f"setsid arecord -q -D hw:{card} -f S16_LE -r 48000 -c 1 /dev/null "
+                    f"setsid arecord -q -D hw:{CARD} -f S16_LE -r 48000 -c 1 /dev/null "
             ">/run/busy.log 2>&1 </dev/null & "
                     "sleep 3; systemctl start --no-block recorder-agent.service")  # fmt: skip
         return time.time()

@@ -3,16 +3,19 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from vm.lab import FLUSH_SECONDS, Lab, Row, began, unix
 
 Say = Callable[[str], None]
-BOUND_SECONDS = FLUSH_SECONDS + 2.0
-"""Sound that a cut may cost: what waits to be made safe, what waits to become a page, what is inside the USB."""
+BOUND_SECONDS = FLUSH_SECONDS + 1.0
+"""Sound that a cut may cost: what waits to be made safe, and what waits to become a page."""
 BLIND_SHARE = 0.2
 """So many cuts come during boot, whatever the machine is doing."""
 BLIND_SECONDS = (4.0, 45.0)
 RECORDING_SECONDS = (8.0, 24.0)
+OFF_SECONDS = 0.3
+"""A claimed time may be wrong by so much: what is inside the USB, and the machine's clock set by a shell script."""
 LEDGER_SECONDS_PER_OUTAGE = 0.5
 LEDGER_SECONDS = 1.0
 
@@ -46,6 +49,7 @@ def run(lab: Lab, count: int, *, blind: bool) -> list[Cut]:
         print(f"    stuck: {line}", flush=True)
     judge_losses(lab, cuts)
     judge_copies(lab)
+    judge_times(lab)
     judge_gaps(lab, cuts, booted)
     return cuts
 
@@ -104,6 +108,17 @@ def judge_copies(lab: Lab) -> None:
     )
     lab.findings.figure("recordings", f"{len(recordings)}, {len(seen) / 2:.0f} s of code")
     lab.findings.check("twice", f"{twice} slots, {copies} recordings", "0", good=not twice and not copies)
+
+
+def judge_times(lab: Lab) -> None:
+    """The time that the agent claims for a sample is the time at which it was played."""
+    off = [
+        median(slot.at - slot.offset for slot in each.slots) - each.started_at
+        for each in lab.collection.recordings() if each.slots
+    ]  # fmt: skip
+    worst = max(off, key=abs, default=0.0)
+    lab.findings.check("claimed_times", f"{worst:+.2f} s at worst, {len(off)} recordings", f"±{OFF_SECONDS} s",
+                       good=bool(off) and abs(worst) <= OFF_SECONDS)  # fmt: skip
 
 
 def judge_gaps(lab: Lab, cuts: list[Cut], until: float) -> None:

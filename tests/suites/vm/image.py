@@ -27,8 +27,8 @@ GUEST = Path(__file__).parent / "guest"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recorder-agent-vm"
 RELEASE_FILE = Path("/etc/os-release")
 PACKAGES = (
-    "adduser", "alsa-utils", "busybox-static", "dbus", "dmsetup", "e2fsprogs", "iproute2", "kmod", "procps",
-    "python3", "systemd", "systemd-sysv", "udev",
+    "adduser", "alsa-utils", "busybox-static", "dbus", "dmsetup", "e2fsprogs", "iproute2", "kmod", "opus-tools",
+    "procps", "python3", "systemd", "systemd-sysv", "udev",
 )  # fmt: skip
 """What the machine has beside what the .deb needs."""
 SECTIONS = ("[runtime]", "[deb-runtime]")
@@ -44,6 +44,8 @@ BUILD_SECONDS = 1200
 
 CONFIG = f"""[api]
 base_url = "http://127.0.0.1:{GUEST_API_PORT}/v1"
+[audio]
+input = "USB PnP"
 [recording]
 segment_seconds = 20
 [storage]

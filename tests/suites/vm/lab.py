@@ -13,6 +13,7 @@ from agent.sandbox.server import SandboxServer
 from vm import line_in
 from vm.findings import Findings
 from vm.heard import Collection, Slot
+from vm.host_clock import HostClock
 from vm.image import Image, working_copy
 from vm.machine import Machine
 from vm.microphones import Microphone
@@ -22,6 +23,9 @@ STREAM_SECONDS = 240
 DELIVERY_SECONDS = 240
 FLUSH_SECONDS = 5
 """What the image's settings promise: a power cut costs no more sound than this, and what is on its way to a page."""
+
+CARD = "$(sed -n 's/^ *[0-9]* \\[\\([^ ]*\\) *\\]: USB-Audio.*/\\1/p' /proc/asound/cards | head -1)"
+"""The id of the first USB microphone, for the shell of the machine."""
 
 Row = dict[str, Any]
 
@@ -100,11 +104,13 @@ def lab(
     folder.mkdir()
     with ExitStack() as stack:
         server = stack.enter_context(SandboxServer(folder / "api"))
+        clock = stack.enter_context(HostClock())
         plugged = {
             number: stack.enter_context(Microphone(folder, number)) for number in range(1, microphones + 1)
         }
         machine = Machine(
-            working_copy(image, folder), folder, api_port=server.port, accelerator=accelerator,
+            working_copy(image, folder), folder, accelerator=accelerator,
+            ports={"api": server.port, "clock": clock.port},
             usb={number: each.socket for number, each in plugged.items()},
             more=line_in.prepare(folder) if with_line_in else ([], {}),
         )  # fmt: skip

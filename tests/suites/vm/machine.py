@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vm import priority
 from vm.image import Image
 from vm.problem import CannotRunError
 
@@ -39,8 +40,8 @@ class Answer:
 class Machine:
     """A virtual machine over one disk; its files (serial line, QMP) go into ``folder``.
 
-    ``usb`` are the sockets of USB devices, by port; ``api_port`` is where the recordings API listens on this host;
-    ``more`` are further options of QEMU, and what it needs in its environment.
+    ``usb`` are the sockets of USB devices, by port; ``ports`` are what this host serves the machine with, by name
+    ("api", "clock"); ``more`` are further options of QEMU, and what it needs in its environment.
     QEMU ends with this process, whatever happens to it.
     """
 
@@ -49,14 +50,14 @@ class Machine:
         image: Image,
         folder: Path,
         *,
-        api_port: int,
+        ports: dict[str, int],
         usb: dict[int, Path],
         accelerator: tuple[str, ...],
         more: tuple[list[str], dict[str, str]] = ([], {}),
     ) -> None:
         self.image = image
         self.folder = folder
-        self._api_port = api_port
+        self._ports = ports
         self._usb = usb
         self._accelerator = accelerator
         self._more, self._environment = more
@@ -72,10 +73,11 @@ class Machine:
         self.started_at = time.time()
         with (self.folder / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["nice", "-n", "10", "setpriv", "--pdeathsig", "KILL", QEMU, *self._options()],
+                ["setpriv", "--pdeathsig", "KILL", QEMU, *self._options()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, **self._environment},
             )  # fmt: skip
+        priority.real_time(self._process.pid)
 
     def wait_ready(self, seconds: float = BOOT_SECONDS) -> float:
         """Wait until it takes commands, and return how long that took.
@@ -189,7 +191,7 @@ class Machine:
         options = [
             "-machine", "q35", *self._accelerator, "-m", "768", "-smp", "2", "-nodefaults", "-display", "none",
             "-kernel", str(self.image.vmlinuz), "-initrd", str(self.image.initrd),
-            "-append", f"{KERNEL_WORDS} lab.api={self._api_port}",
+            "-append", " ".join((KERNEL_WORDS, *(f"lab.{name}={port}" for name, port in self._ports.items()))),
             "-chardev", f"file,id=serial,path={serial},append=on", "-serial", "chardev:serial",
             "-drive", f"file={self.image.disk},format=raw,if=none,id=disk,cache=writeback",
             "-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci",
@@ -220,7 +222,7 @@ def accelerator(image: Image, folder: Path) -> tuple[tuple[str, ...], str]:
     failed = image.vmlinuz.with_name(f"kvm-failed-{boot}")
     if failed.exists():
         return EMULATED, "KVM did not boot this kernel when it was tried: the processor is emulated"
-    machine = Machine(image, folder, api_port=1, usb={}, accelerator=(*NATIVE, "-snapshot"))
+    machine = Machine(image, folder, ports={}, usb={}, accelerator=(*NATIVE, "-snapshot"))
     machine.power_on()
     try:
         seconds = machine.wait_ready(KVM_TRIAL_SECONDS)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vm import priority
+
 SUITES = Path(__file__).parents[1]
 CODES_APART = 4096
 """Microphone n plays the code of the time plus n - 1 times this many slots, so that its sound names it."""
@@ -28,8 +30,9 @@ class Microphone:
                    str((number - 1) * CODES_APART), NAME]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
+        priority.real_time(self._process.pid)
         threading.Thread(target=self._listen, daemon=True).start()
         if not self._ready.wait(60):
             self.close()

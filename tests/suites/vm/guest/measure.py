@@ -1,6 +1,7 @@
-"""Measures every process of the recorder's units for measure.py SECONDS: wake-ups, processor time, memory.
+"""Measures every process of the recorder's units for measure.py SECONDS [CARD]: wake-ups, processor time, memory.
 
-Prints JSON: seconds of a reference loop, kB of a bare interpreter, and the processes.
+Prints JSON: seconds of a reference loop, kB of a bare interpreter, the processes; with CARD also the share of a
+processor that ``arecord | opusenc`` takes to do the same with that card, for which the recorder is stopped a while.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 
 LOOPS = 500_000
 GROUPS = "/sys/fs/cgroup/system.slice"
+SETTLE_SECONDS = 3
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -70,6 +72,27 @@ def counters(pid: int) -> tuple[int, int]:
     return switches, ticks
 
 
+def usual_tools(card: str, seconds: float) -> float:
+    """Return the share of a processor that ``arecord | opusenc`` takes of a card, resampled as the recorder does it."""
+    subprocess.run(["systemctl", "stop", "recorder-agent.service"], check=True)
+    heard = subprocess.Popen(
+        ["arecord", "-q", "-D", f"plughw:{card}", "-f", "S16_LE", "-r", "16000", "-c", "1", "-t", "wav"],
+        stdout=subprocess.PIPE,
+    )
+    encoder = subprocess.Popen(
+        ["opusenc", "--quiet", "--ignorelength", "--bitrate", "32", "--comp", "5", "--framesize", "20",
+         "--set-ctl-int", "4000=2048", "-", "/dev/null"], stdin=heard.stdout,
+    )  # fmt: skip
+    time.sleep(SETTLE_SECONDS)
+    began, before = time.monotonic(), [counters(process.pid)[1] for process in (heard, encoder)]
+    time.sleep(seconds)
+    passed, after = time.monotonic() - began, [counters(process.pid)[1] for process in (heard, encoder)]
+    heard.terminate()
+    encoder.wait(30)
+    subprocess.run(["systemctl", "start", "--no-block", "recorder-agent.service"], check=True)
+    return (sum(after) - sum(before)) / TICKS / passed
+
+
 def main() -> None:
     """Measure and print."""
     seconds = float(sys.argv[1])
@@ -92,7 +115,10 @@ def main() -> None:
             "cpu_share": (ticks - before[pid][1]) / TICKS / passed,
             "pss_kb": size,
         })  # fmt: skip
-    print(json.dumps({"reference_seconds": reference, "bare_kb": bare, "processes": rows}))
+    found = {"reference_seconds": reference, "bare_kb": bare, "processes": rows}
+    if len(sys.argv) > 2:
+        found["usual_tools_share"] = usual_tools(sys.argv[2], seconds)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
