@@ -3,6 +3,7 @@
 Everything between the source and the card is the program's own: recorder, account, gap log, memory, files, repair.
 """
 
+import contextlib
 import random
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from simulated_days import zone_near_midnight
 from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
 
 from agent.audio.ogg import NotOggOpus, read_summary
@@ -22,6 +24,7 @@ from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, Files, digest, names
+from agent.recorder.daybook import DayBook, windows_of
 from agent.recorder.downtime import Downtime
 from agent.recorder.memory import Memory
 from agent.recorder.sink import OutboxFolder
@@ -31,7 +34,7 @@ from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
 from agent.recording.session import SegmentFactory
-from agent.recording.triggers import trigger_for
+from agent.recording.triggers import Schedule, trigger_for
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
 
@@ -80,6 +83,7 @@ class Life:
         self.first_start: int | None = None
         self.last_stop = 0
         self.clock = self._boot()
+        self.zone = zone_near_midnight(self.rng)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -128,6 +132,8 @@ class Life:
         for _ in range(2):
             if self.mode == "schedule" and not card.is_dead:
                 downtime.judge()
+        if not card.is_dead and self.rng.random() < 0.5:
+            self._close_days()
         self.last_stop = self._ms()
         world.forget_plans()
         if ending == "power":
@@ -168,6 +174,8 @@ class Life:
             world.after(600, die)
         else:
             world.after(seconds, die)
+        if rng.random() < 0.5:
+            world.after(rng.uniform(0, seconds), self._close_days)
         for _ in range(0 if is_last else rng.choice([0, 0, 1, 2, 4])):
             self._befall(recorder, card, rng.uniform(0, seconds))
 
@@ -214,11 +222,15 @@ class Life:
         files = Files(self.folder, card)
         memory = Memory(self.folder, card, files)
         time = KnownTime(clock, clock.boot_id, clock.machine)
+        self.memory, self.time = memory, time
         coverage = GapTracker(GapLog(self.folder, card), time.elapsed_ms, lambda: memory.last_number + 1)
         wall = lambda: time.at_boot(clock.boottime()).wall_ms / 1000  # noqa: E731 - as the wiring has it
         downtime = Downtime(files, memory, time, coverage, self.settings, wall)
         discard_never_begun(files.recording, Disk())
-        sink = OutboxFolder(self.folder, card, memory)
+        schedule = Schedule(self.settings, wall) if self.mode == "schedule" else None
+        windows = windows_of(schedule) if schedule is not None else None
+        self.days = days = DayBook(self.folder, card, memory, time, self.zone, windows)
+        sink = OutboxFolder(self.folder, card, memory, days=days)
         sink.is_of_recorder = True
         segment_factory = SegmentFactory(
             sink,
@@ -231,18 +243,37 @@ class Life:
             min_seconds=self.settings.min_seconds,
         )
         self.microphone = Microphone(clock, self.rng)
+        self.board = Board(clock.monotonic)
+
+        def before(began: Instant) -> None:
+            downtime.recount(days, began)
+            downtime.note(began)
+
         recorder = Recorder(
             self.microphone,
             trigger_for(self.settings, wall),
             segment_factory,
             self.settings,
-            Board(clock.monotonic),
+            self.board,
             storage_problem=lambda _was_full: "full" if card.is_full else None,
             mute=Mute(self.folder, card),
-            before=downtime.note,
+            before=before,
             unattended=True,
         )
         return recorder, downtime
+
+    def _close_days(self) -> None:
+        """Do what the process does every some seconds; in a thread of its own it would wait for the other."""
+        if self.memory.changing.locked():
+            return
+        now = self.time.at_boot(self.clock.boottime())
+        with contextlib.suppress(OSError):
+            self.days.close(now, is_recording=self.board.snapshot.recording is not None)
+
+    def live_on(self, hours: float) -> None:
+        """Let time pass after the last run, until all its days are over."""
+        self.world.pass_until(self.world.now + 3600 * hours)
+        self._close_days()
 
     def _deliver(self, chance: float) -> None:
         """Do what the deliverer does with files that nobody holds: repair, finish, move on."""
@@ -304,17 +335,17 @@ class Life:
         for gap in read_gaps(self.folder):
             if gap.recording_id is None:
                 if gap.end is None and gap.milliseconds is None:
-                    begin = self._true(gap.start)
+                    begin = self.true_ms(gap.start)
                     found.append(
                         Span(begin, self.last_stop, f"open {gap.cause.value}", self.last_stop - begin)
                     )
                     continue
-                begin = self._true(gap.start)
-                end = self._true(gap.end) if gap.end is not None else begin + (gap.milliseconds or 0)
+                begin = self.true_ms(gap.start)
+                end = self.true_ms(gap.end) if gap.end is not None else begin + (gap.milliseconds or 0)
                 said = end - begin if gap.milliseconds is None else gap.milliseconds
                 found.append(Span(begin, end, gap.cause.value, said))
             elif gap.cause is Cause.TOO_SHORT:
-                begin = self._true(gap.start)
+                begin = self.true_ms(gap.start)
                 found.append(
                     Span(begin, begin + (gap.milliseconds or 0), gap.cause.value, gap.milliseconds or 0)
                 )
@@ -334,10 +365,11 @@ class Life:
             assert tags is not None
             start = tags.started
             length = (summary.samples_48k * tags.sample_rate // 48000) * 1000 // tags.sample_rate
-        begin = self._true(start)
+        begin = self.true_ms(start)
         return Span(begin, begin + length, f"file {path.name.split('-')[1]}", length)
 
-    def _true(self, instant: Instant) -> int:
+    def true_ms(self, instant: Instant) -> int:
+        """Return a moment in true time, in milliseconds since the life began."""
         return self.boots[instant.boot_id].booted_ms - BEGINNING_MS + instant.boot_ms
 
     def _ms(self) -> int:

@@ -79,6 +79,7 @@ class BootClock:
         self._asleep = 0.0
         self.wrong_by = wrong_by
         self._right_at = world.now + right_after
+        self.is_right_always = right_after == 0
 
     def boottime(self) -> float:
         """Seconds since the boot."""

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from simulated_days import day_faults
 from simulated_life import Life
 from simulated_machine import SilentEncoder
 
 from agent.clock import Instant
-from agent.recorder import earlier
+from agent.recorder import daybook, earlier
+from agent.recorder.daybook import DayBook
 from agent.recorder.downtime import Downtime
-from agent.recording import session
+from agent.recorder.earlier import Stretch
+from agent.recording import days, session
 from agent.recording.session import SegmentFactory
 
 # What dies leaves its files open; a process would leave that to the kernel.
@@ -47,6 +50,8 @@ def lived(seed: int) -> list[str]:
     try:
         life.live(random.Random(seed).randint(2, 8))
         faults = life.faults()
+        life.live_on(hours=50)
+        faults += day_faults(life)
         return [f"life {seed}, {life.mode}: {fault}" for fault in faults]
     finally:
         life.close()
@@ -102,4 +107,35 @@ def test_control_a_torn_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(earlier, "_from_audio", unread)
     monkeypatch.setattr(earlier, "AGAIN_SECONDS", 0.0)
+    assert found_by_some_life()
+
+
+def test_control_a_file_that_a_kill_left_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look at the files at a start, the day would lack what was recorded last."""
+    recount = DayBook.recount
+
+    def nothing_found(
+        self: DayBook, _found: list[Stretch], began: Instant, missing: Instant | None = None
+    ) -> None:
+        recount(self, [], began, missing)
+
+    monkeypatch.setattr(DayBook, "recount", nothing_found)
+    assert found_by_some_life()
+
+
+def test_control_a_file_that_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest file of an earlier run, counted when it was finished and again at the next start."""
+    recount = DayBook.recount
+
+    def again(self: DayBook, found: list[Stretch], began: Instant, missing: Instant | None = None) -> None:
+        self._memory.account.counted = 0
+        recount(self, found, began, missing)
+
+    monkeypatch.setattr(DayBook, "recount", again)
+    assert found_by_some_life()
+
+
+def test_control_a_midnight_that_is_a_second_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a day."""
+    monkeypatch.setattr(daybook, "split", lambda begin, end, zone: days.split(begin - 1000, end - 1000, zone))
     assert found_by_some_life()

@@ -4,10 +4,10 @@ It has no microphone: neither PortAudio nor opuslib is loaded here (the repair o
 
 Who writes what
     deliverer   ``sent/``, ``damaged/``, ``outbox.db``, ``gaps-delivery.jsonl`` (what was deleted here; no part of the
-                sum of gaps), ``boots.json``, ``clock.json``, ``binding``, the folder ``token/`` (device token, which
-                binding it belongs to, a pending refresh), ``commands.json``, ``data-usage.json``; every ``.part``
-                file that nobody has locked; sidecars once they have their name; in memory ``delivery.sock``,
-                ``arrivals.sock``, ``delivery.json``; the figures for Prometheus.
+                sum of gaps), ``days-delivery.jsonl`` (a line a day), ``boots.json``, ``clock.json``, ``binding``, the
+                folder ``token/`` (device token, which binding it belongs to, a pending refresh), ``commands.json``,
+                ``data-usage.json``; every ``.part`` file that nobody has locked; sidecars once they have their name;
+                in memory ``delivery.sock``, ``arrivals.sock``, ``delivery.json``; the figures for Prometheus.
     The recorder writes all else (``agent.recorder``). Of what it writes, this process reads ``recorder-status.json``,
     ``marks.json`` (of files it repairs), ``gaps.jsonl``, and the finished files.
 

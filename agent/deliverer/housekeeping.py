@@ -78,12 +78,15 @@ class Housekeeping:
                 wiring.outbox.store.needs_reconcile.set()
                 raise
             if not stopping.is_set():
+                wiring.days.close()  # what waited at a midnight that was slept through, before it is delivered
                 self.reconciled.set()
         else:
             self._arrivals.look(ends)
         wiring.truetime.state()
         wiring.truetime.tell()
         wiring.credentials.notice()
+        if self.reconciled.is_set():
+            wiring.days.close()
         now = wiring.clock.monotonic()
         if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from agent.clock import Clock, Instant, SystemClock
 from agent.config.schema import Config
 from agent.config.values import local_timezone
+from agent.deliverer.daybook import DeliveryDayBook
 from agent.deliverer.takeover import take_over
 from agent.disk import Disk
 from agent.gaps.log import DELIVERY_FILE, Cause, Gap, GapLog
@@ -181,6 +182,13 @@ class DelivererWiring:
         """How much was uploaded today."""
         limit = self.config.sync.daily_data_limit_mb
         return DataUsage(self.state.path, self.disk, limit, self._unix_now, self._zone())
+
+    @cached_property
+    def days(self) -> DeliveryDayBook:
+        """What was delivered on each day."""
+        return DeliveryDayBook(
+            self.state.path, self.disk, self.outbox.store.deliveries, self.now, self._zone()
+        )
 
     def _unix_now(self) -> float:
         return self.truetime.now_ms() / 1000

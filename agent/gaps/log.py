@@ -51,6 +51,10 @@ class Cause(StrEnum):
     """Deleted undelivered by a person."""
 
 
+REMOVED = frozenset({Cause.DROPPED, Cause.DELETED})
+"""Of what was recorded, and is gone undelivered: no part of what is missing."""
+
+
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stretch that was not recorded, or was recorded and is gone undelivered."""
 
@@ -68,6 +72,11 @@ class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_open(self) -> bool:
         """Whether its end had not come when it was written."""
         return self.end is None and self.milliseconds is None
+
+    @property
+    def key(self) -> tuple[str, str, int, str | None]:
+        """What its line has in common with the line that closes it."""
+        return self.cause, self.start.boot_id, self.start.boot_ms, self.recording_id
 
 
 GAP = msgspec.json.Decoder(Gap)

@@ -2,6 +2,7 @@
 
 from sqlite_utils import Database, Migrations
 
+from agent.index.deliveries import create_deliveries
 from agent.index.rows import CHECKSUM
 from agent.index.totals import create_totals
 from agent.outbox.entry import Status
@@ -133,3 +134,9 @@ def loudness(db: Database) -> None:
     table.add_column("peak_dbfs", float)
     table.add_column("rms_dbfs", float)
     table.add_column("clipped_seconds", int)
+
+
+@migrations()
+def deliveries(db: Database) -> None:
+    """Add how much was delivered when."""
+    create_deliveries(db)

@@ -22,6 +22,7 @@ from agent.index.database import (
     open_index,
     set_aside,
 )
+from agent.index.deliveries import Deliveries
 from agent.index.rows import entry_of, row_of
 from agent.index.schema import (
     AGAIN_BOOT,
@@ -117,11 +118,11 @@ class Store:
         self._begin_anew()
 
     @contextmanager
-    def _transaction(self, step: str) -> Iterator[None]:
+    def _transaction(self, step: str) -> Iterator[sqlite3.Connection]:
         with self._healing():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._connection
                 self._disk.step(step)
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -275,6 +276,15 @@ class Store:
         """Return how many bytes of audio wait for delivery."""
         with self._healing():
             return totals(self._connection)["pending"].size_bytes
+
+    def deliveries(self) -> Deliveries:
+        """Return what asks how much was delivered when; it shares this index and what heals it."""
+        return Deliveries(self._reading, self._transaction)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._healing():
+            yield self._connection
 
     # what is due
 

@@ -5,9 +5,9 @@ imports, and what that imports, holds neither ``httpx``, ``sqlite3``, ``ssl``, `
 
 Who writes what
     recorder    ``recording/`` while a file is open (locked from before it has its name until its sidecar has its
-                own), the renames into ``outbox/``, ``recorder.json``, ``muted``, ``marks.json``, ``gaps.jsonl``, the
-                reserve file ``ballast``, ``config.last-good.toml``; in memory ``control.sock``,
-                ``recorder-status.json`` and the merged ``status.json``.
+                own), the renames into ``outbox/``, ``recorder.json``, ``muted``, ``marks.json``, ``gaps.jsonl``,
+                ``days.jsonl`` (a line a day), the reserve file ``ballast``, ``config.last-good.toml``; in memory
+                ``control.sock``, ``recorder-status.json`` and the merged ``status.json``.
     deliverer   everything else (``agent.deliverer``).
     Each file has one writer. A finished pair (audio and sidecar) belongs to whoever holds the lock of its audio file
     (``agent.outbox.locks``), taken without waiting: the deliverer to send and move it, either to prune or drop it.
@@ -27,6 +27,7 @@ Invariants
         last page, read and left alone) and the end of the newest gap is where recording ended.
     P4  What cannot be healed (no encoder, no right to the folder, a setting that cannot work) is the state ``fault``,
         tried again every 10 s; it ends neither thread nor process.
+    P5  A line of a day has no file that ``recorder.json`` has not: a file is counted for its day once.
 
 Procedures
     Open    number (durable) → ``<stem>.opus.new``: create, lock, both headers, fsync → rename to ``.part`` → fsync of

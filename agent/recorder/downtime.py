@@ -17,6 +17,7 @@ from agent.gaps.log import Cause, Gap
 from agent.gaps.tracker import GapTracker, positive
 from agent.log import get_logger
 from agent.outbox.files import Files
+from agent.recorder.daybook import DayBook
 from agent.recorder.earlier import NEWEST, Stretch, stretches
 from agent.recorder.memory import Absence, Memory
 from agent.recording.gapsfile import end_of_ledger, last_gaps
@@ -35,6 +36,8 @@ class Before(NamedTuple):
     """Where recording went on after it; None: nothing was recorded since."""
     until: Instant | None
     """The newest moment that is accounted for; None: there was none."""
+    found: list[Stretch]
+    """The newest files of earlier runs, oldest first."""
 
 
 class Downtime:
@@ -80,6 +83,13 @@ class Downtime:
                 self._note(self._before, began)
                 self._is_noted = True
 
+    def recount(self, days: DayBook, began: Instant) -> None:
+        """Let the sums of days have what the files of earlier runs tell; to be called before ``note``."""
+        self.look()
+        if self._before is not None:
+            gap = self._before.left_open
+            days.recount(self._before.found, began, gap.start if gap is not None else None)
+
     def judge(self) -> None:
         """Let the calendar tell what was missing in absences, as far as the clock is right; not for the recorder."""
         if self._is_noted and self._memory.absences:
@@ -104,7 +114,7 @@ class Downtime:
         ends += [absence.until for absence in self._memory.absences]
         ends += [self._until] if self._until is not None else []
         ends += [stretch.ended for stretch in found]
-        return Before(open_gap, after[0].began if after else None, self._newest(ends))
+        return Before(open_gap, after[0].began if after else None, self._newest(ends), found)
 
     def _follows(self, stretch: Stretch, gap: Gap) -> bool:
         """Whether a file was recorded after a gap had opened."""

@@ -16,6 +16,7 @@ from agent.hints import restart
 from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.binding import Binding
+from agent.recording.days import Account
 from agent.small_file import load_or_none
 
 log = get_logger(__name__)
@@ -49,6 +50,8 @@ class Remembered(msgspec.Struct, omit_defaults=True):
     """``recording.mode`` of the run that wrote this."""
     absences: Annotated[list[Absence], Meta(max_length=MOST_ABSENCES)] = []
     """Times of which the calendar cannot tell yet what is missing: the clock was wrong at one of their ends."""
+    account: Account = msgspec.field(default_factory=Account)
+    """What was recorded on days that are not over yet."""
 
 
 REMEMBERED = msgspec.json.Decoder(Remembered)
@@ -119,6 +122,7 @@ class Memory:
         self._disk = disk
         self._lock = threading.Lock()
         self._now = load_or_none(self._path, REMEMBERED) or Remembered(1)
+        self._is_account_kept = self._now.account.since is not None
         self._now.next_seq = max(self._now.next_seq, files.last_sequence() + 1)
 
     @property
@@ -140,6 +144,16 @@ class Memory:
     def mode(self) -> str | None:
         """``recording.mode`` of the run that wrote this."""
         return self._now.mode
+
+    @property
+    def account(self) -> Account:
+        """What was recorded on days that are not over yet; whoever changes it holds ``changing``."""
+        return self._now.account
+
+    @property
+    def changing(self) -> threading.Lock:
+        """Held while what is remembered changes; the disk is waited for under it."""
+        return self._lock
 
     @property
     def absences(self) -> list[Absence]:
@@ -175,11 +189,17 @@ class Memory:
         """
         with self._lock:
             kept, until = list(absences)[-MOST_ABSENCES:], self._now.until or began
-            if (mode, kept, until) != (self._now.mode, self._now.absences, self._now.until):
+            is_same = (mode, kept, until) == (self._now.mode, self._now.absences, self._now.until)
+            if not is_same or not self._is_account_kept:
                 self._now.mode, self._now.absences, self._now.until = mode, kept, until
                 self._write("begin")
 
-    def _write(self, step: str) -> None:
+    def keep_account(self) -> dict[str, int] | None:
+        """Make the account durable; return what was recorded on each open day by then, None where the disk refuses."""
+        with self._lock:
+            return self._now.account.recorded.copy() if self._write("days.account") else None
+
+    def _write(self, step: str) -> bool:
         """Write, and once more where the disk refuses: what is not remembered can cost a gap its place."""
         data = msgspec.json.encode(self._now)
         for is_last in (False, True):
@@ -189,4 +209,6 @@ class Memory:
                 if is_last:
                     log.error("the recorder's memory cannot be written", action="memory_failed", error=error)
             else:
-                return
+                self._is_account_kept = self._now.account.since is not None
+                return True
+        return False

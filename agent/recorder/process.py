@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from agent import __version__
+from agent.clock import Instant
 from agent.config.schema import LoadedConfig
 from agent.control.server import ControlServer
 from agent.errors import AgentError
@@ -43,7 +44,8 @@ STOP_SECONDS = 8.0
 PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
 """How long the published files may take to be removed, and the light to go dark."""
 DELIVERER_SECONDS = 6.0
-JUDGE_SECONDS = 1.0
+JUDGE_SECONDS, DAYS_SECONDS = 1.0, 10.0
+"""How often the calendar is asked about absences, and how often it is looked whether a day is over."""
 STALLED_SECONDS = 20.0
 """Without progress for so long the watchdog is not fed."""
 
@@ -70,6 +72,7 @@ class RecorderProcess(SupervisedProcess):
         self._light: StatusLed | None = None
         self._lighting: threading.Thread | None = None
         self._supervisor: Supervisor | None = None
+        self._days_failed = False
 
     def _cannot_begin(self, error: AgentError) -> str:
         logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
@@ -85,7 +88,7 @@ class RecorderProcess(SupervisedProcess):
                 action="storage_in_memory",
                 state=str(self._state.path),
             )
-        self._downtime = wiring.downtime()
+        self._downtime, self._days = wiring.downtime(), wiring.days
         self._threads.start("downtime", self._account)
         discard_never_begun(wiring.files.recording, wiring.disk)
         publisher = self._publisher = Publisher(wiring)
@@ -161,7 +164,7 @@ class RecorderProcess(SupervisedProcess):
             try:
                 trigger = trigger or trigger_for(config.recording, lambda: wiring.now().wall_ms / 1000)
                 self._recorder = wiring.recorder(
-                    wiring.source(), trigger, unattended=True, before=self._downtime.note
+                    wiring.source(), trigger, unattended=True, before=self._account_before
                 )
                 self._recorder.run()
             except AgentError as error:
@@ -171,17 +174,36 @@ class RecorderProcess(SupervisedProcess):
             else:
                 return
 
+    def _account_before(self, began: Instant) -> None:
+        """Account for the time before this start, before anything is recorded."""
+        self._downtime.recount(self._days, began)
+        self._downtime.note(began)
+
     def _account(self) -> None:
-        """Read what earlier runs left, then ask the calendar about absences until it can answer."""
+        """Read what earlier runs left; then ask the calendar about absences, and write the days that are over."""
         self._downtime.look()
-        while self._loaded.config.recording.mode == "schedule" and not self._signals.stopping.wait(
-            JUDGE_SECONDS
-        ):
-            self._downtime.judge()
+        is_by_calendar = self._loaded.config.recording.mode == "schedule"
+        while not self._signals.stopping.wait(JUDGE_SECONDS if is_by_calendar else DAYS_SECONDS):
+            if is_by_calendar:
+                self._downtime.judge()
+            self._close_days()
+
+    def _close_days(self) -> None:
+        wiring = self._wiring
+        try:
+            self._days.close(wiring.now(), is_recording=wiring.board.snapshot.recording is not None)
+        except OSError as error:
+            if not self._days_failed:
+                logger.error(
+                    "the sums of days cannot be written; tried again", action="days_failed", error=error
+                )
+            self._days_failed = True
+        else:
+            self._days_failed = False
 
     def _show_fault(self, error: AgentError, *, is_wanted: bool) -> None:
         board, coverage, now = self._wiring.board, self._wiring.coverage, self._wiring.now()
-        self._downtime.note(now)
+        self._account_before(now)
         if is_wanted:
             coverage.lost(Cause.FAULT, now)
         else:

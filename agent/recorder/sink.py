@@ -7,9 +7,10 @@ from agent.clock import Instant
 from agent.disk import Disk
 from agent.outbox.entry import Entry
 from agent.outbox.files import Files
+from agent.recorder.daybook import DayBook
 from agent.recorder.memory import Numbers
 from agent.recording.marks import Marks
-from agent.recording.segment import FinishedSegment, end_of
+from agent.recording.segment import FinishedSegment, SegmentStart, end_of
 
 
 class OutboxFolder:
@@ -21,12 +22,14 @@ class OutboxFolder:
         disk: Disk,
         memory: Numbers,
         *,
+        days: DayBook | None = None,
         binding: Callable[[], str | None] = lambda: None,
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         self.files = Files(root, disk)
         self.marks = Marks(root, disk)
         self._memory = memory
+        self._days = days
         self._binding = binding
         self._announce = announce
         self.finished: list[Entry] = []
@@ -48,10 +51,16 @@ class OutboxFolder:
         entry = Entry.of(segment, self.marks.of(segment.start.id))
         self.files.finish(segment, entry)
         if self.is_of_recorder:
+            self.left(segment.start, segment.samples)
             self._memory.note(end_of(segment.start, segment.samples))
         self.finished = [*self.finished[-KEPT:], entry]
         self._announce()
         return entry
+
+    def left(self, start: SegmentStart, samples: int) -> None:
+        """Count a file for its day; durable with the next write of what is remembered."""
+        if self.is_of_recorder and self._days is not None:
+            self._days.add(start.seq, start.started, samples * 1000 // start.sample_rate)
 
 
 KEPT = 1000

@@ -8,6 +8,7 @@ from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
 from agent.clock import Clock, Instant, SystemClock
 from agent.config.schema import Config
+from agent.config.values import local_timezone
 from agent.disk import Disk
 from agent.gaps.log import GapLog
 from agent.gaps.tracker import GapTracker
@@ -19,6 +20,7 @@ from agent.outbox.arrivals import announce
 from agent.outbox.files import Files
 from agent.process.state_directory import Process, StateDirectory
 from agent.recorder.binding import BindingFile
+from agent.recorder.daybook import DayBook, windows_of
 from agent.recorder.downtime import Downtime
 from agent.recorder.memory import Memory, Numbers
 from agent.recorder.sink import OutboxFolder
@@ -26,9 +28,10 @@ from agent.recorder.space import RoomKeeper
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
-from agent.recording.triggers import Trigger
+from agent.recording.triggers import Schedule, Trigger
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
+from agent.zone import zone
 
 
 class RecorderWiring:
@@ -83,9 +86,27 @@ class RecorderWiring:
             self.state.path,
             self.disk,
             self._numbers or self.memory,
+            days=None if self._numbers else self.days,
             binding=self.binding.current,
             announce=lambda: announce(self.state.runtime_of(Process.DELIVERER)),
         )
+
+    @cached_property
+    def days(self) -> DayBook:
+        """The sums of days, in the machine's zone; where none can be told it is UTC, as for the system itself."""
+        recording = self.config.recording
+        schedule = Schedule(recording, self._unix_now) if recording.mode == "schedule" else None
+        return DayBook(
+            self.state.path,
+            self.disk,
+            self.memory,
+            self.time,
+            zone(local_timezone() or "UTC"),
+            windows_of(schedule) if schedule is not None else None,
+        )
+
+    def _unix_now(self) -> float:
+        return self.now().wall_ms / 1000
 
     @cached_property
     def space(self) -> RoomKeeper:
@@ -100,7 +121,7 @@ class RecorderWiring:
             self.time,
             self.coverage,
             self.config.recording,
-            lambda: self.now().wall_ms / 1000,
+            self._unix_now,
         )
 
     def read_what_is_told(self) -> None:

@@ -67,6 +67,23 @@ def end_of_ledger(folder: Path) -> End:
     return End(status.st_ino, status.st_size)
 
 
+def written_since(folder: Path, size: int) -> Iterator[Gap]:
+    """Yield what was written to the recorder's ledger since it had a size, line by line: one gap may come twice.
+
+    Since 0, or when the gap log is smaller by now, that is all there is.
+    """
+    path = folder / FILE
+    if not 0 < size <= end_of_ledger(folder).size:
+        yield from filter(None, map(_gap, _lines(path, ignore)))
+        return
+    with contextlib.ExitStack() as stack:
+        for file in _opened((path,), stack, ignore):
+            file.seek(size)
+            while line := file.readline(LINE_BYTES):
+                if (gap := _gap(line)) is not None:
+                    yield gap
+
+
 def last_gaps(folder: Path, end: End) -> list[Gap]:
     """Return the newest gaps of the recorder's ledger as it was when it ended there, oldest first."""
     path = folder / FILE
@@ -86,7 +103,7 @@ def _as_they_ended(lines: Iterator[bytes] | list[bytes]) -> list[Gap]:
     gaps: dict[tuple[str, str, int, str | None], Gap] = {}
     for line in lines:
         if (gap := _gap(line)) is not None:
-            gaps[gap.cause, gap.start.boot_id, gap.start.boot_ms, gap.recording_id] = gap
+            gaps[gap.key] = gap
     return list(gaps.values())
 
 

@@ -51,6 +51,9 @@ class SegmentSink(Protocol):
     def accept(self, segment: FinishedSegment) -> object:
         """Take a finished file over; durable when this returns."""
 
+    def left(self, start: SegmentStart, samples: int) -> None:
+        """Take note of a file that the disk refuses: so many samples of it are written; it is repaired later."""
+
 
 class SegmentFactory:
     """What every segment is made with: encoder, file layer, clocks, and the gap log of what is missing."""
@@ -333,4 +336,5 @@ class Session:
     def _fail(self, segment: OpenSegment) -> None:
         segment.abandon()
         written = segment.samples - segment.unwritten_samples
+        self._workshop.sink.left(segment.start, written)
         self._workshop.ended(self._position, end_of(segment.start, written))
