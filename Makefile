@@ -2,13 +2,13 @@
 # interpreter than the system's, SEED=123 repeats the random choices of an earlier run of the tests.
 
 PY := .venv/bin/python
-SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install systemd/uninstall systemd/go-back tests/arm64/run \
+SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install systemd/uninstall systemd/go-back tests/suites/arm64/run \
 	$(wildcard packaging/debian/recorder-agent.p*)
 MINUTES ?= 30
 CUTS ?= 12
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # Suites with targets of their own: they need more time, or more of the machine.
-APART := tests/suites tests/arm64 tests/bench tests/crash tests/faults tests/fleet tests/matrix tests/network tests/s3 tests/systemd
+APART := tests/suites
 # Under CI=true hypothesis would make the same choices each time.
 PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
@@ -57,56 +57,56 @@ unit-root:
 	fi
 
 bench: setup-test ## measure what it costs, recording and idle (SHORT=--short)
-	$(PY) tests/bench/bench.py $(SHORT)
+	$(PY) tests/suites/bench/bench.py $(SHORT)
 
 test-crash: setup-test ## kill it at every step and at random, damage its index (CRASH_KILLS=1000 for more)
-	$(PYTEST) -s tests/crash --ignore=tests/crash/test_power_cuts.py
+	$(PYTEST) -s tests/suites/crash --ignore=tests/suites/crash/test_power_cuts.py
 
 test-power: setup-test ## rebuild the card as power cuts leave it (CRASH_IMAGES=5000 for more)
-	$(PYTEST) -s tests/crash/test_power_cuts.py
+	$(PYTEST) -s tests/suites/crash/test_power_cuts.py
 
 test-faults: setup-test ## microphone, disk, clock and shutdown under faults, as root
-	$(PYTEST) -s tests/faults
+	$(PYTEST) -s tests/suites/faults
 
 test-lives: setup-test ## ten thousand simulated lives of a recorder: is every second accounted for? (LIVES=1000 for less)
-	LIVES=$(or $(LIVES),10000) $(PYTEST) -s tests/test_lives.py
+	LIVES=$(or $(LIVES),10000) $(PYTEST) -s tests/unit/recorder/test_lives.py
 
 test-fleet: setup-test ## fleets that share one limit, on a simulated clock
-	$(PYTEST) -s tests/fleet
-	OFFLINE_SEEDS=200 $(PYTEST) -s tests/test_request_budget.py -k hour_offline
+	$(PYTEST) -s tests/suites/fleet
+	OFFLINE_SEEDS=200 $(PYTEST) -s tests/integration/test_request_budget.py -k hour_offline
 
 test-hostile: setup-test ## absurd answers of a server, on the client and on delivery
 	$(PYTEST) -s tests/suites/hostile
 
 test-abuse: setup-test ## the deliverer aborted and stopped: is one sample lost?
-	PYTHONPATH=tests/faults $(PYTEST) -s tests/suites/abuse
+	$(PYTEST) -s tests/suites/abuse
 
 test-matrix: setup-test ## every call of the API against every answer
-	$(PYTEST) -s tests/matrix
+	$(PYTEST) -s tests/suites/matrix
 
 test-network: setup-test ## lines that break, drop and stall, in network namespaces, as root
-	$(PYTEST) -s tests/network
+	$(PYTEST) -s tests/suites/network
 
 test-s3: ## the upload against a real S3 server
 	@packaging/setup s3
-	$(PYTEST) tests/s3
+	$(PYTEST) tests/suites/s3
 
 test-systemd: setup-test ## the service and the packages on machines of their own (containers), as root
-	$(PYTEST) -s tests/systemd
+	$(PYTEST) -s tests/suites/systemd
 
 test-fresh: setup-test ## demo and tests on Debian 12 and 13 made from nothing (containers), as root
 	$(PYTEST) -s tests/suites/fresh
 
 test-arm64: setup-test ## the arm64 package in an emulated userland, as root (15 to 25 minutes)
-	tests/arm64/run
+	tests/suites/arm64/run
 
 test-vm: deb ## the package on a real kernel in a virtual machine, as root (CUTS=100, PARTS="cuts board", SHORT=--short)
 	@packaging/setup vm
-	PYTHONPATH=tests/suites:tests/faults $(PYTEST) tests/suites/vm
-	PYTHONPATH=tests/suites:tests/faults:tests/systemd $(PY) -m vm $(SHORT) --cuts $(CUTS) --seed $(SEED) $(PARTS)
+	$(PYTEST) tests/suites/vm
+	PYTHONPATH=tests/support:tests/suites:tests/suites/faults:tests/suites/systemd $(PY) -m vm $(SHORT) --cuts $(CUTS) --seed $(SEED) $(PARTS)
 
 soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less)
-	$(PY) tests/faults/soak.py --minutes $(MINUTES)
+	$(PY) tests/suites/faults/soak.py --minutes $(MINUTES)
 
 deb: ## a Debian package for this machine's release and architecture, in dist/
 	@packaging/deb

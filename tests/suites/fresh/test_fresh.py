@@ -16,7 +16,10 @@ from new_machine import NewMachine, Step, project_packages, sabotage
 RELEASES = ("bookworm", "trixie")
 DEMO_SECONDS, TEST_SECONDS = 400.0, 1500.0
 CONTROL = os.environ.get("CONTROL", "")
-SHORT_TESTS = "make setup-test && .venv/bin/python -m pytest -q tests/test_wavfile.py tests/test_backlog.py"
+SHORT_TESTS = (
+    "make setup-test && "
+    ".venv/bin/python -m pytest -q tests/unit/audio/test_wav_file.py tests/acceptance/test_backlog.py"
+)
 SHOWN_CHARACTERS = 12_000
 RUNS = 2
 """The tests of anybody, and those that need root."""

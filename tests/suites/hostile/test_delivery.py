@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from grammar import CALLS, VALUES, Cell, cells
 from server import hostile_server
-from waiting_room import agent, fill, live
+from waiting_recordings import agent, fill, live
 
 from agent.api import http
 from agent.bounds import is_word

@@ -25,7 +25,7 @@ class Microphone:
         self.socket = folder / f"microphone-{number}"
         self._streaming_since: float | None = None
         self._ready = threading.Event()
-        path = os.pathsep.join((str(SUITES), str(SUITES.parent / "faults")))
+        path = os.pathsep.join((str(SUITES), str(SUITES / "faults"), str(SUITES.parent / "support")))
         command = [sys.executable, "-m", "vm.usb_microphone", str(self.socket),
                    str((number - 1) * CODES_APART), NAME]  # fmt: skip
         self._process = subprocess.Popen(

@@ -1,0 +1,119 @@
+"""A recorder with real files, index and encoder, under a simulated clock and with a scripted source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from both_processes import adopt_at_once
+from lifetimes import closed_after_test
+from simulated import RATE, Script, ScriptedSource, SimulatedClock
+
+from agent.config.schema import OpusConfig, RecordingConfig
+from agent.disk import Disk
+from agent.gaps.log import Cause, Gap, GapLog
+from agent.gaps.tracker import GapTracker
+from agent.index.outbox import Outbox
+from agent.index.reconcile import Reconciler
+from agent.outbox.entry import Entry
+from agent.process.state_directory import StateDirectory
+from agent.recorder.memory import Memory
+from agent.recorder.sink import OutboxFolder
+from agent.recording.gapsfile import read_gaps
+from agent.recording.mute import Mute
+from agent.recording.recorder import Recorder
+from agent.recording.session import SegmentFactory
+from agent.recording.triggers import Trigger, trigger_for
+from agent.status.board import Board
+from agent.timing.time_sync import TimeSync
+
+BOOT = "0a8f5b62-3f0e-4d8e-9a36-0d6c3f3b1a11"
+
+
+@dataclass
+class RecordingSetup:
+    """Everything a recorder works with in one folder; ``disk_fails`` may raise at any durable step."""
+
+    folder: Path
+    settings: RecordingConfig = field(default_factory=RecordingConfig)
+    disk_fails: Callable[[str], None] = lambda _step: None
+    storage_problem: Callable[[bool], str | None] = lambda _was_full: None
+    unattended: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock = SimulatedClock()
+        self.disk = Disk(lambda step: self.disk_fails(step))  # noqa: PLW0108 - a test may change it later
+        self.state = StateDirectory(self.folder, self.folder)
+        self.state.create()
+        self.truetime = TimeSync(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
+        self.board = Board(self.clock.monotonic)
+        self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
+        self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
+        self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
+        closed_after_test(self.outbox)
+        self.coverage = GapTracker(GapLog(self.folder, self.disk), self.truetime.elapsed_ms)
+        self.disk_failures = 0
+
+    def record(
+        self, script: Callable[[ScriptedSource, Recorder], Script], trigger: Trigger | None = None
+    ) -> float:
+        """Run the recorder through a script, which ends by ``recorder.stop``; return the seconds that passed."""
+        began = self.clock.monotonic()
+        self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
+        segment_factory = SegmentFactory(
+            self.sink,
+            OpusConfig(complexity=0),
+            disk=self.disk,
+            clock=self.clock,
+            instant=self.truetime.at_boot,
+            coverage=self.coverage,
+            flush_seconds=5,
+            min_seconds=self.settings.min_seconds,
+        )
+        self.recorder = Recorder(
+            self.source,
+            trigger or trigger_for(self.settings, self.clock.wall),
+            segment_factory,
+            self.settings,
+            self.board,
+            storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
+            disk_failed=self._disk_failed,
+            mute=Mute(self.folder, self.disk),
+            unattended=self.unattended,
+        )
+        self.recorder.run()
+        return (self.recorder._stopped_at or 0.0) - began
+
+    def _disk_failed(self) -> None:
+        self.disk_failures += 1
+
+    def repair(self) -> None:
+        """Bring files and index together, as the housekeeping does."""
+        Reconciler(self.outbox, self.disk).run()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What was recorded, in order."""
+        return list(self.outbox.store.all())
+
+    @property
+    def samples(self) -> list[int]:
+        """The lengths of the recordings."""
+        return [entry.samples for entry in self.entries]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What the gap log says."""
+        return read_gaps(self.folder)
+
+    def missing(self, *causes: Cause) -> float:
+        """Return the seconds the gap log has for some causes, or for all; what lies inside recordings apart."""
+        return sum(
+            (gap.milliseconds or 0) / 1000
+            for gap in self.gaps
+            if gap.recording_id is None and (not causes or gap.cause in causes)
+        )
+
+    @property
+    def accounted(self) -> float:
+        """Seconds recorded, and seconds the gap log knows to be missing."""
+        return sum(self.samples) / RATE + self.missing()

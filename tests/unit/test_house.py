@@ -1,0 +1,230 @@
+"""The house rules that a machine can check: imports flow one way, log records have actions, commands have help."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from process_limits import NOT_IN_THE_RECORDER
+
+from agent import __version__
+from agent.cli.root import COMMANDS, root
+
+ROOT = Path(__file__).parents[2]
+AGENT = ROOT / "agent"
+FILES = sorted(AGENT.rglob("*.py"))
+
+# Where a package stands; it may import only what has a smaller number, or itself.
+FLOORS = {
+    "errors": 0, "hints": 0, "bounds": 0, "text": 0, "zone": 0, "identity": 0,
+    "log": 1, "clock": 2, "disk": 2, "small_file": 2,
+    "config": 3, "host": 4, "audio": 5, "process": 5,
+    "capture": 6, "timing": 6, "gaps": 6, "control": 6, "status": 7,
+    "panel": 8, "recording": 8, "outbox": 9, "recorder": 10,
+    "api": 8, "index": 10, "token": 11, "sync": 12, "publish": 8, "deliverer": 13,
+    "facade": 14, "doctor": 15, "sandbox": 5, "terminal": 5, "demo": 15, "cli": 16,
+}  # fmt: skip
+
+
+def room_of(module: str) -> str:
+    """Return the package or top-level module a dotted name stands in."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, also late."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "agent":
+            names = (
+                [f"agent.{alias.name}" for alias in node.names] if node.module == "agent" else [node.module]
+            )
+            found.update(names)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.startswith("agent."))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_flow_one_way(path: Path) -> None:
+    """A package imports only what stands to its left."""
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if room in {"", "__init__"}:
+        return
+    for module in imports_of(path):
+        other = room_of(module)
+        if other not in {room, "__version__"}:
+            assert FLOORS[other] < FLOORS[room] or (FLOORS[other] == FLOORS[room] == 0), (
+                f"{path} imports {module}"
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_log_record_has_an_action(path: Path) -> None:
+    """Text and JSON come from one call, which names what happened."""
+    names = {"log", "logger"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in names
+            and node.func.attr in {"debug", "info", "warning", "error", "exception", "critical"}
+        ):
+            assert "action" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+
+
+SYNC_FLOORS = {"client": 0, "credential": 1, "pacing": 1, "rules": 1, "": 2, "remote": 3}
+
+
+def sync_room_of(module: str) -> str:
+    """Return the room of ``agent.sync`` a dotted name stands in, empty for none."""
+    rest = module.split(".")[2:]
+    return rest[0] if rest and rest[0] in SYNC_FLOORS else ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((AGENT / "sync").rglob("*.py")), ids=lambda path: str(path.relative_to(AGENT))
+)
+def test_the_rooms_of_sync_stand_in_order(path: Path) -> None:
+    """Within ``agent/sync`` too a room imports only what stands above it."""
+    room = sync_room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    for module in imports_of(path):
+        if module.startswith("agent.sync."):
+            other = sync_room_of(module)
+            assert other == room or SYNC_FLOORS[other] < SYNC_FLOORS[room], f"{path} imports {module}"
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    """Return every command with its full name."""
+    context = click.Context(root)
+    found: list[tuple[str, click.Command]] = []
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {inner}", sub) for inner, sub in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), all_commands(), ids=lambda value: str(value) if isinstance(value, str) else ""
+)
+def test_every_command_and_option_has_help(name: str, command: click.Command) -> None:
+    """Whoever types --help is told what the command and each of its options do."""
+    assert command.help, name
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_readme_names_every_command_and_no_other() -> None:
+    """The table of commands in the README is the truth."""
+    text = (ROOT / "README.md").read_text()
+    for name, command in all_commands():
+        if not command.hidden:
+            assert name.split()[0] in text, name
+
+
+def test_the_ear_stays_small() -> None:
+    """Importing the capture process's package imports nothing that a small process could do without."""
+    heavy = ("logging", "msgspec", "httpx", "click", "sqlite3")
+    script = f"import sys, agent.capture.child; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def closure_of(path: Path) -> set[str]:
+    """Return every module, of ours and of others, that a file and all it imports of ours import, also late."""
+    seen: set[str] = set()
+    todo = [path]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for module in found:
+                file = AGENT.parent / Path(*module.split("."))
+                candidates = (file.with_suffix(".py"), file / "__init__.py")
+                if module not in seen and module.startswith("agent"):
+                    todo += [candidate for candidate in candidates if candidate.exists()]
+                seen.add(module)
+    return seen
+
+
+NOT_IN_THE_DELIVERER = {"pyaudio", "agent.capture.microphone", "agent.audio.capture", "agent.recorder"}
+
+
+@pytest.mark.parametrize(
+    ("process", "forbidden"),
+    [("recorder", NOT_IN_THE_RECORDER), ("deliverer", NOT_IN_THE_DELIVERER)],
+)
+def test_neither_process_imports_what_is_the_others(process: str, forbidden: set[str]) -> None:
+    """Neither at once nor late: who hears has no network and no SQLite, who talks has no microphone."""
+    modules = closure_of(AGENT / process / "process.py")
+    assert f"agent.{process}.wiring" in modules
+    assert {
+        name for name in forbidden if any(f"{module}.".startswith(f"{name}.") for module in modules)
+    } == set()
+
+
+def test_types_are_looked_into_at_import() -> None:
+    """No thread is the first to decode a type: that is a race which ends in a segmentation fault."""
+    late = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("msgspec."):
+                decodes = node.func.attr == "decode" if isinstance(node.func, ast.Attribute) else False
+                if decodes and any(keyword.arg == "type" for keyword in node.keywords):
+                    late.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not late
+
+
+def test_uninstalling_knows_every_file_of_the_state_directory() -> None:
+    """In a folder of the owner's own choice it deletes what is the recorder's, all of it, and by name."""
+    script = (ROOT / "systemd/uninstall").read_text()
+    files = re.compile(r"""^(?:FILE|[A-Z]+_NAME) = "([^"]+)\"""", re.MULTILINE)
+    rooms = (
+        "host",
+        "gaps",
+        "timing",
+        "recording",
+        "outbox",
+        "index",
+        "recorder",
+        "deliverer",
+        "api",
+        "token",
+        "sync",
+    )
+    sources = [path for room in rooms for path in sorted((AGENT / room).rglob("*.py"))]
+    state = [name for path in sources for name in files.findall(path.read_text())]
+    assert len(state) >= 10
+    for name in ["outbox.db", "daemon.lock", *state]:
+        assert name in script or name.startswith("device-token"), name
+
+
+def test_the_version_stands_twice_and_is_one() -> None:
+    """Tools read it from the project file, the program from its package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+
+
+def test_files_fit_in_the_head() -> None:
+    """No file of the agent is much longer than 300 lines."""
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in FILES
+        if (count := len(path.read_text().splitlines())) > 365
+    }
+    assert not long
