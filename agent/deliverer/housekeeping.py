@@ -1,11 +1,13 @@
 """What is done beside delivering: reconcile, adopt, prune, watch the clock, the index and the token."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
 
 from agent.deliverer.wiring import DelivererWiring
 from agent.index.arrivals import arrivals_of
+from agent.index.database import is_of_the_disk
 from agent.log import get_logger
 
 log = get_logger(__name__)
@@ -20,6 +22,7 @@ class Housekeeping:
     """Runs in a thread of its own; a disk that fails is tried again.
 
     ``progress`` is called at every turn, and in a long one for each recording: a thousand may take an hour.
+    ``is_suspect`` tells that somebody else has trouble: then the disk is asked whether it can be written to.
     """
 
     def __init__(
@@ -27,14 +30,18 @@ class Housekeeping:
         wiring: DelivererWiring,
         wait: Callable[[float], None] | None = None,
         progress: Callable[[], None] = lambda: None,
+        is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
         self._wiring = wiring
         self._wait = wait or (lambda seconds: wiring.outbox.store.needs_reconcile.wait(seconds) and None)
         self._progress = progress
+        self._is_suspect = is_suspect
         self._swept_at: float | None = None
         self._arrivals = arrivals_of(wiring.outbox, wiring.disk)
         self.failing: str | None = None
         """Why the disk or the index fails, while it does."""
+        self.disk_fails = False
+        """Whether it is the disk itself: nothing is kept open on it."""
         self.reconciled = threading.Event()
         """Set once files and index have been brought together."""
 
@@ -47,12 +54,16 @@ class Housekeeping:
                 self.turn(stopping)
             except (OSError, sqlite3.Error) as error:
                 self.failing = f"the disk or the index failed: {error}"
+                self.disk_fails = is_of_the_disk(error)
+                if self.disk_fails:
+                    self._wiring.outbox.store.let_go()
                 log.error(
                     "the disk or the index failed; tried again", action="housekeeping_failed", error=error
                 )
                 stopping.wait(LOOK_SECONDS)
             else:
                 self.failing = None
+                self.disk_fails = False
                 self._wait(LOOK_SECONDS)
 
     def look(self) -> None:
@@ -68,6 +79,8 @@ class Housekeeping:
             self._progress()
             return stopping.is_set()
 
+        if self._is_suspect():
+            os.utime(wiring.state.path)  # a write that changes nothing: a read-only disk refuses it
         wiring.outbox.store.check_in_place()
         if wiring.outbox.store.needs_reconcile.is_set():
             wiring.outbox.store.needs_reconcile.clear()

@@ -25,6 +25,7 @@ from agent.log import get_logger
 from agent.outbox.arrivals import ArrivalsSocket
 from agent.process.state_directory import DELIVERY_SOCKET, Process, StateDirectory
 from agent.process.supervised import SupervisedProcess
+from agent.status.board import State
 from agent.status.words import delivery_sentence
 
 logger = get_logger(__name__)
@@ -74,7 +75,12 @@ class DelivererProcess(SupervisedProcess):
         signals = self._signals
         wiring.board.report(settings=self._settings_problem)
         arrivals = ArrivalsSocket(self._state.runtime)
-        house = self._house = Housekeeping(wiring, arrivals.wait, lambda: self._turned("housekeeping"))
+        house = self._house = Housekeeping(
+            wiring,
+            arrivals.wait,
+            lambda: self._turned("housekeeping"),
+            is_suspect=lambda: wiring.board.snapshot.state in {State.FAULT, State.STOPPED},
+        )
         recorder = RemoteRecorder(lambda: self._state.socket, lambda: publisher.is_manual)
         publisher = self._publisher = Publisher(
             wiring,
@@ -119,6 +125,9 @@ class DelivererProcess(SupervisedProcess):
 
     def _turned(self, loop: str) -> None:
         self._turns[loop] = time.monotonic()
+
+    def _disk_fails(self) -> bool:
+        return self._house.disk_fails
 
     def _is_alive(self) -> bool:
         return time.monotonic() - min(self._turns.values(), default=0.0) < STALLED_SECONDS

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.host.diskfault import disk_fault
+
 MEGABYTE = 1_000_000
 
 
@@ -30,7 +32,7 @@ def space_problem(folder: Path, min_free_mb: int) -> str | None:
     try:
         free = disk_usage(folder).free_mb
     except OSError as error:
-        return f"the state directory {folder} cannot be used: {error.strerror}; mount or replace the disk"
+        return disk_fault(error, folder).sentence
     if free >= min_free_mb:
         return None
     return (

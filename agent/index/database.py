@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from agent.disk import Disk
+from agent.host.diskfault import is_disk_failing
 from agent.index.totals import totals_are_right
 from agent.log import get_logger
 from agent.small_file import is_regular
@@ -30,6 +31,9 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT,
 """Primary result codes that mean the file is not an index of ours; SQLITE_ERROR is a table or column missing."""
 
 
+_OF_THE_DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
 class ForeignIndex(sqlite3.DatabaseError):
     """The index was written by a newer version, or is none of ours."""
 
@@ -40,6 +44,22 @@ def is_damage(error: sqlite3.Error) -> bool:
     if code is None:
         return isinstance(error, ForeignIndex) or "Could not decode" in str(error)
     return code & 0xFF in _DAMAGE
+
+
+def is_of_the_disk(error: OSError | sqlite3.Error) -> bool:
+    """Whether an error says that the disk itself fails: what is open on it keeps it from being repaired."""
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _OF_THE_DISK
+    return is_disk_failing(error)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from agent.index.database import (
     SUFFIXES,
     ForeignIndex,
     connect,
+    identity,
     is_damage,
     open_index,
     set_aside,
@@ -60,6 +61,7 @@ class Store:
         self._read_only = read_only
         self.leftovers = not read_only
         """Whether the write-ahead log may hold an upload URL that was cleared."""
+        self._is_let_go = False
         self._open()
 
     def _open(self) -> None:
@@ -67,7 +69,7 @@ class Store:
             self._connection = connect(self.path, read_only=True)
         else:
             self._connection = open_index(self.path, migrations, self._disk, self._wall)
-            self._inode = self.path.stat().st_ino
+            self._file = identity(self.path)
         self._db = Database(self._connection, execute_plugins=False)
 
     def close(self) -> None:
@@ -77,17 +79,24 @@ class Store:
             self._connection.close()
 
     def check_in_place(self) -> None:
-        """Begin anew when the file was deleted or replaced while it was open: SQLite would not notice."""
+        """Open what was let go of; begin anew when the file was deleted or replaced, which SQLite would not notice."""
         with self._lock:
-            try:
-                same = self.path.stat().st_ino == self._inode
-            except FileNotFoundError:
-                same = False
-            if not same:
-                for suffix in SUFFIXES[1:]:  # they belong to the file that is gone
-                    companion = self.path.with_name(self.path.name + suffix)
-                    self._disk.unlink(companion, f"index.unlink{suffix}")
+            if self._is_let_go:
+                self._open()
+                self._is_let_go = False
+                self.needs_reconcile.set()
+            elif (now := identity(self.path)) is None or now != self._file:
+                if now is None or self._file is None or now[0] == self._file[0]:  # another disk has its own
+                    for suffix in SUFFIXES[1:]:  # they belong to the file that is gone
+                        companion = self.path.with_name(self.path.name + suffix)
+                        self._disk.unlink(companion, f"index.unlink{suffix}")
                 self._begin_anew()
+
+    def let_go(self) -> None:
+        """Close the index until ``check_in_place``: what is open keeps a disk that fails from being repaired."""
+        with self._lock:
+            self._is_let_go = True
+            self._connection.close()
 
     def _begin_anew(self) -> None:
         self._disk.step("index.begin_anew")
@@ -113,7 +122,7 @@ class Store:
         if self._read_only:
             return
         self._connection.close()
-        self._inode = 0  # should the disk refuse now, ``check_in_place`` begins anew
+        self._file = None  # should the disk refuse now, ``check_in_place`` begins anew
         set_aside(self.path, self._disk, self._wall, reason)
         self._begin_anew()
 

@@ -96,6 +96,17 @@ class StateLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is held, and on the file that its path names: another file system may be mounted there now."""
+        if self._descriptor is None:
+            return False
+        try:
+            there, ours = self._path.stat(), os.fstat(self._descriptor)
+        except OSError:
+            return True
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
     def _take(self, descriptor: int) -> None:
         for _ in range(TRIES - 1):  # ``is_held`` of another process holds it for a moment
             with contextlib.suppress(BlockingIOError):

@@ -136,6 +136,7 @@ class SupervisedProcess(ABC):
         self._signals = Signals()
         self._threads = Threads(self._signals.wake)
         self._said = ""
+        self._held: StateLock | None = None
 
     def run(self) -> int:
         """Work until told to stop.
@@ -147,6 +148,7 @@ class SupervisedProcess(ABC):
         lock = self._lock()
         if lock is None:
             return 0
+        self._held = lock
         try:
             code = self._work()
         except BaseException:
@@ -165,6 +167,10 @@ class SupervisedProcess(ABC):
         """Log why a service cannot begin, and return the word systemd shows before the reason."""
 
     @abstractmethod
+    def _disk_fails(self) -> bool:
+        """Whether the disk of the state directory fails: nothing is to be kept open on it."""
+
+    @abstractmethod
     def _is_alive(self) -> bool:
         """Whether the process makes progress, so that the watchdog is fed."""
 
@@ -180,6 +186,26 @@ class SupervisedProcess(ABC):
         """Do what is due each time the process looks after its threads."""
         if self._is_alive():
             self._notifier.watchdog()
+        if self._held is not None:
+            self._keep(self._held)
+
+    def _keep(self, lock: StateLock) -> None:
+        """Let go of the lock while the disk fails, so that it can be checked and mounted again; lock what comes then.
+
+        The process ends when another one has been faster.
+        """
+        if self._disk_fails():
+            lock.release()
+        elif not lock.is_in_place:
+            lock.release()
+            try:
+                lock.acquire()
+            except LockHeld as error:
+                if self._state.is_service(self.process):
+                    logger.error("another one works here now", action="lock_lost", reason=str(error))
+                    self._threads.died.append("lock")
+            except AgentError as error:
+                logger.debug("the lock cannot be taken yet", action="lock_waits", error=error)
 
     def _reload(self) -> list[str]:
         return self._settings.read(self._said or "starting")

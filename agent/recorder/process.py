@@ -260,6 +260,9 @@ class RecorderProcess(SupervisedProcess):
     def _is_alive(self) -> bool:
         return self._wiring.board.since_progress() < STALLED_SECONDS
 
+    def _disk_fails(self) -> bool:
+        return self._recorder is not None and self._recorder.disk_fails
+
     def _reload_quietly(self) -> None:
         super()._reload_quietly()
         if self._supervisor is not None:

@@ -36,7 +36,10 @@ AGAIN_SECONDS = 600.0
 
 
 class RoomKeeper:
-    """Answers whether there is room to record, after making what room may be made; thread-safe, raises nothing."""
+    """Answers whether there is room to record, after making what room may be made; thread-safe.
+
+    Raises OSError when the disk cannot even be asked, or is read-only.
+    """
 
     def __init__(
         self,
@@ -68,14 +71,10 @@ class RoomKeeper:
     def problem(self, was_full: bool) -> str | None:
         """Return a sentence when there is no room to record; a card that was full until now is asked for a margin."""
         margin = self.margin_mb if was_full else 0
-        try:
-            with self._lock:
-                if self._missing_bytes(margin) <= 0 or self._make_room(margin):
-                    return None
-                return self._full()
-        except OSError as error:
-            log.warning("no room can be made", action="prune_failed", error=error)
-            return f"the state directory {self._folder} cannot be used: {error.strerror}; mount or replace the disk"
+        with self._lock:
+            if self._missing_bytes(margin) <= 0 or self._make_room(margin):
+                return None
+            return self._full()
 
     def care_for_reserve(self) -> None:
         """Free the reserve file when little more than it is left, whoever filled the card; else allocate it again."""

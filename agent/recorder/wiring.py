@@ -173,7 +173,7 @@ class RecorderWiring:
             self.config.recording,
             self.board,
             storage_problem=self.space.problem,
-            disk_failed=self.reserve.release_reserve,
+            disk_full=self.reserve.release_reserve,
             mute=Mute(self.state.path, self.disk) if unattended else None,
             before=before,
             unattended=unattended,

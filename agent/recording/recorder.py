@@ -13,7 +13,7 @@ from agent.recording.listener import Heard, Listener
 from agent.recording.mute import Mute
 from agent.recording.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
 from agent.recording.session import SegmentFactory, Session, no_listener
-from agent.recording.storage_watch import StorageWatch
+from agent.recording.storage_watch import StorageFault, StorageWatch
 from agent.recording.time_account import TimeAccount
 from agent.recording.triggers import SessionSpec, Trigger, manual_session
 from agent.status.board import Board, RecordingNow, State
@@ -29,9 +29,9 @@ IDLE_SECONDS = 1.0
 class Recorder(Inbox):
     """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``.
 
-    ``storage_problem`` returns a sentence when there is no room; it is given whether the disk was full until now, and
-    then asks for a margin. With ``unattended`` every fault is said, noted in the gap log and tried again; without it
-    the first one is raised, and the recorder ends with its one recording.
+    ``storage_problem`` returns a sentence when there is no room, and raises what the disk raises; it is given whether
+    the disk was full until now, and then asks for a margin. With ``unattended`` every fault is said, noted in the
+    ledger and tried again; without it the first one is raised, and the recorder ends with its one recording.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Recorder(Inbox):
         board: Board,
         *,
         storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
-        disk_failed: Callable[[], object] = lambda: None,
+        disk_full: Callable[[], object] = lambda: None,
         mute: Mute | None = None,
         before: Callable[[Instant], object] = lambda _began: None,
         unattended: bool = True,
@@ -53,11 +53,15 @@ class Recorder(Inbox):
         self._workshop = segment_factory
         self._settings = settings
         self._board = board
-        self._tell_disk_failed = disk_failed
+        self._tell_disk_full = disk_full
+        self.disk_fails = False
+        """Whether the disk itself fails, since it was last written to."""
         super().__init__(mute)
         self._unattended = unattended
         self._clock = segment_factory.clock
-        self._storage = StorageWatch(storage_problem, segment_factory.clock.monotonic)
+        self._storage = StorageWatch(
+            storage_problem, segment_factory.clock.monotonic, segment_factory.sink.recording_folder
+        )
         self._stopped_at: float | None = None
         self._session: Session | None = None
         self._wish: SessionSpec | None = None
@@ -149,9 +153,9 @@ class Recorder(Inbox):
         wish = self._wish = manual_session(manual, self._settings) if manual else self._trigger.wish()
         if wish is None or self._source_ended or self._storage.rests:
             return False
-        problem = self._storage.problem_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
-        if problem is not None:
-            self._storage_failed(problem)
+        fault = self._storage.fault_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
+        if fault is not None:
+            self._storage_failed(fault)
             return False
         self._session = Session(
             self._workshop,
@@ -234,16 +238,17 @@ class Recorder(Inbox):
         if segment is not None:
             start = segment.start
             now = RecordingNow(start.id, start.started.wall_ms, segment.duration_ms, segment.size_bytes)
+        self.disk_fails = False
         self._board.report(state=State.RECORDING, recording=now, fault=None)
 
     def _check_storage(self) -> None:
         session = self._session
         if session is None:
             return
-        problem = self._storage.problem_while_recording(session.samples, session.sample_rate)
-        if problem is not None:
+        fault = self._storage.fault_while_recording(session.samples, session.sample_rate)
+        if fault is not None:
             self._finish_segment()
-            self._storage_failed(problem)
+            self._storage_failed(fault)
 
     # what goes wrong
 
@@ -272,19 +277,14 @@ class Recorder(Inbox):
         session.abandon()
         self._lost(Cause.STORAGE)
         self._session = None
-        self._tell_disk_failed()
-        folder = self._workshop.sink.recording_folder
-        if self._unattended and isinstance(error, PermissionError):
-            sentence = f"no right to write to {folder}; give it back to the owner of the state directory"
-            self._rest_for(sentence, State.FAULT, Cause.STORAGE)
-            return
-        self._storage_failed(
-            f"the recording cannot be written to {folder}: {error.strerror or error}; "
-            "free some space or replace the disk"
-        )
+        fault = self._storage.fault_of(error)
+        if fault.state is State.STORAGE_FULL:
+            self._tell_disk_full()
+        self._storage_failed(fault)
 
-    def _storage_failed(self, problem: str) -> None:
-        self._rest_for(problem, State.STORAGE_FULL, Cause.STORAGE)
+    def _storage_failed(self, fault: StorageFault) -> None:
+        self.disk_fails = fault.disk_fails
+        self._rest_for(fault.sentence, fault.state, Cause.STORAGE)
 
     def _rest_for(self, problem: str, state: State, cause: Cause) -> None:
         """Show why nothing can be recorded, and let it rest a little; attended, it is an error."""
@@ -295,7 +295,9 @@ class Recorder(Inbox):
         self._end_session()
         self._lost(cause)
         self._storage.failed()
-        level = log.debug if self._board.snapshot.state is state else log.error
+        before = self._board.snapshot
+        is_known = before.state is state and (state is State.STORAGE_FULL or before.fault == problem)
+        level = log.debug if is_known else log.error
         level(
             "recording has stopped",
             action="storage_refused" if state is State.STORAGE_FULL else "recorder_fault",

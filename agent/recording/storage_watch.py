@@ -1,6 +1,11 @@
 """How often the room on the disk is looked at, and when a full or failing one is tried again."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.host.diskfault import disk_fault
+from agent.status.board import State
 
 CHECK_SECONDS = 5.0
 """While recording: so many seconds of time, or of sound from a file."""
@@ -8,27 +13,53 @@ RETRY_SECONDS = 10.0
 """While there is no room."""
 
 
-class StorageWatch:
-    """``problem`` returns a sentence when there is no room; it is given whether the disk was full until now."""
+class StorageFault(NamedTuple):
+    """Why nothing can be written."""
 
-    def __init__(self, problem: Callable[[bool], str | None], monotonic: Callable[[], float]) -> None:
+    sentence: str
+    state: State
+    """``STORAGE_FULL``, or ``FAULT`` for what room does not help."""
+    disk_fails: bool
+    """Whether the disk itself fails: what is open on it keeps it from being repaired."""
+
+
+class StorageWatch:
+    """Looks into ``folder``; ``problem`` returns a sentence when there is no room, and raises what the disk raises.
+
+    It is given whether the disk was full until now.
+    """
+
+    def __init__(
+        self, problem: Callable[[bool], str | None], monotonic: Callable[[], float], folder: Path
+    ) -> None:
         self._problem = problem
         self._monotonic = monotonic
+        self._folder = folder
         self._check_at = self._retry_at = 0.0
         self._check_samples = 0
 
-    def problem_to_begin(self, *, was_full: bool) -> str | None:
-        """Return why nothing can be begun; one that was full is asked for a margin."""
-        return self._problem(was_full)
+    def fault_to_begin(self, *, was_full: bool) -> StorageFault | None:
+        """Return why nothing can be begun; a disk that was full is asked for a margin."""
+        try:
+            sentence = self._problem(was_full)
+        except OSError as error:
+            return self.fault_of(error)
+        return None if sentence is None else StorageFault(sentence, State.STORAGE_FULL, disk_fails=False)
 
-    def problem_while_recording(self, samples: int, sample_rate: int) -> str | None:
+    def fault_of(self, error: OSError) -> StorageFault:
+        """Return what a disk means that refused something."""
+        fault = disk_fault(error, self._folder)
+        state = State.STORAGE_FULL if fault.is_full else State.FAULT
+        return StorageFault(fault.sentence, state, fault.disk_fails)
+
+    def fault_while_recording(self, samples: int, sample_rate: int) -> StorageFault | None:
         """Return why the session, of so many samples, cannot go on; None also when it is too early to look again."""
         now = self._monotonic()
         if now < self._check_at and samples < self._check_samples:
             return None
         self._check_at = now + CHECK_SECONDS
         self._check_samples = samples + round(CHECK_SECONDS * sample_rate)
-        return self._problem(False)
+        return self.fault_to_begin(was_full=False)
 
     def failed(self) -> None:
         """The disk is full or refuses: leave it alone for a while."""

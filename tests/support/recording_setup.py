@@ -76,7 +76,7 @@ class RecordingSetup:
             self.settings,
             self.board,
             storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
-            disk_failed=self._disk_failed,
+            disk_full=self._disk_failed,
             mute=Mute(self.folder, self.disk),
             unattended=self.unattended,
         )

@@ -241,30 +241,61 @@ def inject(pid: int, call: str, seconds: float) -> None:
         strace.send_signal(signal.SIGINT)
 
 
-def test_a_card_that_turns_read_only(tmp_path: Path) -> None:
-    """An ext4 gives up while recording: the daemon stays up, says so, and ends within 10 s."""
+def test_a_card_that_turns_read_only_and_is_repaired(tmp_path: Path) -> None:
+    """An ext4 gives up while recording: it is called read-only, can be unmounted, checked and mounted, and is used."""
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(64 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
     mount = tmp_path / "card"
     mount.mkdir()
-    subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, mount], check=True)
+    mounting = ["mount", "-o", "loop,errors=remount-ro", str(image), str(mount)]
+    subprocess.run(mounting, check=True)
     try:
         machine = small_machine(tmp_path, mount, None, min_free_mb=0)
         with running(machine, tmp_path) as daemon:
             wait_for(lambda: daemon.recording)
-            time.sleep(2)
+            pids = process_ids(mount)
+            time.sleep(7)
             subprocess.run(["mount", "-o", "remount,abort", mount], check=False)
-            noticed = seconds_until(lambda: daemon.full, 30)
-            time.sleep(12)
+            noticed = seconds_until(lambda: daemon.state == "fault", 30)
+            assert "is read-only" in daemon.daemon.status()["fault"]
+            let_go = seconds_until(lambda: not process_ids(mount), 40)
+            subprocess.run(["umount", mount], check=True)
+            time.sleep(11)
+            assert not list(mount.iterdir())
+            checked = subprocess.run(["e2fsck", "-fp", image], capture_output=True, check=False)
+            assert checked.returncode in {0, 1}, checked.stdout
+            subprocess.run(mounting, check=True)
+            resumed = seconds_until(lambda: daemon.recording, 60)
+            time.sleep(8)
+            assert process_ids(mount) == pids
+            second = machine.run("run", "--only", "recorder")
+            assert "already works on" in second.err
             assert daemon.daemon.process.poll() is None
-            assert daemon.full
-            daemon.daemon.stop()
+            assert daemon.daemon.stop() == 0
+        assert [gap["cause"] for gap in machine.ok("gaps", "--json").json if gap["seconds"] > 5] == [
+            "storage"
+        ]
+        judge_files(machine, machine.queue())
     finally:
         subprocess.run(["umount", "-l", mount], check=True)
     say_figures("read-only: noticed after", [noticed])
+    say_figures("read-only: nothing kept open after", [let_go])
+    say_figures("mounted again: recording after", [resumed])
     assert noticed < 30
+    assert let_go < 30
+    assert resumed < RESUMED_WITHIN
+
+
+def process_ids(mount: Path) -> set[int]:
+    """Return which processes have a file open below a mount point."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(mount):
+                found.add(int(link.parts[2]))
+    return found
 
 
 def test_the_figures_fail_when_a_full_card_is_never_tried_again(tmp_path: Path) -> None:

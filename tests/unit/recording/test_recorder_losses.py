@@ -1,6 +1,7 @@
 """What the recorder does when source or disk fails: every second is recorded, or in the gap log."""
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def failing(step: str, number: int, *, times: int = 1, after: int = 0) -> Callab
         if name == step:
             seen += 1
             if after < seen <= after + times:
-                raise OSError(number, "injected")
+                raise OSError(number, os.strerror(number))
 
     return observe
 
@@ -160,7 +161,7 @@ def test_a_disk_that_fails_in_the_middle_costs_what_the_ledger_says(
     elapsed = studio.record(script)
     studio.repair()
 
-    assert studio.disk_failures == 1
+    assert studio.disk_failures == (number == errno.ENOSPC)
     assert [entry.recovered for entry in studio.entries] == [True, False][after == 0 :]
     assert studio.missing(Cause.STORAGE) > 9
     assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
@@ -168,12 +169,61 @@ def test_a_disk_that_fails_in_the_middle_costs_what_the_ledger_says(
     assert not list(tmp_path.glob("damaged/*"))
 
 
+CALLED = {
+    errno.ENOSPC: (State.STORAGE_FULL, "is full"),
+    errno.EDQUOT: (State.STORAGE_FULL, "is full"),
+    errno.EIO: (State.FAULT, "fails (Input/output error)"),
+    errno.EUCLEAN: (State.FAULT, "fails (Structure needs cleaning)"),
+    errno.ENODEV: (State.FAULT, "fails (No such device)"),
+    errno.EROFS: (State.FAULT, "is read-only"),
+    errno.ENOENT: (State.FAULT, "is not there; mount"),
+    errno.EACCES: (State.FAULT, "no right to write"),
+    errno.EMFILE: (State.FAULT, "Too many open files"),
+}
+
+
+@pytest.mark.parametrize("number", CALLED)
+@pytest.mark.parametrize("step", ["open.create", "asked for room"])
+def test_a_disk_that_refuses_is_called_what_it_is(tmp_path: Path, step: str, number: int) -> None:
+    """Only a full disk is called full; the log says it once, and only a disk that fails itself is let go of."""
+    studio = RecordingSetup(tmp_path, settings(), failing(step, number, times=100))
+    seen: list[tuple[State, str | None, bool]] = []
+    refused: list[bool] = []
+
+    def no_answer(was_full: bool) -> str | None:
+        refused.append(was_full)
+        raise OSError(number, os.strerror(number))
+
+    def script(source: ScriptedSource, recorder: Recorder) -> Script:
+        if step == "asked for room":
+            studio.storage_problem = no_answer
+        studio.clock.after(
+            35,
+            lambda: seen.append(
+                (studio.board.snapshot.state, studio.board.snapshot.fault, recorder.disk_fails)
+            ),
+        )
+        studio.clock.after(40, recorder.stop)
+        yield from source.sound(60)
+
+    with capture_logs() as said:
+        studio.record(script)
+
+    ((state, fault, fails),) = seen
+    assert state is CALLED[number][0]
+    assert CALLED[number][1] in (fault or "")
+    assert fails == (number in {errno.EIO, errno.EUCLEAN, errno.ENODEV, errno.EROFS, errno.ENOENT})
+    stopped = [line["log_level"] for line in said if line["event"] == "recording has stopped"]
+    assert stopped.count("error") == 1
+    assert len(stopped) > 1
+
+
 @pytest.mark.parametrize("step", ["open.create", "open.headers", "open.sync", "open.sync_folder"])
 def test_a_disk_that_refuses_to_open_is_tried_again_and_leaves_nothing_behind(
     tmp_path: Path, step: str
 ) -> None:
     """Five refusals leave no file, cost no row, and the gap log has one stretch that covers them all."""
-    studio = RecordingSetup(tmp_path, settings(), failing(step, errno.EIO, times=5))
+    studio = RecordingSetup(tmp_path, settings(), failing(step, errno.ENOSPC, times=5))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         studio.clock.after(70, recorder.stop)
