@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.host.diskfault import disk_fault
+from agent.host.disk_fault import disk_fault
 
 MEGABYTE = 1_000_000
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from agent.disk import Disk
-from agent.host.diskfault import is_disk_failing
+from agent.host.disk_fault import is_disk_failing
 from agent.index.totals import totals_are_right
 from agent.log import get_logger
 from agent.small_file import is_regular

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.host.diskfault import disk_fault
+from agent.host.disk_fault import disk_fault
 from agent.status.board import State
 
 CHECK_SECONDS = 5.0
