@@ -33,7 +33,11 @@ class GapTracker:
         self._next_number = next_number
         self.missing_ms = 0
         """What was not recorded since the start, in gaps that are over, as far as their length is known."""
+        self.wanted_ms: Callable[[Instant, Instant], int | None] = elapsed_ms
+        """How much of a time was wanted by the settings."""
         self._open: Gap | None = None
+        self._is_asked = self._open_is_asked = False
+        """Whether a person wants a recording, and did so at some time of the open gap: all of it is missing."""
         self._overflow: Gap | None = None
         """Noted, and not written yet."""
         self._overflow_written: Instant | None = None
@@ -48,6 +52,11 @@ class GapTracker:
         """Since when nothing is being recorded although it should be."""
         return None if self._open is None else self._open.start
 
+    def asked(self, *, on: bool) -> None:
+        """A person wants a recording, or no longer does."""
+        self._is_asked = on
+        self._open_is_asked = self._open_is_asked or on
+
     def go_on(self, gap: Gap) -> None:
         """Nothing has been recorded since an earlier run left this gap open: it is this run's."""
         self._open = gap
@@ -59,7 +68,7 @@ class GapTracker:
                 return
             at = not_before(self._open.start, at)
             self.ended(at)
-        self._open = Gap(cause, at, before_number=self._next_number())
+        self._open, self._open_is_asked = Gap(cause, at, before_number=self._next_number()), self._is_asked
         self._ledger.add(self._open)
 
     def ended(self, at: Instant) -> None:
@@ -68,7 +77,8 @@ class GapTracker:
         if gap is None:
             return
         at = not_before(gap.start, at)
-        gap = Gap(gap.cause, gap.start, at, positive(self._apart_ms(gap.start, at)))
+        length = self._apart_ms if self._open_is_asked else self.wanted_ms
+        gap = Gap(gap.cause, gap.start, at, positive(length(gap.start, at)))
         self._ledger.add(gap)
         self.missing_ms += gap.milliseconds or 0
         self._say(gap)

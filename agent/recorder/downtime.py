@@ -14,13 +14,14 @@ from typing import NamedTuple
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.config.schema import RecordingConfig
 from agent.gaps.log import Cause, Gap
-from agent.gaps.tracker import GapTracker, positive
+from agent.gaps.tracker import GapTracker, not_before, positive
 from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.daybook import DayBook
 from agent.recorder.earlier import NEWEST, Stretch, stretches
 from agent.recorder.memory import Absence, Memory
 from agent.recording.gapsfile import end_of_ledger, last_gaps
+from agent.recording.requests import Asked
 from agent.recording.triggers import Schedule
 from agent.timing.known_time import KnownTime
 
@@ -64,6 +65,7 @@ class Downtime:
         self._end_of_ledger = end_of_ledger(files.root)
         self._until, self._recording = memory.until, memory.recording
         self._mode = memory.mode
+        self._asked = memory.asked_before
         self._number = memory.last_number + 1
         self._before: Before | None = None
         self._reading, self._noting = threading.Lock(), threading.Lock()
@@ -136,18 +138,28 @@ class Downtime:
         since, gap = before.until, before.left_open
         absences = self._memory.absences
         is_by_calendar = self._settings.mode == "schedule"
-        if gap is not None and before.closed_at is None and is_by_calendar:
+        asked = self._asked
+        asked_until = None if asked is None else self._wanted_until(asked, began)
+        is_the_calendars = (
+            gap is not None and before.closed_at is None and is_by_calendar and asked_until is None
+        )
+        if gap is not None and is_the_calendars:
             since = gap.start
             absences = [absence for absence in absences if absence.since != since]
         elif gap is not None:
-            since = self._close(gap, before, began)
+            goes_on = (
+                gap.cause is Cause.NOT_RUNNING and self._settings.mode == "continuous" and asked_until is None
+            )
+            since = self._close(gap, before, asked_until or began, goes_on=goes_on)
+        if asked is not None and asked_until is not None:
+            since = self._cut_short(asked, since, asked_until)
         if since is not None and self._is_missing(since, began):
             if is_by_calendar:
                 absences.append(Absence(since, began))
             else:
                 self._coverage.lost(Cause.NOT_RUNNING, since)
         self._memory.begin(self._settings.mode, absences, began)
-        if gap is not None and before.closed_at is None and is_by_calendar:
+        if gap is not None and is_the_calendars:
             self._write(gap, gap.start)  # the calendar tells how much of it was wanted
 
     def _is_missing(self, since: Instant, began: Instant) -> bool:
@@ -156,16 +168,39 @@ class Downtime:
             return False
         return since.boot_id == began.boot_id or (self._time.elapsed_ms(since, began) or 0) >= 0
 
-    def _close(self, gap: Gap, before: Before, began: Instant) -> Instant | None:
-        """End a gap that an earlier run had open; return up to when all is accounted for then."""
+    def _wanted_until(self, asked: Asked, began: Instant) -> Instant | None:
+        """Return up to when a manual recording was wanted in which an earlier run ended: until this start at most.
+
+        None: in continuous mode it makes no difference.
+        """
+        if self._settings.mode == "continuous" and self._mode != "manual":
+            return None
+        since, longest = asked.since, asked.milliseconds
+        elapsed = self._time.elapsed_ms(since, began)
+        if longest is None or (elapsed is not None and elapsed <= longest):
+            return not_before(since, began)
+        return Instant(since.wall_ms + longest, since.boot_id, since.boot_ms + longest, since.clock)
+
+    def _cut_short(self, asked: Asked, since: Instant | None, until: Instant) -> Instant:
+        """Note what is missing of a manual recording; return up to when all is accounted for then."""
+        since = asked.since if since is None else (self._newest([since, asked.since]) or since)
+        length = self._time.elapsed_ms(since, until)
+        if length is not None and length <= 0:
+            return since
+        self._coverage.write(Gap(Cause.NOT_RUNNING, since, until, length))
+        return until
+
+    def _close(self, gap: Gap, before: Before, end: Instant, *, goes_on: bool) -> Instant | None:
+        """End a gap that an earlier run had open, or go on with it; return up to when all is accounted for then."""
         if before.closed_at is not None:
             self._write(gap, before.closed_at)
             return before.until
-        if gap.cause is Cause.NOT_RUNNING and self._settings.mode == "continuous":
+        if goes_on:
             self._coverage.go_on(gap)
             return None
-        self._write(gap, began)
-        return began
+        end = not_before(gap.start, end)
+        self._write(gap, end)
+        return end
 
     def _write(self, gap: Gap, end: Instant) -> None:
         self._coverage.write(Gap(gap.cause, gap.start, end, positive(self._time.elapsed_ms(gap.start, end))))

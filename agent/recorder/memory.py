@@ -17,6 +17,7 @@ from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.binding import Binding
 from agent.recording.days import Account
+from agent.recording.requests import Asked
 from agent.small_file import load_or_none
 
 log = get_logger(__name__)
@@ -48,6 +49,8 @@ class Remembered(msgspec.Struct, omit_defaults=True):
     """The number of the newest file that the recorder itself recorded into."""
     mode: Mode | None = None
     """``recording.mode`` of the run that wrote this."""
+    asked: Asked | None = None
+    """The manual recording that runs."""
     absences: Annotated[list[Absence], Meta(max_length=MOST_ABSENCES)] = []
     """Times of which the calendar cannot tell yet what is missing: the clock was wrong at one of their ends."""
     account: Account = msgspec.field(default_factory=Account)
@@ -73,6 +76,9 @@ class Numbers(Protocol):
 
     def note(self, until: Instant) -> None:
         """Remember up to when it was recorded."""
+
+    def ask(self, asked: Asked | None) -> None:
+        """Remember which manual recording runs."""
 
 
 class _Answer(msgspec.Struct):
@@ -110,6 +116,9 @@ class AskedNumbers:
     def note(self, until: Instant) -> None:
         """What a file holds was not recorded now."""
 
+    def ask(self, asked: Asked | None) -> None:
+        """Nor was it asked of the recorder."""
+
 
 class Memory:
     """One writer at a time: the recorder, or the command in its place, under the recorder's lock.
@@ -121,7 +130,11 @@ class Memory:
         self._path = folder / FILE
         self._disk = disk
         self._lock = threading.Lock()
-        self._now = load_or_none(self._path, REMEMBERED) or Remembered(1)
+        found = load_or_none(self._path, REMEMBERED)
+        self._now = found or Remembered(1)
+        self.asked_before = self._now.asked
+        """The manual recording in which an earlier run ended."""
+        self._written = msgspec.json.encode(found) if found is not None else b""
         self._is_account_kept = self._now.account.since is not None
         self._now.next_seq = max(self._now.next_seq, files.last_sequence() + 1)
 
@@ -182,16 +195,27 @@ class Memory:
             self._now.until = until
             self._write("finish.until")
 
+    def ask(self, asked: Asked | None) -> None:
+        """Remember which manual recording runs."""
+        with self._lock:
+            self._now.asked = asked
+            self._write("asked")
+
     def begin(self, mode: str, absences: Iterable[Absence], began: Instant | None = None) -> None:
         """Remember the mode of this run, and what the calendar cannot tell yet; nothing is written for no change.
 
-        ``began`` is where the account begins when there was nothing before.
+        ``began`` is where a run begins: a manual recording of the run before has ended, and the account begins there
+        when there was nothing before.
         """
         with self._lock:
             kept, until = list(absences)[-MOST_ABSENCES:], self._now.until or began
+            is_left = (
+                began is not None and self._now.asked is not None and self._now.asked is self.asked_before
+            )
             is_same = (mode, kept, until) == (self._now.mode, self._now.absences, self._now.until)
-            if not is_same or not self._is_account_kept:
+            if is_left or not is_same or not self._is_account_kept:
                 self._now.mode, self._now.absences, self._now.until = mode, kept, until
+                self._now.asked = None if is_left else self._now.asked
                 self._write("begin")
 
     def keep_account(self) -> dict[str, int] | None:
@@ -200,8 +224,10 @@ class Memory:
             return self._now.account.recorded.copy() if self._write("days.account") else None
 
     def _write(self, step: str) -> bool:
-        """Write, and once more where the disk refuses: what is not remembered can cost a gap its place."""
+        """Write what is new, and once more where the disk refuses: what is not remembered can cost a gap its place."""
         data = msgspec.json.encode(self._now)
+        if data == self._written:
+            return True
         for is_last in (False, True):
             try:
                 self._disk.replace(self._path, data, step)
@@ -209,6 +235,7 @@ class Memory:
                 if is_last:
                     log.error("the recorder's memory cannot be written", action="memory_failed", error=error)
             else:
+                self._written = data
                 self._is_account_kept = self._now.account.since is not None
                 return True
         return False

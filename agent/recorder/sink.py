@@ -10,6 +10,7 @@ from agent.outbox.files import Files
 from agent.recorder.daybook import DayBook
 from agent.recorder.memory import Numbers
 from agent.recording.marks import Marks
+from agent.recording.requests import Asked
 from agent.recording.segment import FinishedSegment, SegmentStart, end_of
 
 
@@ -61,6 +62,11 @@ class OutboxFolder:
         """Count a file for its day; durable with the next write of what is remembered."""
         if self.is_of_recorder and self._days is not None:
             self._days.add(start.seq, start.started, samples * 1000 // start.sample_rate)
+
+    def asked(self, asked: Asked | None) -> None:
+        """Remember which manual recording runs; durable when this returns, unless the disk refuses."""
+        if self.is_of_recorder:
+            self._memory.ask(asked)
 
 
 KEPT = 1000

@@ -82,6 +82,11 @@ class Listener:
         return self.source.state is SourceState.LISTENING
 
     @property
+    def has_slept(self) -> bool:
+        """Whether the machine was suspended after what was heard last."""
+        return self._samples.has_slept
+
+    @property
     def is_missing(self) -> bool:
         """Whether a device is wanted that is not there."""
         return self.source.state in {SourceState.LOST, SourceState.WEDGED, SourceState.WAITING}

@@ -68,7 +68,7 @@ class Recorder(Inbox):
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._source_ended = False
-        self._account = TimeAccount(segment_factory, before, unattended=unattended)
+        self._account = TimeAccount(segment_factory, trigger, before, unattended=unattended)
 
     @property
     def records_unasked(self) -> bool:
@@ -117,7 +117,7 @@ class Recorder(Inbox):
         if self._session is None and not self._begin():
             self._rest()
             return
-        if self._manual is None and self._wish is not None and not self._listener.is_listening:
+        if self._wish is not None and not self._listener.is_listening:
             self._begin_account()
             self._account.wanted(self._wish.since)
         self._listen(READ_SECONDS)
@@ -140,6 +140,7 @@ class Recorder(Inbox):
                 self._end_session()
                 self._manual = request
                 self._source_ended = False
+                self._account.asked(request.seconds, self._wish, is_listening=self._listener.is_listening)
 
     def _put_mark(self, request: MarkRequest) -> None:
         if self._session is not None and (self._session.open_segment or self._listener.is_listening):
@@ -312,17 +313,21 @@ class Recorder(Inbox):
         session = self._session
         if session is None:
             return
+        has_slept = session.open_segment is not None and self._listener.has_slept
         try:
             session.interrupt()
         except OSError as error:
             self._disk_failed(session, error)
+        if has_slept:
+            self._account.lost(Cause.NOT_RUNNING)
         self._board.report(recording=None)
 
     def _end_session(self, nothing_because: str = "no sound came from the microphone") -> None:
+        if self._manual is not None and self._stopped_at is None:
+            self._account.asked_ends()
         self._finish_segment()
-        session, self._session = self._session, None
-        manual, self._manual = self._manual, None
-        self._deadline = None
+        session, manual = self._session, self._manual
+        self._session = self._manual = self._deadline = None
         if manual is not None:
             if session is None or not session.segments:
                 manual.error = manual.error or f"nothing was recorded: {nothing_because}"

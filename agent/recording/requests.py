@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
+import msgspec
+
+from agent.bounds import DurationMs
+from agent.clock import Instant
 from agent.hints import typed
 
 LONGEST_SECONDS = 604_800
@@ -28,6 +32,14 @@ class ManualRequest:
     """Set when its last file is in the outbox, or when it failed."""
     finished_ids: list[str] = field(default_factory=list)
     error: str | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A manual recording that has not come to its end: since when it is wanted, and for how long at most."""
+
+    since: Instant
+    milliseconds: DurationMs | None = None
+    """None: until stopped."""
 
 
 @dataclass

@@ -164,10 +164,12 @@ class Calendar:
     def between(self, since: datetime, until: datetime) -> list[Stretch]:
         """Return the time between two moments in which some window was open, merged; at most ``LOOK_BACK`` of it."""
         since = max(since, until - LOOK_BACK)
+        if since >= until:
+            return []
         found = [
             (max(start, since), min(start + line.length, until))
             for line in self._lines
-            for start in line.starts(since - line.length + timedelta(seconds=1), until)
+            for start in line.starts(since - line.length + timedelta(microseconds=1), until)
         ]
         return _merged(found)
 

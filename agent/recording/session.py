@@ -17,6 +17,7 @@ from agent.log import get_logger
 from agent.recording.listener import Heard
 from agent.recording.marks import Marks
 from agent.recording.pending_marks import PendingMarks
+from agent.recording.requests import Asked
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
 
 log = get_logger(__name__)
@@ -53,6 +54,9 @@ class SegmentSink(Protocol):
 
     def left(self, start: SegmentStart, samples: int) -> None:
         """Take note of a file that the disk refuses: so many samples of it are written; it is repaired later."""
+
+    def asked(self, asked: Asked | None) -> None:
+        """Remember which manual recording runs; durable when this returns, unless the disk refuses."""
 
 
 class SegmentFactory:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from agent.clock import Instant
 from agent.gaps.log import Cause
+from agent.recording.requests import Asked
 from agent.recording.session import SegmentFactory
+from agent.recording.triggers import Schedule, SessionSpec, Trigger
 
 
 class TimeAccount:
@@ -15,14 +17,23 @@ class TimeAccount:
     """
 
     def __init__(
-        self, segment_factory: SegmentFactory, before: Callable[[Instant], object], *, unattended: bool
+        self,
+        segment_factory: SegmentFactory,
+        trigger: Trigger,
+        before: Callable[[Instant], object],
+        *,
+        unattended: bool,
     ) -> None:
         self._workshop = segment_factory
+        self._trigger = trigger
         self._coverage = segment_factory.coverage
+        if isinstance(trigger, Schedule):
+            self._coverage.wanted_ms = trigger.wanted_ms
         self._before = before
         self._unattended = unattended
         self._is_begun = False
         self._wanted_since = self._now()
+        self._asked: Asked | None = None
 
     @property
     def is_begun(self) -> bool:
@@ -67,10 +78,37 @@ class TimeAccount:
             self._wanted_since = Instant(now.wall_ms - late_ms, now.boot_id, now.boot_ms - late_ms, now.clock)
         self.lost(Cause.NOT_RUNNING)
 
+    def asked(self, seconds: float | None, earlier: SessionSpec | None, *, is_listening: bool) -> None:
+        """A manual recording is wanted from now on; durable, so that a restart finds what it has cut short.
+
+        ``earlier`` was wanted until now; what the settings want may be wanted for longer.
+        """
+        unasked = self._trigger.wish()
+        if self._is_begun and not is_listening:
+            if unasked is not None:
+                self.wanted(unasked.since)
+            elif earlier is None:
+                self.not_wanted()
+        self._coverage.asked(on=True)
+        self._asked = Asked(self._now(), None if seconds is None else round(seconds * 1000))
+        self._workshop.sink.asked(self._asked)
+
+    def asked_ends(self) -> None:
+        """The manual recording was wanted until now, and a kill while its file is finished makes it no longer."""
+        self._coverage.asked(on=False)
+        if self._asked is not None:
+            length = max(0, self._now().boot_ms - self._asked.since.boot_ms)
+            longest = self._asked.milliseconds
+            self._asked = Asked(self._asked.since, length if longest is None else min(length, longest))
+            self._workshop.sink.asked(self._asked)
+
     def not_wanted(self) -> None:
-        """Nothing is wanted until now."""
+        """Nothing is wanted until now; all that was asked for is in files and in the gap log."""
         self._wanted_since = self._now()
         self._coverage.ended(self._wanted_since)
+        if self._asked is not None:
+            self._asked = None
+            self._workshop.sink.asked(None)
 
     def close(self) -> None:
         """The run ends now."""

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from agent.clock import Instant
 from agent.config.schema import RecordingConfig
 from agent.recording.requests import ManualRequest
 from agent.recording.schedule import Calendar, Stretch
+
+JUMP_MS = 1000
+"""By so much the wall clock has jumped, not drifted."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,20 @@ class Schedule:
             self._same_from = second
             self._same_until = int(self._calendar.next_change(moment).timestamp())
         return self._wish
+
+    def wanted_ms(self, start: Instant, end: Instant) -> int | None:
+        """Return for how many milliseconds a window was open between two moments of one boot.
+
+        None: they cannot be compared. By a clock that has jumped in between all of it counts.
+        """
+        if start.boot_id != end.boot_id:
+            return None
+        length = end.boot_ms - start.boot_ms
+        if abs(end.wall_ms - start.wall_ms - length) > JUMP_MS:
+            return length
+        since = datetime.fromtimestamp(start.wall_ms / 1000, tz=UTC)
+        windows = self.windows_between(since, since + timedelta(milliseconds=length))
+        return round(sum((window.end - window.begin).total_seconds() * 1000 for window in windows))
 
     def windows_between(self, since: datetime, until: datetime) -> list[Stretch]:
         """Return the stretches between two moments in which a window was open, merged; at most a year back."""

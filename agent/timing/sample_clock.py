@@ -56,6 +56,11 @@ class SampleClock:
         self.until = begins + count / self._rate
         return begins
 
+    @property
+    def has_slept(self) -> bool:
+        """Whether the machine was suspended after the newest block."""
+        return self.until is not None and boot_minus_monotonic(self._clock) - self._asleep > SUSPENDED_SECONDS
+
 
 def boot_minus_monotonic(clock: Clock) -> float:
     """Return how long the machine has been suspended since it booted, in seconds."""

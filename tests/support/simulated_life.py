@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
+from simulated_asking import LAST_BLOCK_MS, LATE_MS, READINGS_MS, Asking, Span
 from simulated_days import zone_near_midnight
 from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
 
@@ -39,22 +39,10 @@ from agent.status.board import Board
 from agent.timing.known_time import KnownTime
 
 WINDOW_MINUTES, EVERY_MINUTES = 5, 10
-READINGS_MS = 2
-"""Between two boots a length follows from four readings of clocks in whole milliseconds."""
-LAST_BLOCK_MS = 1150
-"""A stop, and the end of a window, leave out the block of the microphone in which they fall."""
-LATE_MS = 125
-"""So late the blocks of the microphone arrive."""
-
-
-class Span(NamedTuple):
-    """A stretch of true time in milliseconds since the life began, and what it is."""
-
-    begin: int
-    end: int
-    what: str
-    said: int
-    """How long it is by its own account, in milliseconds."""
+KINDS = ["absent", "absent", "hangs", "skips", "suspend", "step", "full", "eio", "mute", "manual"]
+"""What befalls a recorder."""
+ASKED_KINDS = ["absent", "absent", "hangs", "skips", "suspend", "step"]
+"""Without what ends a recording that a person asked for: a mute, a full card, a failing one."""
 
 
 @dataclass
@@ -71,7 +59,8 @@ class Life:
         for name in ("recording", "outbox", "sent", "damaged"):
             (self.folder / name).mkdir()
         self.boots: dict[str, BootClock] = {}
-        self.mode = self.rng.choice(["continuous", "continuous", "schedule"])
+        self.mode = self.rng.choice(["continuous", "continuous", "schedule", "manual"])
+        self.asking = Asking(self.world, self.rng, self._ms)
         self.settings = RecordingConfig(
             mode=self.mode,  # type: ignore[arg-type] # one of its values
             segment_seconds=self.rng.choice([10, 20, 60]),
@@ -80,6 +69,8 @@ class Life:
                 ScheduleWindow(start=f"*/{EVERY_MINUTES} * * * *", minutes=WINDOW_MINUTES, timezone="UTC"),
             ),
         )
+        self.was_asked = False
+        """A person asked for more than the settings want."""
         self.first_start: int | None = None
         self.last_stop = 0
         self.clock = self._boot()
@@ -102,8 +93,10 @@ class Life:
     def _boot(self) -> BootClock:
         name = f"boot-{len(self.boots)}"
         right_after = self.rng.choice([0.0, 0.0, self.rng.uniform(0, 60)])
-        if self.mode == "schedule":
-            right_after = 0.0  # by a wrong clock it would record at other times than the judge expects
+        if self.mode != "continuous":
+            # By a wrong clock it would record at other times than the judge expects, and of an absence between two
+            # boots that cannot be compared only what was asked for is known.
+            right_after = 0.0
         clock = BootClock(self.world, name, self.rng.uniform(-5000, 5000), right_after)
         self.boots[name] = clock
         return clock
@@ -113,6 +106,8 @@ class Life:
         card = self.card = Card(rng, self.clock)
         recorder, downtime = self._started(card)
         now = self._ms()
+        memory = Memory(self.folder, Disk(), Files(self.folder, Disk()))
+        self.asking.run_begins(knows_of_earlier=memory.asked_before is not None)
         self.first_start = now if self.first_start is None else self.first_start
         world.forget_plans()
         ending = (
@@ -135,6 +130,7 @@ class Life:
         if not card.is_dead and self.rng.random() < 0.5:
             self._close_days()
         self.last_stop = self._ms()
+        self.asking.run_ended(recorder)
         world.forget_plans()
         if ending == "power":
             card.cut_power()
@@ -168,6 +164,7 @@ class Life:
             raise Died
 
         if ending in {"stop", "reboot"}:
+            world.after(seconds, self.asking.run_is_told_to_end)
             world.after(seconds, recorder.stop)
         elif ending == "step":
             card.steps_left = rng.choice([rng.randrange(30), rng.randrange(200)])
@@ -176,15 +173,16 @@ class Life:
             world.after(seconds, die)
         if rng.random() < 0.5:
             world.after(rng.uniform(0, seconds), self._close_days)
+        self.asleep: list[tuple[float, float]] = []
         for _ in range(0 if is_last else rng.choice([0, 0, 1, 2, 4])):
             self._befall(recorder, card, rng.uniform(0, seconds))
+        if self.mode == "manual":
+            self.asking.plan(recorder, seconds, self.asleep)
 
     def _befall(self, recorder: Recorder, card: Card, at: float) -> None:
         rng, world, microphone = self.rng, self.world, self.microphone
         length = rng.choice([rng.uniform(0, 1), rng.uniform(0, 30)])
-        what = rng.choice(
-            ["absent", "absent", "hangs", "skips", "suspend", "step", "full", "eio", "mute", "manual"]
-        )
+        what = rng.choice(ASKED_KINDS if self.mode == "manual" else KINDS)
         self.diary.append(f"    {what} at {at:.3f} for {length:.3f} s")
 
         def during(target: object, name: str) -> None:
@@ -192,7 +190,7 @@ class Life:
             world.after(at + length, lambda: setattr(target, name, False))
 
         # A window that closes while a loss of samples is not certain yet leaves the lost ones out.
-        longest_skip = 0.5 if self.mode == "schedule" else 30.0
+        longest_skip = 30.0 if self.mode == "continuous" else 0.5
         if what == "absent":
             during(microphone, "is_absent")
         elif what == "hangs":
@@ -201,6 +199,7 @@ class Life:
             world.after(at, lambda: setattr(microphone, "skips_seconds", min(length, longest_skip)))
         elif what == "suspend":
             clock = self.clock
+            self.asleep.append((at, at + 0.2 + length))
             world.after(at, lambda: clock.suspend(0.2 + length))
         elif what == "step":
             clock = self.clock
@@ -213,6 +212,7 @@ class Life:
             world.after(at, lambda: void(recorder.turn_mute(on=True)))
             world.after(at + length, lambda: void(recorder.turn_mute(on=False)))
         else:
+            self.was_asked = True
             request = ManualRequest(seconds=max(0.1, length))
             world.after(at, lambda: recorder.start(request))
 
@@ -303,6 +303,8 @@ class Life:
         spans = self.spans()
         if self.mode == "schedule":
             return self._faults_by_calendar(spans)
+        if self.mode == "manual":
+            return self.asking.faults(spans, self.last_stop)
         faults = []
         at = self.first_start or 0
         for span in spans:
@@ -325,8 +327,15 @@ class Life:
             wanted(span.end, span.end + 2 * LAST_BLOCK_MS) in range(1, LAST_BLOCK_MS) for span in sound
         )
         least = -LAST_BLOCK_MS * (1 + closing)
+        beyond = [
+            f"{span.said} ms are more than was wanted of {span}"
+            for span in spans
+            if not self.was_asked
+            and span not in sound
+            and span.said > wanted(span.begin, span.end) + READINGS_MS
+        ]
         if least <= off <= 2 * LATE_MS:
-            return []
+            return beyond
         return [f"recorded {recorded} + missing {missing} - wanted {wanted(begin, end)} = {off:+d} ms"]
 
     def spans(self) -> list[Span]:

@@ -54,6 +54,10 @@ class World:
         """Nothing that was planned happens."""
         self._alarms.clear()
 
+    def next_alarm(self, end: float) -> float:
+        """Return when something is planned next, ``end`` at the latest."""
+        return min([end, *(max(self.now, at) for at, _, _ in self._alarms[:1])])
+
     def pass_until(self, end: float) -> None:
         """Let time pass, and do on the way what was planned."""
         while self._alarms and self._alarms[0][0] <= end and not self._acts:
@@ -99,9 +103,10 @@ class BootClock:
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
         """Let time pass unless the event is set."""
-        if not event.is_set():
-            assert seconds is not None
-            self.sleep(seconds)
+        assert seconds is not None
+        end = self.monotonic() + seconds
+        while not event.is_set() and self.monotonic() < end - 1e-9:
+            self._world.pass_until(self._world.next_alarm(self._world.now + end - self.monotonic()))
         return event.is_set()
 
     def sleep(self, seconds: float) -> None:

@@ -208,7 +208,8 @@ class Soak:
         causes = {cause: sum(g["cause"] == cause for g in between) for cause in {g["cause"] for g in between}}
         text = (
             f"recorded {recorded:.3f} s in {len(rows)} files + ledger {missing:.3f} s {causes} - "
-            f"sound {end - begin:.3f} s = {off:+.3f} s, at most {bound:.3f}"
+            f"sound {end - begin:.3f} s = {off:+.3f} s, at most {bound:.3f}; less {last - first:.3f} s by its own "
+            f"clocks = {recorded + missing - (last - first):+.3f} s"
         )
         return text, abs(off) <= bound
 

@@ -21,8 +21,10 @@ from agent.recorder import daybook, earlier
 from agent.recorder.daybook import DayBook
 from agent.recorder.downtime import Downtime
 from agent.recorder.earlier import Stretch
+from agent.recorder.memory import Memory
 from agent.recording import days, session
 from agent.recording.session import SegmentFactory
+from agent.recording.triggers import Schedule
 
 # What dies leaves its files open; a process would leave that to the kernel.
 pytestmark = [
@@ -44,10 +46,12 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def lived(seed: int) -> list[str]:
-    """Live one life; return what did not come out."""
+def lived(seed: int, mode: str | None = None) -> list[str]:
+    """Live one life, unless it is of another mode; return what did not come out."""
     life = Life(seed)
     try:
+        if mode not in {None, life.mode}:
+            return []
         life.live(random.Random(seed).randint(2, 8))
         faults = life.faults()
         life.live_on(hours=50)
@@ -70,9 +74,9 @@ def test_every_second_of_every_life_is_accounted_for() -> None:
     assert not faults, "\n".join(faults[:20])
 
 
-def found_by_some_life() -> bool:
+def found_by_some_life(mode: str | None = None, count: int = CONTROLS) -> bool:
     """Whether one of some lives does not come out."""
-    return any(lived(seed) for seed in seeds(CONTROLS))
+    return any(lived(seed, mode) for seed in seeds(count))
 
 
 def test_control_an_absence_that_begins_a_millisecond_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +143,19 @@ def test_control_a_midnight_that_is_a_second_late(monkeypatch: pytest.MonkeyPatc
     """The end of a day."""
     monkeypatch.setattr(daybook, "split", lambda begin, end, zone: days.split(begin - 1000, end - 1000, zone))
     assert found_by_some_life()
+
+
+def test_control_what_a_person_asked_for_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory of the recording that was asked for, what a kill cuts off it is missing in no gap."""
+    monkeypatch.setattr(Memory, "ask", lambda _memory, _asked: None)
+    assert found_by_some_life("manual", 2 * CONTROLS)
+
+
+def test_control_a_gap_lasts_beyond_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspend over the end of a window is missing up to that end alone."""
+
+    def whole(_schedule: Schedule, start: Instant, end: Instant) -> int:
+        return end.boot_ms - start.boot_ms
+
+    monkeypatch.setattr(Schedule, "wanted_ms", whole)
+    assert found_by_some_life("schedule", 40 * CONTROLS)
