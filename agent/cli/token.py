@@ -3,14 +3,13 @@
 import contextlib
 import os
 import sys
-import time
 from typing import Any
 
 import click
 
 from agent import log
 from agent.control.server import ask
-from agent.errors import AgentError, CredentialError
+from agent.errors import CredentialError
 from agent.facade.context import Hangs, Session
 from agent.facade.credentials import credentials_of
 from agent.facade.service import deliverer_here
@@ -19,7 +18,7 @@ from agent.process import state_directory
 from agent.process.state_directory import Process
 from agent.status.board import CredentialState
 from agent.terminal.output import echo, print_json
-from agent.token.store import CREDENTIAL, Credentials, Token
+from agent.token.store import Credentials, Token, in_use
 
 _LONGEST_LINE = 8192
 _PLACES = {
@@ -31,6 +30,12 @@ _VERDICTS = {
     "accepted": "; the API accepts it",
     "refused": f"; the API refuses it: set a valid one with {typed('token set')}",
     "unknown": "",
+}
+
+_VERDICT = {
+    "accepted": ", and the API accepts it",
+    "unsaid": "; what answered in the API's place did not say whether it is valid",
+    "untried": "; it was not tried yet: ",
 }
 
 
@@ -58,66 +63,40 @@ def set_token(session: Session, same_owner: bool) -> None:
         text = sys.stdin.buffer.readline(_LONGEST_LINE).decode("ascii", "replace")
     new = Token(text.strip())
     log.configure("error", session.loaded.config.log.format)
-    state_directory.become_owner(session.state, os.environ)
-    session.state.create()
-    credentials = credentials_of(session)
-    credentials.notice()
-    before = credentials.current()
-    bindings = credentials.bindings
-    if on_terminal and not same_owner and before is not None and not bindings.knows(new.fingerprint):
+    session.enter()
+    if on_terminal and not same_owner and _is_another(credentials_of(session), new):
         same_owner = click.confirm(
             "Does it continue the old one: the same device, bound to the same person?",
             default=False,
             err=True,
         )
-    tried = _try(session, credentials, new)
-    credentials.store(new, same_owner=same_owner)
-    echo(f"The device token {new.fingerprint} is kept{tried}.")
-    if before is not None and not bindings.allows(before, None, bindings.of(new.fingerprint)):
+    answer = _set(session, new, same_owner=same_owner)
+    echo(
+        f"The device token {answer['fingerprint']} is kept{_VERDICT[answer['verdict']]}{answer['reason'] or ''}."
+    )
+    if answer["held"]:
         echo(
             "What was recorded under the earlier token is held until the API shows the same owner; "
             f"{typed('queue release --all')} sends it, and so does {typed('token set --same-owner')}."
         )
 
 
-def _try(session: Session, credentials: Credentials, new: Token) -> str:
-    """Send a heartbeat with no fields; return what came of it. CredentialError when the API refuses the token."""
+def _is_another(credentials: Credentials, new: Token) -> bool:
+    """Whether there was a token before that is not known to be the same owner's."""
+    bindings = credentials.bindings
+    return bool(bindings.current or in_use(credentials)[0]) and not bindings.knows(new.fingerprint)
+
+
+def _set(session: Session, new: Token, *, same_owner: bool) -> dict[str, Any]:
+    """Let the deliverer set it; where none runs, do it in its place."""
+    if session.serves(Process.DELIVERER):
+        request = {"command": "token", "token": new.reveal(), "same_owner": same_owner}
+        return dict(ask(session.state.delivery_socket, request))
     # httpx is needed here alone, and takes a while to import on a small machine.
-    from agent.api.client import RecordingsApi, Timeouts  # noqa: PLC0415
-    from agent.api.errors import Unauthorized  # noqa: PLC0415
+    from agent.token.setting import set_token as set_here  # noqa: PLC0415
 
-    try:
-        api = RecordingsApi(
-            session.loaded.config.api,
-            lambda: new,
-            wall=time.time,
-            monotonic=time.monotonic,
-            timeouts=Timeouts(connect=5, read=10, write=10, answer=15),
-        )
-        with contextlib.closing(api):
-            answer = api.heartbeat({})
-    except Unauthorized as error:
-        raise CredentialError(
-            f"{_first_clause(error)}: it is not kept, and {_what_stays(credentials)}"
-        ) from None
-    except AgentError as error:
-        return f"; it was not tried yet: {str(error).rstrip('.')}"
-    return (
-        ", and the API accepts it"
-        if answer
-        else "; what answered in the API's place did not say whether it is valid"
-    )
-
-
-def _first_clause(error: AgentError) -> str:
-    return str(error).partition(";")[0].replace("The API", "the API", 1)
-
-
-def _what_stays(credentials: Credentials) -> str:
-    with contextlib.suppress(CredentialError):
-        if fingerprint := _in_use(credentials)[0]:
-            return f"the one before ({fingerprint}) stays in use; set the right one"
-    return "there is none in use; set the right one"
+    with session.lock(Process.DELIVERER):
+        return set_here(credentials_of(session), new, session.loaded.config.api, same_owner=same_owner)
 
 
 @token.command()
@@ -141,7 +120,7 @@ def status(session: Session, as_json: bool) -> None:
 
 def _status(session: Session) -> dict[str, Any]:
     """Return the answer; whether the API accepts the token is known to the daemon only, else ``unknown``."""
-    fingerprint, source = _in_use(credentials_of(session))
+    fingerprint, source = in_use(credentials_of(session))
     if fingerprint is None:
         return {"state": CredentialState.MISSING.value, "fingerprint": None, "source": None}
     state = CredentialState.UNKNOWN.value
@@ -150,14 +129,6 @@ def _status(session: Session) -> dict[str, Any]:
         if now is not None and now["credential"]["fingerprint"] == fingerprint:
             state = now["credential"]["state"]
     return {"state": state, "fingerprint": fingerprint, "source": source}
-
-
-def _in_use(credentials: Credentials) -> tuple[str | None, str | None]:
-    """Return the fingerprint and the source of the token that counts for the daemon."""
-    if hidden := credentials.hidden():
-        return hidden, CREDENTIAL
-    choice = credentials.find()
-    return (choice.token.fingerprint, choice.source) if choice is not None else (None, None)
 
 
 @token.command()

@@ -21,6 +21,7 @@ ANSWER_BYTES = 1 << 22
 """Of one line of an answer: some thousand rows."""
 SENTENCE_CHARS = 2048
 LONGEST_SECONDS = 10.0**7
+LONGEST_TOKEN = 8192
 USAGE = 2
 """The exit code of a request that cannot be meant."""
 
@@ -39,6 +40,12 @@ class Request(msgspec.Struct, frozen=True):
     on: bool = True
     detached: bool = False
     dry_run: bool = False
+    same_owner: bool = False
+    token: Annotated[str, Meta(max_length=LONGEST_TOKEN)] | None = None
+    """A device token to set: it is shown nowhere."""
+
+    def __repr__(self) -> str:
+        return f"Request(command={self.command!r}, …)"
 
 
 class RequestRefusedError(AgentError):

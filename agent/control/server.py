@@ -295,8 +295,10 @@ class ControlServer:
                 os.eventfd_write(self._wake, 1)
 
     def _answer(self, line: bytes, peer: Peer) -> bytes:
+        command = ""
         try:
             request = request_of(line)
+            command = request.command
             handler = self._handlers.get(request.command)
             if handler is None:
                 raise AgentError(f"this daemon does not know the command {request.command!r}; {restart()}")
@@ -308,7 +310,5 @@ class ControlServer:
         except AgentError as error:
             return encoded(failed(str(error), error.exit_code))
         except Exception as error:  # whatever it was, it is this command's, and the process goes on
-            log.exception(
-                "a command failed", action="control_failed", command=line[:80].decode(errors="replace")
-            )
+            log.exception("a command failed", action="control_failed", command=command)
             return encoded(failed(f"the daemon failed at this command ({error}); its log says more", 1))

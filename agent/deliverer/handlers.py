@@ -11,9 +11,11 @@ from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
+from agent.status.board import CredentialState
 from agent.sync.result import answer_of
+from agent.token.store import Token
 
-ADMIN_COMMANDS = frozenset({"delete", "release", "retry", "refresh", "repair"})
+ADMIN_COMMANDS = frozenset({"delete", "release", "retry", "refresh", "repair", "token"})
 """Not for the group: what decides over recordings that are there, or over the token."""
 PROGRESS_SECONDS = 0.5
 """How often a command that waits for an upload hears of it."""
@@ -50,6 +52,7 @@ class DelivererHandlers:
             "sync": self._sync,
             "reload": lambda _request, _peer: {"needs_restart": self._reload()},
             "refresh": self._refresh,
+            "token": self._set_token,
             "repair": self._repair,
             **{name: self._queue_action(action) for name, action in ACTIONS.items()},
         }
@@ -73,15 +76,34 @@ class DelivererHandlers:
         with syncer.listening(tell):
             return answer_of(syncer.drain(everything=True), self._wiring.outbox.store)
 
+    def _set_token(self, request: Request, _peer: Peer) -> Any:
+        """Try a device token and put it in use; what the API says of it is known to ``status`` at once."""
+        from agent.token.setting import ACCEPTED, set_token  # noqa: PLC0415 - as for ``refresh``
+
+        wiring = self._wiring
+        new = Token(request.token or "")
+        answer = set_token(wiring.credentials, new, wiring.config.api, same_owner=request.same_owner)
+        self._has_token(is_accepted=answer["verdict"] == ACCEPTED)
+        return answer
+
     def _refresh(self, _request: Request, _peer: Peer) -> Any:
         """Exchange the device token for a new one."""
         from agent.token.refresh import refresh  # noqa: PLC0415 - once in the life of a token
 
         wiring = self._wiring
         try:
-            return refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())
+            answer = refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())
         finally:
             wiring.outbox.arrived.set()
+        wiring.credentials.accepted = answer["fingerprint"]
+        self._has_token(is_accepted=True)
+        return answer
+
+    def _has_token(self, *, is_accepted: bool) -> None:
+        """Say what is known of a token that has just come into use, and deliver with it."""
+        state = CredentialState.ACCEPTED if is_accepted else CredentialState.UNKNOWN
+        self._wiring.board.report(credential=state)
+        self._wiring.outbox.arrived.set()
 
     def _repair(self, request: Request, _peer: Peer) -> Any:
         """Bring files and index together now, or only tell what would be done."""

@@ -172,7 +172,7 @@ class Syncer:
         """End the rest of a token that is another now, and hold what is not its owner's."""
         changed = self._token_changed()
         if changed:
-            self._board.report(credential=CredentialState.UNKNOWN)
+            self._board.report(credential=self._holds.known_of_token())
         if changed or everything:
             self._conclusions.rest = None
         self._holds.settle(self._stop.is_set)

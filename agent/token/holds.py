@@ -1,10 +1,13 @@
 """Holding back what was recorded under an older binding of the device, until its owner is known (api.md section 7)."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 
+from agent.errors import CredentialError
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
+from agent.status.board import CredentialState
 from agent.token.bindings import OtherOwner
 from agent.token.store import Credentials
 
@@ -39,6 +42,14 @@ class Holds:
             log.warning("held", action="recording_held", id=entry.id, reason=str(error))
             self._hold(entry)
             return None
+
+    def known_of_token(self) -> CredentialState:
+        """Return what is known of a token that has just come into use: accepted when it was set, or nothing."""
+        with contextlib.suppress(CredentialError):
+            choice, accepted = self._credentials.find(), self._credentials.accepted
+            if choice is not None and choice.token.fingerprint == accepted:
+                return CredentialState.ACCEPTED
+        return CredentialState.UNKNOWN
 
     def any(self) -> bool:
         """Whether anything is held."""

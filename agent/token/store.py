@@ -88,6 +88,8 @@ class Credentials:
         self._lineage: str | None = None
         self._noticed = False
         self._thread = threading.local()
+        self.accepted: str | None = None
+        """Fingerprint of the token that the API has accepted before it came into use here."""
 
     def token(self) -> Token:
         """Return the token that counts, and remember what was seen; its binding is in force from now on.
@@ -305,3 +307,11 @@ def credential_of(known: CredentialState, credentials: Credentials) -> tuple[str
         return CredentialState.MISSING.value, None
     state = CredentialState.UNKNOWN if known is CredentialState.MISSING else known
     return state.value, fingerprint
+
+
+def in_use(credentials: Credentials) -> tuple[str | None, str | None]:
+    """Return the fingerprint and the source of the token that counts for the service."""
+    if hidden := credentials.hidden():
+        return hidden, CREDENTIAL
+    choice = credentials.find()
+    return (choice.token.fingerprint, choice.source) if choice is not None else (None, None)

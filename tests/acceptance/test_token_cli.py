@@ -129,3 +129,26 @@ def test_a_token_is_never_on_a_command_line(bare: Machine) -> None:
     assert run.code == 2
     assert OLD not in run.out + run.err
     assert not Path(bare.state / "device-token").exists()
+
+
+def test_the_owner_of_the_token_sets_it(bare: Machine, server: SandboxServer) -> None:
+    """A running deliverer tries and keeps it itself: ``status`` knows the verdict at once, and no log has the token."""
+    recorded(bare)
+    bare.configure(heartbeat={"enabled": False}, recording={"mode": "manual"})
+    with bare.daemon() as daemon:
+        wait_for(lambda: daemon.status()["credential"]["state"] == "missing")
+        run = bare.ok("token", "set", stdin=OLD)
+        assert run.out == f"The device token {Token(OLD).fingerprint} is kept, and the API accepts it.\n"
+        assert daemon.status()["credential"] == {"state": "accepted", "fingerprint": Token(OLD).fingerprint}
+        wait_for(lambda: len(owners(server)) == 1)
+        sentence = bare.run("token", "set", stdin=WRONG).sentence(77)
+        assert f"the one before ({Token(OLD).fingerprint}) stays in use" in sentence
+        assert daemon.status()["credential"] == {"state": "accepted", "fingerprint": Token(OLD).fingerprint}
+        fresh = bare.ok("token", "refresh", "--json").json["fingerprint"]
+        assert daemon.status()["credential"] == {"state": "accepted", "fingerprint": fresh}
+        server.faults.add(Fault(Call.HEARTBEAT, status=503))
+        bind(server, NEW, BERT)
+        assert "it was not tried yet" in bare.ok("token", "set", stdin=NEW).out
+        assert daemon.status()["credential"] == {"state": "unknown", "fingerprint": Token(NEW).fingerprint}
+        assert daemon.stop() == 0
+        assert "dtok_" not in daemon.log()
