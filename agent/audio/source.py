@@ -73,6 +73,10 @@ class Source(Protocol):
     def name(self) -> str:
         """The device's name for a person."""
 
+    @property
+    def last_error(self) -> str:
+        """Why nothing is heard, one sentence; empty while that is not known, or not so."""
+
     def read(self, timeout: float) -> Block | None:
         """Return the next block, or None when there is none within ``timeout`` seconds.
 

@@ -82,6 +82,11 @@ class WavFile:
         return self._path.name
 
     @property
+    def last_error(self) -> str:
+        """A file that cannot be read is an error at once."""
+        return ""
+
+    @property
     def total_samples(self) -> int | None:
         """Samples per channel until the end; None when there is no end."""
         return None if self._loop else self._format.samples

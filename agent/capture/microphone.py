@@ -18,6 +18,10 @@ from agent.log import get_logger
 
 GRACE_SECONDS = 0.5
 """However late a frame is, the capture process is waited for so long on an empty pipe before it is called wedged."""
+PATIENCE = 2.0
+"""Each deadline that is missed makes the next one so many times longer: a slow machine misses none for ever."""
+LONGEST_OPENING, LONGEST_SILENCE = 60.0, 6.0
+"""Seconds: no deadline becomes longer than these."""
 STEADY_SECONDS = 5.0
 """A device that listened for so long has recovered: the next loss is a new one, with a new backoff."""
 
@@ -38,7 +42,9 @@ class Microphone:
     Procedure of one opening: resolve the input anew → for each target in turn: write the configuration when
     it is a card, start a capture process, wait for its first frame (``open_timeout``). When none gives one: once
     ``SourceLost``, then again after the next of ``backoff`` (seconds from start to start of an attempt, and
-    the first of them at least from its end; the last one repeats).
+    the first of them at least from its end; the last one repeats). ``open_timeout`` counts from the start, and anew
+    from the moment at which the device is open. Both time-outs are doubled by each attempt that hangs, up to
+    LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for STEADY_SECONDS.
 
     ``block_ms`` also sets ALSA's buffer, to two blocks: so late may the capture process be before samples are lost.
     """
@@ -88,6 +94,7 @@ class Microphone:
         self._held: Block | None = None
         self._told = False
         self._failures = 0
+        self._patience = 1.0
         self._attempt_at = self._retry_at = 0.0
         self._heard_at = self._first_heard_at = 0.0
         self._next_sequence = 0
@@ -180,7 +187,7 @@ class Microphone:
         self._drop_ear()
         self._state = SourceState.CLOSED
         self._targets, self._held, self._last_error = [], None, ""
-        self._told, self._failures, self._retry_at = False, 0, 0.0
+        self._told, self._failures, self._retry_at, self._patience = False, 0, 0.0, 1.0
 
     def _open(self, deadline: float) -> bool:
         """Start a capture process on the next target, waiting for its time; False when that is after ``deadline``."""
@@ -230,8 +237,7 @@ class Microphone:
         if ear.ended:
             raise _Failure(self._quiet_state(), self._silent("went away"))
         now = self._monotonic()
-        limit = self._frame_timeout if self._first_heard_at else self._open_timeout
-        judgement = self._heard_at + limit - GRACE_SECONDS
+        judgement = self._heard_at + self._limit() - GRACE_SECONDS
         if now < judgement:
             if now >= deadline:
                 return None, True
@@ -240,11 +246,18 @@ class Microphone:
             raise self._hanging()
         return None, False
 
+    def _limit(self) -> float:
+        """Return for how many seconds the capture process may say nothing now."""
+        if self._first_heard_at:
+            return max(self._frame_timeout, min(self._frame_timeout * self._patience, LONGEST_SILENCE))
+        return max(self._open_timeout, min(self._open_timeout * self._patience, LONGEST_OPENING))
+
     def _hanging(self) -> _Failure:
         """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
         card = self._target.card
         if card is not None and card.ids[-1] not in {present.ids[-1] for present in self._cards.present()}:
             return _Failure(SourceState.LOST, self._silent("went away"))
+        self._patience = min(self._patience * PATIENCE, LONGEST_OPENING)
         return _Failure(SourceState.WEDGED, self._silent("hangs"))
 
     def _take(self, message: Message) -> Block | None:
@@ -254,6 +267,7 @@ class Microphone:
         facts = json.loads(message.payload)
         if message.kind == protocol.ERROR:
             raise _Failure(*self._explain(facts["kind"], facts["message"]))
+        self._heard_at = message.stamp_ns / 1e9
         self._identity = self._target.id
         self._name = self._target.name if self._target.card else facts["device"]
         return None
@@ -264,7 +278,7 @@ class Microphone:
             self._first_heard_at = self._heard_at
             self._listening()
         elif self._failures and self._heard_at - self._first_heard_at > STEADY_SECONDS:
-            self._failures = 0
+            self._failures, self._patience = 0, 1.0
         self._blocks_lost += message.sequence - self._next_sequence
         self._next_sequence = message.sequence + 1
         overflow = bool(message.flags & protocol.OVERFLOW)
@@ -321,6 +335,10 @@ class Microphone:
         if kind == protocol.STREAM_DIED:
             return SourceState.LOST, self._silent("went away")
         name = self._target.name
+        if (holder := self._cards.holder(self._target.card)) is not None:
+            return SourceState.WAITING, (
+                f"The microphone {name} is busy, {holder} has it: end that program, or set audio.input to another one."
+            )
         if kind == protocol.NO_DEVICE:
             reason = f"There is no microphone {name} ({message}): connect it, or see the command devices."
         else:

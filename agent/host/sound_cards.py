@@ -1,14 +1,19 @@
 """The sound cards the kernel knows, each with an id that survives a reboot and another order of plugging."""
 
+import contextlib
 import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.text import shown
+
 COMMON_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 """Hz; what is named of a device that takes any rate within a range."""
 
 _PCM = re.compile(r"pcm(?:C\d+D)?(\d+)c")
+_OWNER = re.compile(r"^owner_pid\s*:\s*([1-9][0-9]{0,9})\s*$", re.MULTILINE)
+_LONGEST_NAME = 32
 _CAPTURE_FACT = re.compile(r"^\s+(Channels|Rates): (.+)$", re.MULTILINE)
 
 
@@ -48,6 +53,7 @@ class SoundCards:
 
     def __init__(self, sysfs_root: Path = Path("/sys"), proc_root: Path = Path("/proc")) -> None:
         self._sysfs = sysfs_root
+        self._proc = proc_root
         self._asound = proc_root / "asound"
 
     def present(self) -> list[Card]:
@@ -67,6 +73,28 @@ class SoundCards:
         taken = Counter(identifier for card in cards for identifier in card.ids)
         named = [card._replace(stable_id=_first_unique(card, taken)) for card in cards]
         return sorted(named, key=lambda card: card.number)
+
+    def holder(self, card: Card | None) -> str | None:
+        """Return which program has opened the input of a card, or of any when none is given; None: none has.
+
+        Its name is what the kernel calls it; of another user's, a service may see no more than the number.
+        """
+        which = "card*/pcm*c" if card is None else f"card{card.number}/pcm{card.capture_device or 0}c"
+        for path in sorted(self._asound.glob(f"{which}/sub*/status")):
+            try:
+                found = _OWNER.search(path.read_text(errors="replace"))
+            except OSError:
+                continue
+            if found is not None:
+                return self._program(found[1])
+        return None
+
+    def _program(self, number: str) -> str:
+        with contextlib.suppress(OSError):
+            name = (self._proc / number / "comm").read_text(errors="replace").strip()[:_LONGEST_NAME]
+            if name:
+                return f"{shown(name)} (process {number})"
+        return f"process {number}"
 
     def capturing(self) -> list[Card]:
         """Return the cards that have an input."""

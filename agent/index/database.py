@@ -62,6 +62,12 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def remove_companions(path: Path, disk: Disk) -> None:
+    """Remove the files beside an index that belong to one which is gone."""
+    for suffix in SUFFIXES[1:]:
+        disk.unlink(path.with_name(path.name + suffix), f"index.unlink{suffix}")
+
+
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the file with the settings every connection of ours has."""
     connection = sqlite3.connect(

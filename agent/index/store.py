@@ -15,12 +15,12 @@ from agent.clock import INSTANT, Instant
 from agent.disk import Disk
 from agent.index.database import (
     BUSY_SECONDS,
-    SUFFIXES,
     ForeignIndex,
     connect,
     identity,
     is_damage,
     open_index,
+    remove_companions,
     set_aside,
 )
 from agent.index.deliveries import Deliveries
@@ -87,9 +87,7 @@ class Store:
                 self.needs_reconcile.set()
             elif (now := identity(self.path)) is None or now != self._file:
                 if now is None or self._file is None or now[0] == self._file[0]:  # another disk has its own
-                    for suffix in SUFFIXES[1:]:  # they belong to the file that is gone
-                        companion = self.path.with_name(self.path.name + suffix)
-                        self._disk.unlink(companion, f"index.unlink{suffix}")
+                    remove_companions(self.path, self._disk)
                 self._begin_anew()
 
     def let_go(self) -> None:

@@ -91,6 +91,11 @@ class Listener:
         """Whether a device is wanted that is not there."""
         return self.source.state in {SourceState.LOST, SourceState.WEDGED, SourceState.WAITING}
 
+    @property
+    def last_error(self) -> str | None:
+        """Why nothing is heard, one sentence, where that is known."""
+        return self.source.last_error or None
+
     def _show(self) -> None:
         if not self.is_listening:
             self._quality.reset()

@@ -205,7 +205,7 @@ class Recorder(Inbox):
         elif not self._listener.is_listening:
             self._board.progress()
             if self._listener.is_missing:
-                self._board.report(state=State.NO_MICROPHONE, recording=None)
+                self._show_no_microphone()
 
     def _begin_account(self) -> None:
         if not self._account.is_begun:
@@ -260,10 +260,13 @@ class Recorder(Inbox):
     def _lose_source(self, lost: SourceLost) -> None:
         self._finish_segment()
         self._lost(Cause.NO_MICROPHONE)
-        self._board.report(state=State.NO_MICROPHONE, recording=None)
+        self._show_no_microphone()
         if not self._unattended:
             self._end_session()
             raise lost
+
+    def _show_no_microphone(self) -> None:
+        self._board.report(state=State.NO_MICROPHONE, recording=None, fault=self._listener.last_error)
 
     def _cannot_record(self, session: Session, error: AgentError) -> None:
         """Show what cannot be healed from here, and try again after a while; attended, it is an error."""

@@ -41,7 +41,7 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     if snapshot.state in {State.STORAGE_FULL, State.FAULT} and snapshot.fault:
         parts = [f"{parts[0]}: {snapshot.fault}"]
     if snapshot.state is State.NO_MICROPHONE:
-        parts.append(f"waiting for {snapshot.microphone_name or 'one'}")
+        parts.append(snapshot.fault or f"waiting for {snapshot.microphone_name or 'one'}")
     if snapshot.delivery is not Delivery.RUNNING:
         parts.append(f"delivery {snapshot.delivery.value}")
     return ", ".join(parts + _delivery(snapshot, counts))

@@ -77,6 +77,7 @@ class ScriptedSource:
         self.state = SourceState.CLOSED
         self.identity: str | None = "usb-0000:0000-test"
         self.name = "Scripted"
+        self.last_error = ""
         self.given = 0
         """Samples handed out so far."""
         self.closed = 0
@@ -117,7 +118,7 @@ class ScriptedSource:
 
     def block(self, count: int, *, level: int = 3000, overflow: bool = False) -> Block:
         """Return a block that ends now."""
-        self.state = SourceState.LISTENING
+        self.state, self.last_error = SourceState.LISTENING, ""
         ramp = np.sin((self.given + np.arange(count)) * 0.3) * level
         self.given += count
         self._sequence += 1
@@ -125,8 +126,8 @@ class ScriptedSource:
 
     def lose(self, seconds: float, state: SourceState = SourceState.LOST) -> Script:
         """Lose the device, once, and have none for so long; it counts from 0 afterwards."""
-        self.state = state
-        yield SourceLost("The microphone went away.")
+        self.state, self.last_error = state, "The microphone went away."
+        yield SourceLost(self.last_error)
         yield from self.nothing(seconds)
         self._sequence = 0
 

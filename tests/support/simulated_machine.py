@@ -243,6 +243,7 @@ class Microphone:
 
     def __init__(self, clock: BootClock, rng: random.Random) -> None:
         self.state = SourceState.CLOSED
+        self.last_error = ""
         self.is_absent = False
         self.hangs = False
         self.skips_seconds = 0.0

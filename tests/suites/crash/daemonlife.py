@@ -42,6 +42,7 @@ class PacedSound:
         self._given = 0
         self._began: float | None = None
         self.state = SourceState.CLOSED
+        self.last_error = ""
 
     def read(self, timeout: float) -> Block | None:
         """Wait for the next block."""

@@ -94,6 +94,7 @@ class Sound:
         self._between = between
         self._sequence = 0
         self.state = SourceState.CLOSED
+        self.last_error = ""
 
     def read(self, timeout: float) -> Block | None:  # noqa: ARG002 - sound is there at once
         """Hand out a quarter of a second."""

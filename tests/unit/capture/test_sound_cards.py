@@ -75,6 +75,30 @@ class Machine:
         (self.sys / f"class/sound/card{number}").symlink_to(folder)
 
 
+BUSY = """\
+state: RUNNING
+owner_pid   : 4711
+trigger_time: 1234.567890123
+"""
+
+
+class Opened:
+    """What /proc/asound says of an input."""
+
+    def __init__(self, machine: Machine, number: int, device: int = 0) -> None:
+        self._machine = machine
+        self._status = machine.proc / f"asound/card{number}/pcm{device}c/sub0/status"
+        self._status.parent.mkdir(parents=True)
+        self._status.write_text("closed\n")
+
+    def by(self, program: str | None) -> None:
+        """Let a program have it; None: the kernel hides its name."""
+        self._status.write_text(BUSY)
+        if program is not None:
+            (self._machine.proc / "4711").mkdir()
+            (self._machine.proc / "4711/comm").write_text(program + "\n")
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
@@ -206,3 +230,40 @@ def test_this_machine_agrees_with_the_kernel() -> None:
         else []
     )
     assert [str(card.number) for card in SoundCards().present()] == numbers
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("arecord", "arecord (process 4711)"),
+        (None, "process 4711"),
+        ("", "process 4711"),
+        ("\x1b[2Jevil", "\\x1b[2Jevil (process 4711)"),
+    ],
+)
+def test_who_has_opened_an_input_is_told(machine: Machine, program: str | None, said: str) -> None:
+    """By its name as far as it can be seen, never with its control characters; other cards have no holder."""
+    machine.plug_usb(1, "Mic", "1-1.2", serial="AB12")
+    machine.plug_usb(2, "Mic_1", "1-1.3", serial="CD34")
+    first, second = machine.cards().present()
+    opened, other = Opened(machine, 1), Opened(machine, 2)
+    assert machine.cards().holder(first) is None
+    assert machine.cards().holder(None) is None
+    opened.by(program)
+
+    assert machine.cards().holder(first) == said
+    assert machine.cards().holder(second) is None
+    assert machine.cards().holder(None) == said
+    del other
+
+
+@pytest.mark.parametrize(
+    "status", ["", "closed\n", "state: RUNNING\n", "owner_pid   : -1\n", "owner_pid   : 0\n", "\0" * 99]
+)
+def test_a_status_that_names_nobody(machine: Machine, status: str) -> None:
+    """Whatever the kernel writes there, no holder is made up."""
+    machine.plug_usb(1, "Mic", "1-1.2", serial="AB12")
+    folder = machine.proc / "asound/card1/pcm0c/sub0"
+    folder.mkdir(parents=True)
+    (folder / "status").write_text(status)
+    assert machine.cards().holder(machine.cards().present()[0]) is None
