@@ -40,6 +40,7 @@ OFF_SECONDS = 0.5
 OFF_PPM = 200
 SEGMENT_SECONDS = 20
 QUIET_SECONDS = 15
+JUMP_SECONDS = 0.05
 UNDATED_MS = 4000
 """What a file, or two, may hold without one whole time code."""
 
@@ -211,7 +212,22 @@ class Soak:
             f"sound {end - begin:.3f} s = {off:+.3f} s, at most {bound:.3f}; less {last - first:.3f} s by its own "
             f"clocks = {recorded + missing - (last - first):+.3f} s"
         )
-        return text, abs(off) <= bound
+        is_whole = abs(off) <= bound
+        if not is_whole:
+            self._say_where(rows, first - begin)
+        return text, is_whole
+
+    @staticmethod
+    def _say_where(rows: list[Json], code_began: float) -> None:
+        """Say where the code inside the sound goes apart from the time that the files claim."""
+        apart = 0.0
+        for row in rows:
+            code = code_time(decoded(row["path"]))
+            if code is not None:
+                now = code + code_began - _seconds(row["started_at"])
+                if abs(now - apart) > JUMP_SECONDS:
+                    say(f"      the code is {now:+.3f} s off at {row['started_at']}, and was {apart:+.3f}")
+                apart = now
 
 
 def _seconds(moment: str) -> float:
