@@ -12,6 +12,8 @@ from agent.gaps.log import Gap
 from agent.gaps.tracker import positive
 from agent.host.boot import boot_id
 from agent.host.time_sync import clock_state
+from agent.recorder.absence import missed
+from agent.recorder.memory import absences_of
 from agent.recording.gapsfile import read_gaps
 from agent.terminal.output import duration, echo, print_json
 from agent.timing.known_time import KnownTime
@@ -29,7 +31,8 @@ def gaps(session: Session, as_json: bool) -> None:
     time = KnownTime(SystemClock(), boot_id(), clock_state)
     time.read_boots(state.path)
     unreadable: list[str] = []
-    rows = [_row(gap, time) for gap in read_gaps(state.path, unreadable.append)]
+    found = read_gaps(state.path, unreadable.append)
+    rows = [_row(gap, time) for gap in [*found, *_not_judged_yet(session, time)]]
     if as_json:
         print_json(rows)
     elif not rows and not unreadable:
@@ -42,6 +45,15 @@ def gaps(session: Session, as_json: bool) -> None:
         echo(tabulate(table, headers=("from", "length", "cause", "recording"), tablefmt="plain"))
     if unreadable:
         raise AgentError(f"not all gaps can be told: {unreadable[0]}; move it away, and it begins anew")
+
+
+def _not_judged_yet(session: Session, time: KnownTime) -> list[Gap]:
+    """Return what was missed of the schedule while the clock is not right: by the clock as it is."""
+    settings = session.loaded.config.recording
+    if settings.mode != "schedule":
+        return []
+    gaps = (missed(absence, settings, time) for absence in absences_of(session.state.path))
+    return [gap for gap in gaps if gap is not None]
 
 
 def _row(gap: Gap, time: KnownTime) -> dict[str, Any]:

@@ -7,22 +7,20 @@ this run's own start: it opens where recording ended, and ends at this run's fir
 """
 
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from agent.clock import UNSYNCHRONIZED, Instant
+from agent.clock import Instant
 from agent.config.schema import RecordingConfig
 from agent.gaps.log import Cause, Gap
 from agent.gaps.tracker import GapTracker, not_before, positive
 from agent.log import get_logger
 from agent.outbox.files import Files
+from agent.recorder.absence import is_certain, missed
 from agent.recorder.daybook import DayBook
 from agent.recorder.earlier import NEWEST, Stretch, stretches
-from agent.recorder.memory import Absence, Memory
+from agent.recorder.memory import MOST_ABSENCES, Absence, Memory
 from agent.recording.gapsfile import end_of_ledger, last_gaps
 from agent.recording.requests import Asked
-from agent.recording.triggers import Schedule
 from agent.timing.known_time import KnownTime
 
 log = get_logger(__name__)
@@ -54,14 +52,12 @@ class Downtime:
         time: KnownTime,
         coverage: GapTracker,
         settings: RecordingConfig,
-        wall: Callable[[], float],
     ) -> None:
         self._files = files
         self._memory = memory
         self._time = time
         self._coverage = coverage
         self._settings = settings
-        self._wall = wall
         self._end_of_ledger = end_of_ledger(files.root)
         self._until, self._recording = memory.until, memory.recording
         self._mode = memory.mode
@@ -158,7 +154,7 @@ class Downtime:
                 absences.append(Absence(since, began))
             else:
                 self._coverage.lost(Cause.NOT_RUNNING, since)
-        self._memory.begin(self._settings.mode, absences, began)
+        self._memory.begin(self._settings.mode, self._at_most(absences), began)
         if gap is not None and is_the_calendars:
             self._write(gap, gap.start)  # the calendar tells how much of it was wanted
 
@@ -207,20 +203,22 @@ class Downtime:
 
     def _judged(self, absences: list[Absence]) -> list[Absence]:
         """Note the windows of the schedule that were open in some absences; return those that cannot be judged yet."""
-        kept = []
-        for absence in absences:
-            since, until = self._time.corrected(absence.since), self._time.corrected(absence.until)
-            if UNSYNCHRONIZED in {since.clock, until.clock}:
-                kept.append(absence)
-                continue
-            windows = Schedule(self._settings, self._wall).windows_between(_moment(since), _moment(until))
-            if windows:
-                length = sum((window.end - window.begin for window in windows), timedelta())
-                start = _at(since, windows[0].begin)
-                gap = Gap(Cause.NOT_RUNNING, start, until, round(length.total_seconds() * 1000))
-                if not self._coverage.write(gap):
-                    kept.append(absence)
-        return kept
+        return [
+            absence
+            for absence in absences
+            if not is_certain(absence, self._time) or not self._write_missed(absence)
+        ]
+
+    def _write_missed(self, absence: Absence) -> bool:
+        """Write what was wanted of an absence; return whether that is durable."""
+        gap = missed(absence, self._settings, self._time)
+        return gap is None or self._coverage.write(gap)
+
+    def _at_most(self, absences: list[Absence]) -> list[Absence]:
+        """Judge the oldest of too many absences by the clocks as they are: better that than forgotten."""
+        while len(absences) > MOST_ABSENCES:
+            self._write_missed(absences.pop(0))
+        return absences
 
 
 def _fills(gap: Gap) -> bool:
@@ -232,13 +230,3 @@ def _end_of_gap(gap: Gap) -> Instant | None:
     if gap.end is not None or gap.milliseconds is None:
         return gap.end
     return gap.start.later(gap.milliseconds)
-
-
-def _at(near: Instant, moment: datetime) -> Instant:
-    """Return a moment of the calendar on the clocks of an instant nearby."""
-    wall_ms = round(moment.timestamp() * 1000)
-    return Instant(wall_ms, near.boot_id, max(0, near.boot_ms + wall_ms - near.wall_ms), near.clock)
-
-
-def _moment(instant: Instant) -> datetime:
-    return datetime.fromtimestamp(instant.wall_ms / 1000, tz=UTC)

@@ -60,6 +60,12 @@ class Remembered(msgspec.Struct, omit_defaults=True):
 REMEMBERED = msgspec.json.Decoder(Remembered)
 
 
+def absences_of(folder: Path) -> list[Absence]:
+    """Return the times of which the calendar could not tell yet what is missing, as ``recorder.json`` has them."""
+    found = load_or_none(folder / FILE, REMEMBERED)
+    return [] if found is None else found.absences
+
+
 class Numbers(Protocol):
     """Gives sequence numbers and knows the binding: the recorder itself, or a command that asks it."""
 

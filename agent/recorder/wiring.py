@@ -115,14 +115,7 @@ class RecorderWiring:
 
     def downtime(self) -> Downtime:
         """Return what notes the absence before this start; to be made before anything is recorded."""
-        return Downtime(
-            self.files,
-            self.memory,
-            self.time,
-            self.coverage,
-            self.config.recording,
-            self._unix_now,
-        )
+        return Downtime(self.files, self.memory, self.time, self.coverage, self.config.recording)
 
     def read_what_is_told(self) -> None:
         """Look at what the deliverer tells: the clock, and the binding."""

@@ -225,7 +225,7 @@ class Life:
         self.memory, self.time = memory, time
         coverage = GapTracker(GapLog(self.folder, card), time.elapsed_ms, lambda: memory.last_number + 1)
         wall = lambda: time.at_boot(clock.boottime()).wall_ms / 1000  # noqa: E731 - as the wiring has it
-        downtime = Downtime(files, memory, time, coverage, self.settings, wall)
+        downtime = Downtime(files, memory, time, coverage, self.settings)
         discard_never_begun(files.recording, Disk())
         schedule = Schedule(self.settings, wall) if self.mode == "schedule" else None
         windows = windows_of(schedule) if schedule is not None else None
