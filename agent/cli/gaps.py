@@ -33,6 +33,7 @@ def gaps(session: Session, as_json: bool) -> None:
     unreadable: list[str] = []
     found = read_gaps(state.path, unreadable.append)
     rows = [_row(gap, time) for gap in [*found, *_not_judged_yet(session, time)]]
+    rows.sort(key=lambda row: str(row["from"]))
     if as_json:
         print_json(rows)
     elif not rows and not unreadable:
