@@ -24,7 +24,18 @@ SEGMENT_SECONDS = 600
 def extras(settings: dict[str, Any]) -> list[str]:
     """Return the names of the extras that the settings need."""
     wanted = {"gpio": _uses_pins(settings), "metrics": bool(_value(settings, "metrics", "file"))}
+    wanted["voice"] = _listens_for_speech(settings)
     return [name for name, is_needed in wanted.items() if is_needed]
+
+
+def _listens_for_speech(settings: dict[str, Any]) -> bool:
+    """Whether recordings begin when somebody speaks; another trigger needs no library."""
+    windows = _value(settings, "recording", "schedule")
+    is_voiced = _value(settings, "recording", "mode") == "voice" or any(
+        isinstance(window, dict) and window.get("voice") is True
+        for window in (windows if isinstance(windows, list) else [])
+    )
+    return is_voiced and _value(settings, "voice", "trigger") in {None, "speech"}
 
 
 def service(settings: dict[str, Any], unit: str) -> list[str]:

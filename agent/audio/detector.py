@@ -5,13 +5,12 @@ never changes what is recorded.
 """
 
 import math
-import operator
 import os
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from agent.audio.pcm import FULL_SCALE, WIDTH, audioop, measure
 from agent.errors import AgentError
 from agent.hints import extra
 
@@ -22,7 +21,6 @@ SPEECH_FRAME: Final = 512
 SOUND_FRAME: Final = 320
 """20 ms."""
 
-_FULL_SCALE: Final = 32768.0
 _SPEECH_SCORES: Final = {"low": 0.7, "normal": 0.5, "high": 0.3}
 _SOUND_DECIBELS: Final = {"low": 9.0, "normal": 6.0, "high": 4.0}
 
@@ -45,8 +43,8 @@ class Detector(Protocol):
     """So many frames of the last ``window`` must be true before somebody is taken to speak."""
     window: int
 
-    def judge(self, frame: "array[int]") -> bool:
-        """Return whether a frame (16-bit, mono, 16 kHz) holds what is looked for."""
+    def judge(self, frame: bytes) -> bool:
+        """Return whether a frame (16-bit little-endian PCM, mono, 16 kHz) holds what is looked for."""
 
     def reset(self) -> None:
         """Forget what was heard: the next frame does not follow the last one."""
@@ -69,12 +67,12 @@ class SpeechDetector:
         self._reset = reset
         self._loudest = _TARGET_RMS
 
-    def judge(self, frame: "array[int]") -> bool:
+    def judge(self, frame: bytes) -> bool:
         """Return whether the frame is speech."""
-        rms = math.sqrt(_energy(frame)) / _FULL_SCALE
+        rms = math.sqrt(measure(frame).energy / SPEECH_FRAME) / FULL_SCALE
         self._loudest = max(rms, self._loudest * _RELEASE, _TARGET_RMS / _MOST_GAIN)
-        factor = min(_MOST_GAIN, max(1.0, _TARGET_RMS / self._loudest)) / _FULL_SCALE
-        return self._score([sample * factor for sample in frame]) > self._threshold
+        factor = min(_MOST_GAIN, max(1.0, _TARGET_RMS / self._loudest)) / FULL_SCALE
+        return self._score([sample * factor for sample in memoryview(frame).cast("h")]) > self._threshold
 
     def reset(self) -> None:
         """Begin anew."""
@@ -111,10 +109,10 @@ class SoundDetector:
         self._over = _SOUND_DECIBELS[sensitivity]
         self._floor: float | None = None
 
-    def judge(self, frame: "array[int]") -> bool:
+    def judge(self, frame: bytes) -> bool:
         """Return whether the frame is louder than the floor."""
-        energy = _energy(frame)
-        level = 10 * math.log10(energy / _FULL_SCALE**2) if energy else _QUIETEST
+        energy = measure(frame).energy
+        level = 10 * math.log10(energy / SOUND_FRAME / FULL_SCALE**2) if energy else _QUIETEST
         if self._floor is None:
             self._floor = level
         self._floor = max(_QUIETEST, min(level, self._floor + _FLOOR_RISE))
@@ -141,94 +139,62 @@ class FrameFeed:
     def __init__(self, detector: Detector, sample_rate: int, channels: int) -> None:
         self._detector = detector
         self._channels = channels
-        self._convert = _CONVERTERS[sample_rate]
-        self._step = _STEPS[sample_rate]
-        self._rest: array[int] = array("h")
-        """Samples of the microphone that fill no step of the rate conversion yet."""
-        self._ready: array[int] = array("h")
-        self._previous = 0
-        self._recent: deque[bool] = deque(maxlen=detector.window)
         self._rate = sample_rate
+        self._rest = b""
+        """Samples of the microphone that fill no step of the rate conversion yet."""
+        self._ready = b""
+        self._conversion: object = None
+        """What the rate conversion remembers of the samples before."""
+        self._recent: deque[bool] = deque(maxlen=detector.window)
         self._frames = 0
 
     def feed(self, samples: bytes) -> list[Verdict]:
         """Take 16-bit interleaved PCM in whole samples; return a verdict for each frame that is full."""
-        mono = array("h", samples)
         if self._channels > 1:
-            mono = _mean(mono)
-        self._rest += mono
-        usable = len(self._rest) - len(self._rest) % self._step
-        if usable:
-            chunk, self._rest = self._rest[:usable], self._rest[usable:]
-            self._ready += self._convert(chunk, self._previous)
-            self._previous = chunk[-1]
+            samples = audioop.tomono(samples, WIDTH, 0.5, 0.5)
+        self._ready += self._converted(samples)
         return self._judged()
 
     def reset(self) -> None:
         """Begin to count anew: what comes next does not follow what was fed."""
-        self._rest, self._ready = array("h"), array("h")
-        self._previous = self._frames = 0
+        self._rest = self._ready = b""
+        self._conversion = None
+        self._frames = 0
         self._recent.clear()
         self._detector.reset()
 
+    def _converted(self, mono: bytes) -> bytes:
+        if self._rate == DETECTOR_RATE:
+            return mono
+        if self._rate == 3 * DETECTOR_RATE:
+            mono = self._rest + mono
+            whole = len(mono) - len(mono) % (3 * WIDTH)
+            self._rest = mono[whole:]
+            return _thirds(mono[:whole])
+        converted, self._conversion = audioop.ratecv(
+            mono, WIDTH, 1, self._rate, DETECTOR_RATE, self._conversion
+        )
+        return bytes(converted)
+
     def _judged(self) -> list[Verdict]:
-        size = self._detector.frame_samples
+        size = self._detector.frame_samples * WIDTH
         whole = len(self._ready) - len(self._ready) % size
         verdicts = []
         for begin in range(0, whole, size):
             is_voice = self._detector.judge(self._ready[begin : begin + size])
             self._recent.append(is_voice)
             self._frames += 1
-            ends_at = self._frames * size * self._rate // DETECTOR_RATE
+            ends_at = self._frames * self._detector.frame_samples * self._rate // DETECTOR_RATE
             verdicts.append(Verdict(ends_at, is_voice, sum(self._recent) >= self._detector.needed))
         self._ready = self._ready[whole:]
         return verdicts
 
 
-def _energy(frame: "array[int]") -> float:
-    """Return the mean of the squares."""
-    squares: int = sum(map(operator.mul, frame, frame))
-    return squares / len(frame)
-
-
-def _mean(stereo: "array[int]") -> "array[int]":
-    return array("h", [(left + right) >> 1 for left, right in zip(stereo[0::2], stereo[1::2], strict=True)])
-
-
-def _same(chunk: "array[int]", _previous: int) -> "array[int]":
-    return chunk
-
-
-def _from_48(chunk: "array[int]", _previous: int) -> "array[int]":
-    thirds = zip(chunk[0::3], chunk[1::3], chunk[2::3], strict=True)
-    return array("h", [(a + b + c) // 3 for a, b, c in thirds])
-
-
-def _from_24(chunk: "array[int]", _previous: int) -> "array[int]":
-    out = array("h", bytes(len(chunk) // 3 * 4))
-    out[0::2] = chunk[0::3]
-    out[1::2] = array("h", [(b + c) >> 1 for b, c in zip(chunk[1::3], chunk[2::3], strict=True)])
-    return out
-
-
-def _from_12(chunk: "array[int]", previous: int) -> "array[int]":
-    before = array("h", [previous]) + chunk[2:-1:3]
-    out = array("h", bytes(len(chunk) // 3 * 8))
-    out[0::4] = before
-    out[1::4] = array("h", [(p + 3 * a) >> 2 for p, a in zip(before, chunk[0::3], strict=True)])
-    out[2::4] = array("h", [(a + b) >> 1 for a, b in zip(chunk[0::3], chunk[1::3], strict=True)])
-    out[3::4] = array("h", [(3 * b + c) >> 2 for b, c in zip(chunk[1::3], chunk[2::3], strict=True)])
-    return out
-
-
-def _from_8(chunk: "array[int]", previous: int) -> "array[int]":
-    before = array("h", [previous]) + chunk[:-1]
-    out = array("h", bytes(len(chunk) * 4))
-    out[0::2] = array("h", [(p + a) >> 1 for p, a in zip(before, chunk, strict=True)])
-    out[1::2] = chunk
-    return out
-
-
-_CONVERTERS: Final = {8000: _from_8, 12000: _from_12, 16000: _same, 24000: _from_24, 48000: _from_48}
-_STEPS: Final = {8000: 1, 12000: 3, 16000: 1, 24000: 3, 48000: 3}
-"""Samples that are converted together."""
+def _thirds(mono: bytes) -> bytes:
+    """Return the means of three samples each: what is above the lower rate's band is damped."""
+    view = memoryview(mono).cast("h")
+    mean = b""
+    for offset in range(3):
+        third = audioop.mul(view[offset::3].tobytes(), WIDTH, 1 / 3)
+        mean = audioop.add(mean, third, WIDTH) if mean else third
+    return mean

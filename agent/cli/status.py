@@ -112,6 +112,18 @@ def _state(now: Json) -> str:
     return f"{state}: {now['fault']}" if now["fault"] else state
 
 
+def _microphone(microphone: Json) -> str:
+    parts = [microphone["name"], microphone["state"]]
+    if microphone.get("quality") not in {None, microphone["state"]}:
+        parts.append(microphone["quality"])
+    return ", ".join(parts)
+
+
+def _voice(voice: Json) -> str:
+    problem = f": {voice['problem']}" if voice["problem"] else ""
+    return f"{voice['trigger']} begins a recording{problem}"
+
+
 def _why(waiting: Json) -> str:
     until = f"until {local_time(waiting['until'])} " if waiting["until"] else ""
     return f"{until}({waiting['reason']})"
@@ -124,7 +136,9 @@ def _text(now: Json) -> list[str]:
     lines = [("state", _state(now))]
     if recording:
         lines.append(("recording", f"{duration(recording['duration_ms'])} since {recording['started_at']}"))
-    lines.append(("microphone", f"{microphone['name']}, {microphone['state']}"))
+    lines.append(("microphone", _microphone(microphone)))
+    if now.get("voice"):
+        lines.append(("voice", _voice(now["voice"])))
     if microphone["level_dbfs"] is not None and microphone["state"] in SOUNDING:
         lines.append(("level", meter(microphone["level_dbfs"])))
     queue = f"{now['pending']} waiting, {now['parked']} parked, {now['held']} held"

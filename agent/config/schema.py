@@ -36,6 +36,7 @@ __all__ = [
     "ScheduleWindow",
     "StorageConfig",
     "SyncConfig",
+    "VoiceConfig",
     "changed_keys",
     "check",
     "expand_cron",
@@ -100,23 +101,39 @@ class ScheduleWindow(Section, frozen=True):
     start: Annotated[str, Checked(values.cron)]
     """Five fields of crontab(5); ``expand_cron`` gives them in APScheduler's reading."""
     minutes: Annotated[int, Meta(ge=1, le=10_080)]
+    voice: bool = False
+    """Record in this window only what the trigger of ``[voice]`` finds."""
     timezone: Timezone = field(default_factory=values.local_timezone)
 
 
 class RecordingConfig(Section, frozen=True):
     """When, and in which pieces."""
 
-    mode: Literal["continuous", "schedule", "manual"] = "continuous"
+    mode: Literal["continuous", "schedule", "manual", "voice"] = "continuous"
     segment_seconds: Seconds = 600
-    """Where continuous and scheduled recording is cut."""
+    """Where continuous, scheduled and voice-activated recording is cut."""
     max_seconds: Seconds = 3600
     """Where one manual recording is cut."""
     min_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0
     """Shorter recordings are dropped (and noted in the gap log)."""
+    keep_last_seconds: Annotated[int, Meta(ge=0, le=1800)] = 0
+    """Manual mode: a recording begins with the sound of so long before it; 0: nothing is listened to unasked."""
     name: Annotated[str, Checked(values.name_template)] = "{hostname} {started_at:%Y-%m-%d %H:%M}"
     """A template; ``render_name`` fills it."""
     schedule: tuple[ScheduleWindow, ...] = ()
     metadata: Annotated[dict[str, Any], Checked(values.metadata)] = field(default_factory=dict)
+
+
+class VoiceConfig(Section, frozen=True):
+    """What starts and ends a voice-activated recording."""
+
+    trigger: Literal["speech", "sound"] = "speech"
+    """``speech`` needs the extra ``voice``; without it, it is ``sound``."""
+    sensitivity: Literal["low", "normal", "high"] = "normal"
+    pre_roll_seconds: Annotated[int, Meta(ge=2, le=60)] = 5
+    """How much of what came before the trigger belongs to the recording."""
+    hang_seconds: Annotated[int, Meta(ge=1, le=600)] = 10
+    """How long after the last voice it ends."""
 
 
 class StorageConfig(Section, frozen=True):
@@ -222,6 +239,7 @@ class Config(Section, frozen=True):
     audio: AudioConfig = AudioConfig()
     opus: OpusConfig = OpusConfig()
     recording: RecordingConfig = field(default_factory=RecordingConfig)
+    voice: VoiceConfig = VoiceConfig()
     storage: StorageConfig = StorageConfig()
     sync: SyncConfig = SyncConfig()
     heartbeat: HeartbeatConfig = HeartbeatConfig()
@@ -280,6 +298,17 @@ def contradictions(config: Config) -> Iterator[Problem]:
                 "recording.min_seconds",
                 f"is {recording.min_seconds}, but must be at most recording.{key}, which is {longest}",
             )
+    if recording.keep_last_seconds and recording.mode != "manual":
+        yield Problem(
+            "recording.keep_last_seconds",
+            f'is {recording.keep_last_seconds}, but is for recording.mode "manual" only; set it to 0',
+        )
+    if recording.keep_last_seconds > recording.max_seconds:
+        yield Problem(
+            "recording.keep_last_seconds",
+            f"is {recording.keep_last_seconds}, but must be at most recording.max_seconds, "
+            f"which is {recording.max_seconds}",
+        )
     hours = config.sync.off_peak_hours
     if hours is not None and hours.start == hours.end:
         yield Problem(

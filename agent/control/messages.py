@@ -39,6 +39,7 @@ class Request(msgspec.Struct, frozen=True):
     ids: list[Word] | None = None
     on: bool = True
     detached: bool = False
+    from_now: bool = False
     dry_run: bool = False
     same_owner: bool = False
     token: Annotated[str, Meta(max_length=LONGEST_TOKEN)] | None = None

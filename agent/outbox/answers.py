@@ -72,6 +72,9 @@ def status_of(
             "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
             "quality": snapshot.microphone_quality,
         },
+        "voice": None
+        if snapshot.voice_trigger is None
+        else {"trigger": snapshot.voice_trigger, "problem": snapshot.voice_problem},
         "storage": _storage(config, folder),
         "clock": {
             "synchronized": None if synchronized is None else synchronized == "ntp",

@@ -42,6 +42,7 @@ PATTERNS: dict[Condition, Pattern] = {
     Condition.RECORDING_SILENT: gaps(YELLOW, 3, 4.0),
     Condition.RECORDING_OFFLINE: gaps(BLUE, 2, 2.0),
     Condition.RECORDING: gaps(GREEN, 1, 2.0),
+    Condition.LISTENING: flashes(GREEN.dimmed(0.4), 1, 3.0),
     Condition.UPLOADING: pulse(CYAN),
     Condition.IDLE_WAITING: flashes(BLUE, 2, 10.0),
     Condition.STARTING: pulse(WHITE),

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from agent.log import get_logger
-from agent.recording.session import UNKNOWN
+from agent.recording.binding import UNKNOWN
 from agent.small_file import UnusableFile, read_bytes
 
 log = get_logger(__name__)

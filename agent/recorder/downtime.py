@@ -25,6 +25,9 @@ from agent.timing.known_time import KnownTime
 
 log = get_logger(__name__)
 
+ALWAYS = {"continuous", "voice"}
+"""Modes in which every second is wanted: to be recorded, or to be listened to."""
+
 
 class Before(NamedTuple):
     """What the files tell of the time before a start."""
@@ -143,9 +146,7 @@ class Downtime:
             since = gap.start
             absences = [absence for absence in absences if absence.since != since]
         elif gap is not None:
-            goes_on = (
-                gap.cause is Cause.NOT_RUNNING and self._settings.mode == "continuous" and asked_until is None
-            )
+            goes_on = gap.cause is Cause.NOT_RUNNING and self._settings.mode in ALWAYS and asked_until is None
             since = self._close(gap, before, asked_until or began, goes_on=goes_on)
         if asked is not None and asked_until is not None:
             since = self._cut_short(asked, since, asked_until)
@@ -167,9 +168,9 @@ class Downtime:
     def _wanted_until(self, asked: Asked, began: Instant) -> Instant | None:
         """Return up to when a manual recording was wanted in which an earlier run ended: until this start at most.
 
-        None: in continuous mode it makes no difference.
+        None: where it is listened always it makes no difference.
         """
-        if self._settings.mode == "continuous" and self._mode != "manual":
+        if self._settings.mode in ALWAYS and self._mode != "manual":
             return None
         since, longest = asked.since, asked.milliseconds
         elapsed = self._time.elapsed_ms(since, began)

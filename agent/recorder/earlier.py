@@ -18,7 +18,7 @@ from agent.recording.filename import number_of
 from agent.recording.segment import PART, SegmentStart, end_of
 from agent.small_file import UnusableFile
 
-UNASKED = {"continuous", "schedule"}
+UNASKED = {"continuous", "schedule", "voice"}
 """Modes of recordings that nobody has to ask for: without memory, only these are known to fill a recorder's time."""
 NEWEST = 20
 """How many of the newest files are looked at when ``recorder.json`` is lost."""

@@ -200,7 +200,9 @@ def _manual(request: Request) -> ManualRequest:
         raise _wrong(f"a name has at most {LONGEST_NAME} characters")
     if complaint := metadata_complaint(request.metadata):
         raise _wrong(f"the metadata {complaint}")
-    return ManualRequest(name=request.name, seconds=request.seconds, metadata=request.metadata)
+    return ManualRequest(
+        name=request.name, seconds=request.seconds, metadata=request.metadata, from_now=request.from_now
+    )
 
 
 def _wrong(sentence: str) -> AgentError:

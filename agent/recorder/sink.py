@@ -47,6 +47,11 @@ class OutboxFolder:
         """Return a number larger than any given before; ``at`` is where the new file's first sample begins."""
         return self._memory.next_number(at=at if self.is_of_recorder else None, binding=self._binding())
 
+    def listened(self, until: Instant) -> None:
+        """Remember up to when it was listened; durable when this returns."""
+        if self.is_of_recorder:
+            self._memory.note(until)
+
     def accept(self, segment: FinishedSegment) -> Entry:
         """Take over a finished file; durable when this returns."""
         entry = Entry.of(segment, self.marks.of(segment.start.id))

@@ -25,9 +25,11 @@ from agent.recorder.downtime import Downtime
 from agent.recorder.memory import Memory, Numbers
 from agent.recorder.sink import OutboxFolder
 from agent.recorder.space import RoomKeeper
+from agent.recorder.standby import standby_of
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
+from agent.recording.standby import StandbySettings
 from agent.recording.triggers import Schedule, Trigger
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
@@ -169,5 +171,6 @@ class RecorderWiring:
             disk_full=self.reserve.release_reserve,
             mute=Mute(self.state.path, self.disk) if unattended else None,
             before=before,
+            standby=standby_of(self.config, self.board, source) if unattended else StandbySettings(),
             unattended=unattended,
         )

@@ -22,4 +22,9 @@ Procedures
     P7  Mute: finish the segment and let go of the device; nothing is captured until a person unmutes, restarts
         included, and the gap log has what was wanted meanwhile. Mark: kept durably beside the index while the file
         is open, in its metadata once it is finished or repaired.
+    P8  Listen for a voice: all that is heard passes the gate (``voice``), which hands on stretches, each a session of
+        its own. What it rejects is not wanted: it is accounted for up to the newest block, durably once a minute, so
+        that after a kill what follows that instant is a gap.
+    P9  Keep the last minutes: an encoder runs while nothing is asked for, its packets stay in memory (``ring``), and
+        the recording that is asked for begins with them. A mute, another owner and a restart empty it.
 """

@@ -1,5 +1,6 @@
 """Marks on their way into a file: a press is now, and the samples of now may still lie in the pipe."""
 
+import math
 from collections.abc import Callable
 
 from agent.clock import Instant
@@ -36,7 +37,9 @@ class PendingMarks:
             if request.at > until or offset_ms >= longest_ms:
                 later.append(request)
             else:
-                self._put(segment, request, max(0, offset_ms))
+                # What comes next may belong to no recording: a mark lies within its file.
+                most = segment.duration_ms if until == math.inf else offset_ms
+                self._put(segment, request, max(0, min(offset_ms, most)))
         self._requests = later
 
     def refuse_all(self) -> None:

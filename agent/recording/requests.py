@@ -26,6 +26,10 @@ class ManualRequest:
     seconds: float | None = None
     """None: until stopped."""
     metadata: dict[str, Any] = field(default_factory=dict)
+    asked_at: float = 0.0
+    """When, in seconds of the boot clock."""
+    from_now: bool = False
+    """Whether it begins now, although the last minutes are kept."""
     started: Event = field(default_factory=Event)
     """Set with the first sample."""
     done: Event = field(default_factory=Event)

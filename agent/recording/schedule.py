@@ -29,6 +29,8 @@ class Opening(NamedTuple):
 
     line: str
     """``start`` of the schedule's entry."""
+    is_voiced: bool
+    """Whether only voices are recorded."""
     opened_at: datetime
     closes_at: datetime
 
@@ -54,6 +56,7 @@ class Line:
         from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - 4 MiB that only this mode needs
 
         self.start = window.start
+        self.is_voiced = window.voice
         self.length = timedelta(minutes=window.minutes)
         self._zone = zone(window.timezone)
         hour = window.start.split()[1]
@@ -151,7 +154,7 @@ class Calendar:
         for line in self._lines:
             opened_at = max(line.starts(moment - line.length + second, moment + second), default=None)
             if opened_at is not None:
-                return Opening(line.start, opened_at, opened_at + line.length)
+                return Opening(line.start, line.is_voiced, opened_at, opened_at + line.length)
         return None
 
     def next_change(self, moment: datetime) -> datetime:

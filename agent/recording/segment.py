@@ -19,6 +19,7 @@ from agent.audio.opus import OpusEncoder, libopus_version
 from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
 from agent.clock import Instant, rfc3339
 from agent.disk import Disk
+from agent.recording.ring import Prelude, pre_skip_of
 from agent.small_file import UnusableFile, decode
 
 START_TAG = "RECORDER_AGENT"
@@ -102,6 +103,7 @@ class OpenSegment:
         disk: Disk,
         monotonic: Callable[[], float],
         flush_seconds: float,
+        prelude: Prelude | None = None,
     ) -> None:
         self.start = start
         self.path = folder / f"{start.stem}.opus{PART}"
@@ -121,7 +123,9 @@ class OpenSegment:
         self.size_bytes = 0
         """What the file has grown to."""
         self._granule = 0
-        encoder.reset()
+        self._pre_skip = pre_skip_of(encoder, prelude, start.sample_rate)
+        if prelude is None:
+            encoder.reset()
         opening = self.path.with_suffix(NEW)
         self._file = disk.create(opening, "open.create")
         try:
@@ -130,6 +134,9 @@ class OpenSegment:
             disk.sync(self._file, "open.sync")
             disk.rename(opening, self.path, "open.rename")
             disk.sync_folder(folder, "open.sync_folder")
+            self._step = "write.page"
+            if prelude is not None:
+                self._begin_with(prelude)
         except OSError:
             with contextlib.suppress(OSError):
                 disk.unlink(opening, "open.undo_new")
@@ -138,7 +145,6 @@ class OpenSegment:
         except BaseException:
             self._file.close()
             raise
-        self._step = "write.page"
         self._flushed_at = monotonic()
 
     def _begin(self, start: SegmentStart) -> OggOpusWriter:
@@ -148,7 +154,7 @@ class OpenSegment:
             serial=secrets.randbits(32),
             channels=start.channels,
             sample_rate=start.sample_rate,
-            pre_skip=self._encoder.pre_skip,
+            pre_skip=self._pre_skip,
             vendor=libopus_version(),
             tags=[
                 ("ENCODER", f"recorder-agent/{__version__}"),
@@ -158,6 +164,21 @@ class OpenSegment:
         )
         writer.write_headers()
         return writer
+
+    def _begin_with(self, prelude: Prelude) -> None:
+        """Write what was encoded before; the encoder goes on from there."""
+        values = prelude.frame_samples * self.start.channels
+        for number, packet in enumerate(prelude.packets()):
+            self._writer.packet(packet.data, self._frame_48k)
+            if number >= prelude.lead:
+                self._loudness.add_measured(values, packet.measured, packet.clipped)
+                self.clipped += packet.clipped
+        self._frames = prelude.frames
+        self._pending += prelude.pending
+        self._loudness.add(prelude.pending)
+        self.samples = prelude.samples
+        self.overflows = len(prelude.gaps)
+        self.gap_samples = sum(count for _, count in prelude.gaps)
 
     def _append(self, page: bytes) -> None:
         self._disk.write(self._file, page, self._step)
@@ -173,7 +194,7 @@ class OpenSegment:
     @property
     def unwritten_samples(self) -> int:
         """How many of the samples handed in are in no page that the disk has taken, per channel."""
-        written = max(0, self._granule - self._encoder.pre_skip) * self.start.sample_rate // 48000
+        written = max(0, self._granule - self._pre_skip) * self.start.sample_rate // 48000
         return max(0, self.samples - written)
 
     def write(self, samples: bytes | memoryview) -> None:

@@ -14,10 +14,12 @@ from agent.gaps.log import Cause
 from agent.gaps.tracker import GapTracker
 from agent.identity import new_id
 from agent.log import get_logger
+from agent.recording.binding import is_other_owner
 from agent.recording.listener import Heard
 from agent.recording.marks import Marks
 from agent.recording.pending_marks import PendingMarks
 from agent.recording.requests import Asked
+from agent.recording.ring import Prelude
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
 
 log = get_logger(__name__)
@@ -26,9 +28,6 @@ SAME_SECONDS = 0.0001
 """Moments of the sample clock that are no further apart are one: less than a sample lies between them."""
 STEP_MS = 500
 """By so much the wall clock must have moved for a file that begins where another ended to be dated anew."""
-
-UNKNOWN = "unknown"
-"""A binding that cannot be told; what is captured under it is held."""
 
 
 def no_listener(_: str) -> None:
@@ -41,6 +40,9 @@ class SegmentSink(Protocol):
     @property
     def recording_folder(self) -> Path:
         """Where open files live."""
+
+    def listened(self, until: Instant) -> object:
+        """Remember up to when it was listened, although nothing was recorded; durable when this returns."""
 
     @property
     def marks(self) -> Marks:
@@ -117,15 +119,20 @@ class SegmentFactory:
         """Return a fresh local id."""
         return new_id(milliseconds(self.clock.wall()))
 
-    def open(self, start: SegmentStart) -> OpenSegment:
-        """Create the segment's file."""
-        if self._encoder is None or self._format != (start.sample_rate, start.channels):
-            self._encoder = OpusEncoder(self._opus, start.sample_rate, start.channels)
-            self._format = (start.sample_rate, start.channels)
+    def encoder(self, sample_rate: int, channels: int) -> OpusEncoder:
+        """Return the encoder for a rate and a number of channels, the same each time."""
+        if self._encoder is None or self._format != (sample_rate, channels):
+            self._encoder = OpusEncoder(self._opus, sample_rate, channels)
+            self._format = (sample_rate, channels)
+        return self._encoder
+
+    def open(self, start: SegmentStart, prelude: Prelude | None = None) -> OpenSegment:
+        """Create the segment's file; ``prelude`` is what its stream begins with."""
         return OpenSegment(
             start,
             self.sink.recording_folder,
-            encoder=self._encoder,
+            encoder=self.encoder(start.sample_rate, start.channels),
+            prelude=prelude,
             disk=self._disk,
             monotonic=self.clock.monotonic,
             flush_seconds=self._flush_seconds,
@@ -174,6 +181,16 @@ class Session:
         """Whether all the samples that were asked for have been taken in."""
         return self._total_samples is not None and self.samples >= self._total_samples
 
+    def begin_with(self, prelude: Prelude, asked_at: float) -> None:
+        """Open the first segment with what was encoded before; its length counts from when it was asked for."""
+        segment = self._open(prelude.begins_at, prelude)
+        self.samples += segment.samples
+        if self._total_samples is not None:
+            self._total_samples += max(0, round((asked_at - prelude.begins_at) * self.sample_rate))
+        self._position = prelude.begins_at + segment.samples / self.sample_rate
+        if prelude.is_interrupted:
+            self.interrupt()
+
     def take(self, heard: Heard) -> Heard | None:
         """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
         ends_at = heard.begins_at + len(heard.block.samples) / self._width / self.sample_rate
@@ -197,9 +214,7 @@ class Session:
         segment = self.open_segment
         if segment is None:
             return
-        before, now = segment.start.lineage, self._workshop.lineage()
-        is_first_token = before is None and now != UNKNOWN
-        if now != before and not is_first_token:
+        if is_other_owner(segment.start.lineage, self._workshop.lineage()):
             self.cut(divided=True)
 
     def _fill(self, missing: int, begins_at: float) -> int:
@@ -256,7 +271,7 @@ class Session:
                 self.cut()
         return samples
 
-    def _open(self, begins_at: float) -> OpenSegment:
+    def _open(self, begins_at: float, prelude: Prelude | None = None) -> OpenSegment:
         started = self._workshop.begins(begins_at)
         self._workshop.coverage.retry()
         start = SegmentStart(
@@ -272,7 +287,7 @@ class Session:
             metadata=self._metadata,
             lineage=self._workshop.lineage(),
         )
-        self.open_segment = self._workshop.open(start)
+        self.open_segment = self._workshop.open(start, prelude)
         self.segments += 1
         self._position = begins_at
         if self._workshop.coverage.is_open:

@@ -23,6 +23,8 @@ class SessionSpec:
     """Where a segment is cut."""
     key: object = None
     """Tells one wish from the next: another key is another session."""
+    is_voiced: bool = False
+    """Only what the voice trigger finds is recorded, each stretch in a session of its own."""
     since: float | None = None
     """Since when it is wanted, in unix seconds; None: since it was not wanted last."""
 
@@ -42,6 +44,17 @@ class Continuous:
 
     def wish(self) -> SessionSpec | None:
         """Record."""
+        return self._wish
+
+
+class Voice:
+    """Always the same wish: what the voice trigger finds."""
+
+    def __init__(self, settings: RecordingConfig) -> None:
+        self._wish = SessionSpec("voice", settings.segment_seconds, is_voiced=True)
+
+    def wish(self) -> SessionSpec | None:
+        """Listen."""
         return self._wish
 
 
@@ -78,6 +91,7 @@ class Schedule:
                 "schedule",
                 self._settings.segment_seconds,
                 (opening.line, opening.opened_at),
+                opening.is_voiced,
                 opening.opened_at.timestamp(),
             )
             self._same_from = second
@@ -107,7 +121,15 @@ def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger
     """Return the trigger of ``recording.mode``."""
     if settings.mode == "continuous":
         return Continuous(settings)
+    if settings.mode == "voice":
+        return Voice(settings)
     return Schedule(settings, wall) if settings.mode == "schedule" else OnRequest()
+
+
+def wants_voice(settings: RecordingConfig) -> bool:
+    """Whether there are times in which only voices are recorded."""
+    windows = settings.schedule if settings.mode == "schedule" else ()
+    return settings.mode == "voice" or any(window.voice for window in windows)
 
 
 def manual_session(request: ManualRequest, settings: RecordingConfig) -> SessionSpec:

@@ -6,17 +6,16 @@ Invariants
     V2  Two stretches whose pre-roll and hang meet are one: so a stretch is kept open for one more pre-roll behind its
         end, while nothing is written.
     V3  Each sample that was heard is handed on once or counted as not wanted: written + not wanted + held = heard.
+        Each that was lost is handed on as missing, or told of by a ``Missed``.
     V4  No more than ``pre_roll`` and a few blocks are held in memory.
 """
 
-from array import array
 from collections import deque
 from typing import NamedTuple
 
 from agent.audio.detector import FrameFeed
+from agent.audio.pcm import WIDTH, clipped
 from agent.recording.listener import Heard
-
-_HIGHEST, _LOWEST = 32767, -32768
 
 
 class Begin(NamedTuple):
@@ -33,7 +32,16 @@ class End(NamedTuple):
     """The stretch is over: what comes next belongs to another one."""
 
 
-Event = Begin | Write | End
+class Missed(NamedTuple):
+    """Samples were lost that belong to no stretch."""
+
+    begins_at: float
+    """In seconds of the boot clock."""
+    samples: int
+    """Per channel."""
+
+
+Event = Begin | Write | End | Missed
 
 
 class _Held(NamedTuple):
@@ -54,7 +62,7 @@ class VoiceGate:
     ) -> None:
         self._feed = feed
         self._rate = sample_rate
-        self._width = 2 * channels
+        self._width = WIDTH * channels
         self._pre_roll = round(pre_roll * sample_rate)
         self._hang = round(hang * sample_rate)
         self._position = 0
@@ -102,7 +110,7 @@ class VoiceGate:
             elif verdict.is_triggered:
                 self._trigger(at, events)
         self._hand_on(events)
-        self._forget()
+        self._forget(events)
         return events
 
     def reset(self) -> list[Event]:
@@ -110,7 +118,7 @@ class VoiceGate:
         events: list[Event] = []
         if self._is_open:
             self._close(events)
-        self._held.clear()
+        self._let_go(len(self._held), events)
         self._feed.reset()
         self._feed_began = self._written_to = self._position
         return events
@@ -126,7 +134,7 @@ class VoiceGate:
         """Write what is held up to the end of the stretch."""
         if not self._is_open:
             return
-        for position, heard in self._held:
+        for number, (position, heard) in enumerate(self._held):
             begin = max(self._written_to - position, 0)
             end = min(self._ends_at - position, len(heard.block.samples) // self._width)
             if end > begin:
@@ -135,6 +143,8 @@ class VoiceGate:
                 events.append(
                     Write(self._piece(heard, begin, end, missing=heard.missing if is_inside else 0))
                 )
+                if is_inside and heard.missing:
+                    self._held[number] = _Held(position, heard._replace(missing=0))
                 self._written_to = position + end
                 self._written += end - begin
 
@@ -143,24 +153,31 @@ class VoiceGate:
         if (begin, end, missing) == (0, count, heard.missing):
             return heard
         samples = heard.block.samples[begin * self._width : end * self._width]
-        clipped = 0
-        if heard.clipped:
-            values = array("h", samples)
-            clipped = values.count(_HIGHEST) + values.count(_LOWEST)
+        at_limit = clipped(samples) if heard.clipped else 0
         captured_at = heard.block.captured_at - (count - end) / self._rate
         block = heard.block._replace(samples=samples, captured_at=captured_at)
-        return Heard(block, missing, clipped, heard.begins_at + begin / self._rate)
+        return Heard(block, missing, at_limit, heard.begins_at + begin / self._rate)
 
     def _close(self, events: list[Event]) -> None:
         self._hand_on(events)
         events.append(End())
         self._is_open = False
 
-    def _forget(self) -> None:
+    def _forget(self, events: list[Event]) -> None:
         """Let go of what is written, or too old to be the pre-roll of anything."""
         oldest = self._written_to if self._is_open else self._position - self._pre_roll
-        while self._held and self._held[0].position + self._count(self._held[0]) <= oldest:
-            self._held.popleft()
+        old = 0
+        for held in self._held:
+            if held.position + self._count(held) > oldest:
+                break
+            old += 1
+        self._let_go(old, events)
+
+    def _let_go(self, count: int, events: list[Event]) -> None:
+        for _ in range(count):
+            heard = self._held.popleft().heard
+            if heard.missing:
+                events.append(Missed(heard.begins_at - heard.missing / self._rate, heard.missing))
 
     def _count(self, held: _Held) -> int:
         return len(held.heard.block.samples) // self._width

@@ -12,6 +12,8 @@ class State(StrEnum):
 
     RECORDING = "recording"
     """Samples are being written."""
+    LISTENING = "listening"
+    """Nothing is being recorded, and it is listened: for a voice, or to keep the last minutes."""
     IDLE = "idle"
     """Nothing is asked for."""
     MUTED = "muted"
@@ -100,6 +102,10 @@ class Snapshot:
     microphone_id: str | None = None
     microphone_name: str | None = None
     microphone_state: str = "closed"
+    voice_trigger: str | None = None
+    """What begins a voice-activated recording: ``speech`` or ``sound``; None: nothing does."""
+    voice_problem: str | None = None
+    """Why it is ``sound`` although ``speech`` is wanted."""
     microphone_quality: Quality | None = None
     """None: nothing is known of what it gives."""
     online: bool | None = None

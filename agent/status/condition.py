@@ -33,10 +33,12 @@ class Condition(StrEnum):
     NO_CREDENTIAL = "no_credential"
     """Missing or refused; or the last good settings are in use."""
     RECORDING_SILENT = "recording_silent"
-    """The microphone has given nothing but zeros for a minute, or is too quiet, or clips."""
+    """The microphone has given nothing but zeros for a minute, or is too quiet, or clips; or it is listened to such."""
     RECORDING_OFFLINE = "recording_offline"
     """And a backlog waits."""
     RECORDING = "recording"
+    LISTENING = "listening"
+    """For a voice, or to keep the last minutes."""
     UPLOADING = "uploading"
     IDLE_WAITING = "idle_waiting"
     """A backlog waits: offline, or by a rule of the owner or the API."""
@@ -57,6 +59,10 @@ class Row(NamedTuple):
 
 def _recording(now: Snapshot) -> bool:
     return now.state is State.RECORDING
+
+
+def _hears(now: Snapshot) -> bool:
+    return now.state in {State.RECORDING, State.LISTENING}
 
 
 def _no_credential(now: Snapshot, _pending: int) -> bool:
@@ -80,7 +86,7 @@ TABLE = (
     Row(Condition.NO_CREDENTIAL, _no_credential, None),
     Row(
         Condition.RECORDING_SILENT,
-        lambda now, _: _recording(now) and now.microphone_quality not in {None, Quality.OK},
+        lambda now, _: _hears(now) and now.microphone_quality not in {None, Quality.OK},
         None,
     ),
     Row(
@@ -89,6 +95,7 @@ TABLE = (
         DeviceState.RECORDING,
     ),
     Row(Condition.RECORDING, lambda now, _: _recording(now), DeviceState.RECORDING),
+    Row(Condition.LISTENING, lambda now, _: now.state is State.LISTENING, DeviceState.IDLE),
     Row(Condition.UPLOADING, lambda now, _: now.transfer is not None, DeviceState.UPLOADING),
     Row(Condition.IDLE_WAITING, _backlog_waits, DeviceState.IDLE),
     Row(Condition.STARTING, lambda now, _: now.microphone_state == "opening", DeviceState.IDLE),

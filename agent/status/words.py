@@ -6,6 +6,7 @@ from agent.status.board import CredentialState, Delivery, Snapshot, State, Waiti
 
 _STATES = {
     State.RECORDING: "recording",
+    State.LISTENING: "listening",
     State.IDLE: "idle",
     State.MUTED: "muted",
     State.NO_MICROPHONE: "no microphone",

@@ -96,6 +96,7 @@ def wording(name: str, licences: list[str]) -> str:
 def tops(library: Distribution) -> list[str]:
     """Return patterns for what a library has put into site-packages."""
     folders = {file.parts[0] for file in library.files or [] if len(file.parts) > 1 and file.parts[0] != ".."}
+    folders = {folder for folder in folders if Path(str(library.locate_file(folder))).is_dir()}
     files = {file.parts[0] for file in library.files or [] if len(file.parts) == 1}
     return sorted({f"{folder}/*" for folder in folders} | files)
 

@@ -22,6 +22,7 @@ from agent.recording.gapsfile import read_gaps
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
+from agent.recording.standby import StandbySettings
 from agent.recording.triggers import Trigger, trigger_for
 from agent.status.board import Board
 from agent.timing.time_sync import TimeSync
@@ -38,6 +39,9 @@ class RecordingSetup:
     disk_fails: Callable[[str], None] = lambda _step: None
     storage_problem: Callable[[bool], str | None] = lambda _was_full: None
     unattended: bool = True
+    standby: StandbySettings = field(default_factory=StandbySettings)
+    opus: OpusConfig = field(default_factory=lambda: OpusConfig(complexity=0))
+    lineage: Callable[[], str | None] = lambda: None
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -61,13 +65,14 @@ class RecordingSetup:
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
         segment_factory = SegmentFactory(
             self.sink,
-            OpusConfig(complexity=0),
+            self.opus,
             disk=self.disk,
             clock=self.clock,
             instant=self.truetime.at_boot,
             coverage=self.coverage,
             flush_seconds=5,
             min_seconds=self.settings.min_seconds,
+            lineage=self.lineage,
         )
         self.recorder = Recorder(
             self.source,
@@ -78,6 +83,7 @@ class RecordingSetup:
             storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
             disk_full=self._disk_failed,
             mute=Mute(self.folder, self.disk),
+            standby=self.standby,
             unattended=self.unattended,
         )
         self.recorder.run()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.audio.detector import SPEECH_FRAME, FrameFeed
 from agent.audio.source import Block
 from agent.recording.listener import Heard
-from agent.recording.voice import Begin, End, Event, VoiceGate, Write
+from agent.recording.voice import Begin, End, Event, Missed, VoiceGate, Write
 
 RATE = 16_000
 PRE_ROLL, HANG = 1.0, 2.0
@@ -25,9 +25,9 @@ class Scripted:
     frame_samples = SPEECH_FRAME
     needed, window = 4, 6
 
-    def judge(self, frame: "array[int]") -> bool:
+    def judge(self, frame: bytes) -> bool:
         """Return what the frame says."""
-        return max(frame) > 0
+        return max(array("h", frame)) > 0
 
     def reset(self) -> None:
         """Nothing is remembered."""
@@ -70,8 +70,7 @@ def run(gate: VoiceGate, heard: Sequence[Heard]) -> list[list[Heard]]:
         elif isinstance(event, End):
             assert is_open
             is_open = False
-        else:
-            assert isinstance(event, Write)
+        elif isinstance(event, Write):
             assert is_open
             stretches[-1].append(event.heard)
     assert not is_open
@@ -170,11 +169,15 @@ def test_every_sample_is_written_once_or_not_wanted(
     samples = pcm(stretches)
     gate = gate_of()
     held = 0
-    found: list[Heard] = []
-    for each in blocks(samples, size, lost):
-        found += [event.heard for event in gate.take(each) if isinstance(event, Write)]
+    events: list[Event] = []
+    heard = blocks(samples, size, lost)
+    for each in heard:
+        events += gate.take(each)
         held = max(held, sum(len(one.heard.block.samples) // 2 for one in gate._held))
-    found += [event.heard for event in gate.reset() if isinstance(event, Write)]
+    events += gate.reset()
+    found = [event.heard for event in events if isinstance(event, Write)]
+    missed = sum(event.samples for event in events if isinstance(event, Missed))
+    assert missed + sum(each.missing for each in found) == sum(each.missing for each in heard)
     assert held <= PRE_ROLL * RATE + 2 * size + SPEECH_FRAME
     times = [(each.begins_at, each.block.captured_at) for each in found]
     assert all(begin < end for begin, end in times)

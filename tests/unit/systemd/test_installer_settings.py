@@ -56,6 +56,10 @@ def test_a_setting_that_is_there_is_replaced_in_its_place(tmp_path: Path) -> Non
         ('[led]\ndriver = "gpio"\npins = [17]\n', ["gpio"]),
         ("[button]\ngpio = 4\n", ["gpio"]),
         ('[button]\ngpio = 4\n[metrics]\nfile = "/run/x/y.prom"\n', ["gpio", "metrics"]),
+        ('[recording]\nmode = "voice"\n', ["voice"]),
+        ('[recording]\nmode = "voice"\n[voice]\ntrigger = "sound"\n', []),
+        ('[recording]\nschedule = [{ start = "0 9 * * *", minutes = 9, voice = true }]\n', ["voice"]),
+        ("[recording]\nschedule = 3\n", []),
     ],
 )
 def test_extras_that_the_settings_need(tmp_path: Path, text: str, extras: list[str]) -> None:

@@ -1,0 +1,255 @@
+"""The session that a recorder has in hand: how it begins, is written, fails, and ends."""
+
+from collections.abc import Callable
+
+from agent.audio.source import Source, SourceLost
+from agent.clock import Instant
+from agent.config.schema import RecordingConfig
+from agent.errors import AgentError
+from agent.gaps.log import Cause
+from agent.log import get_logger
+from agent.recording.inbox import Inbox
+from agent.recording.listener import Heard, Listener
+from agent.recording.mute import Mute
+from agent.recording.requests import ManualRequest  # noqa: TC001 - no second way to import
+from agent.recording.session import SegmentFactory, Session, no_listener
+from agent.recording.standby import Standby, StandbySettings
+from agent.recording.storage_watch import StorageFault, StorageWatch
+from agent.recording.time_account import TimeAccount
+from agent.recording.triggers import SessionSpec, Trigger
+from agent.recording.voice import Begin, End, Event, Write
+from agent.status.board import Board, RecordingNow, State
+
+log = get_logger(__name__)
+
+
+class SessionInHand(Inbox):
+    """What a ``Recorder`` works with, and what it does to its session; one thread."""
+
+    def __init__(
+        self,
+        source: Source,
+        trigger: Trigger,
+        segment_factory: SegmentFactory,
+        settings: RecordingConfig,
+        board: Board,
+        *,
+        storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
+        disk_full: Callable[[], object] = lambda: None,
+        mute: Mute | None = None,
+        before: Callable[[Instant], object] = lambda _began: None,
+        standby: StandbySettings = StandbySettings(),  # noqa: B008 - it cannot be changed
+        unattended: bool = True,
+    ) -> None:
+        self._listener = Listener(source, board, segment_factory.clock)
+        self._trigger = trigger
+        self._workshop = segment_factory
+        self._settings = settings
+        self._board = board
+        self._tell_disk_full = disk_full
+        self.disk_fails = False
+        """Whether the disk itself fails, since it was last written to."""
+        super().__init__(mute)
+        self._unattended = unattended
+        self._clock = segment_factory.clock
+        self._storage = StorageWatch(
+            storage_problem, segment_factory.clock.monotonic, segment_factory.sink.recording_folder
+        )
+        self._stopped_at: float | None = None
+        self._session: Session | None = None
+        self._wish: SessionSpec | None = None
+        self._manual: ManualRequest | None = None
+        self._deadline: float | None = None
+        self._source_ended = False
+        self._account = TimeAccount(segment_factory, trigger, before, unattended=unattended)
+        self._standby = Standby(standby, segment_factory, source.sample_rate, source.channels)
+
+    def _begin(self) -> bool:
+        """Begin what is wanted, if something is and the disk has room."""
+        raise NotImplementedError
+
+    def _has_room(self) -> bool:
+        fault = self._storage.fault_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
+        if fault is not None:
+            self._storage_failed(fault)
+        return fault is None
+
+    def _begin_session(self, wish: SessionSpec) -> None:
+        manual = self._manual
+        session = self._session = Session(
+            self._workshop,
+            wish.mode,
+            sample_rate=self._listener.sample_rate,
+            channels=self._listener.channels,
+            segment_seconds=wish.segment_seconds,
+            total_seconds=manual.seconds if manual else None,
+            name=manual.name if manual else None,
+            metadata=self._settings.metadata | (manual.metadata if manual else {}),
+            on_finished=manual.finished_ids.append if manual else no_listener,
+        )
+        if manual and manual.seconds is not None:
+            self._deadline = self._clock.monotonic() + manual.seconds
+        prelude = self._standby.release(manual.asked_at) if manual else None
+        if prelude is not None and manual is not None and not manual.from_now:
+            self._try(session, lambda: session.begin_with(prelude, manual.asked_at))
+
+    def _begin_account(self) -> None:
+        if not self._account.is_begun:
+            is_wanted = self._trigger.wish() is not None
+            cause = Cause.MUTED if self.is_muted else Cause.NOT_RUNNING
+            self._account.begin(cause if is_wanted else None)
+
+    def _follow(self, event: Event) -> None:
+        """Do what the voice gate says; after a failure the rest of a stretch is passed over."""
+        if isinstance(event, Begin):
+            if self._standby.for_voice and self._wish is not None and self._has_room():
+                self._begin_session(self._wish)
+        elif isinstance(event, Write):
+            self._write(event.heard)
+        elif isinstance(event, End):
+            self._end_session()
+        else:
+            self._standby.watch.missed(event)
+
+    def _stop_listening(self) -> None:
+        """Listen for no voice any more: what belongs to an open stretch is finished."""
+        if self._standby.for_voice:
+            for event in self._standby.stop_listening():
+                self._follow(event)
+            self._standby.watch.closed()
+
+    def _write(self, heard: Heard | None) -> None:
+        """Write what was heard, as far as the disk takes it."""
+        while self._session is not None and heard is not None:
+            session, block = self._session, heard
+            heard = self._try(session, lambda: session.take(block))  # noqa: B023 - called at once
+            if self._session is not session:
+                return
+            if heard is not None:
+                self._end_session()
+                if self._unattended:
+                    self._begin()
+
+    def _try(self, session: Session, write: Callable[[], Heard | None]) -> Heard | None:
+        """Let a session write; a failure ends it, and is shown."""
+        try:
+            rest = write()
+        except OSError as error:
+            self._disk_failed(session, error)
+            return None
+        except AgentError as error:
+            self._cannot_record(session, error)
+            return None
+        self._show(session)
+        return rest
+
+    def _show(self, session: Session) -> None:
+        if self._manual is not None and session.segments:
+            self._manual.started.set()
+        segment = session.open_segment
+        now = None
+        if segment is not None:
+            start = segment.start
+            now = RecordingNow(start.id, start.started.wall_ms, segment.duration_ms, segment.size_bytes)
+        self.disk_fails = False
+        self._board.report(state=State.RECORDING, recording=now, fault=None)
+
+    def _check_storage(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        fault = self._storage.fault_while_recording(session.samples, session.sample_rate)
+        if fault is not None:
+            self._finish_segment()
+            self._stop_listening()
+            self._storage_failed(fault)
+
+    # what goes wrong
+
+    def _lost(self, cause: Cause) -> None:
+        self._begin_account()
+        self._account.lost(cause)
+
+    def _lose_source(self, lost: SourceLost) -> None:
+        self._finish_segment()
+        self._stop_listening()
+        self._standby.interrupt()
+        if self._wish is not None:
+            self._lost(Cause.NO_MICROPHONE)
+        self._show_no_microphone()
+        if not self._unattended:
+            self._end_session()
+            raise lost
+
+    def _show_no_microphone(self) -> None:
+        self._board.report(state=State.NO_MICROPHONE, recording=None, fault=self._listener.last_error)
+
+    def _cannot_record(self, session: Session, error: AgentError) -> None:
+        """Show what cannot be healed from here, and try again after a while; attended, it is an error."""
+        if not self._unattended:
+            raise error
+        session.abandon()
+        self._lost(Cause.FAULT)
+        self._session = None
+        self._rest_for(str(error), State.FAULT, Cause.FAULT)
+
+    def _disk_failed(self, session: Session, error: OSError) -> None:
+        session.abandon()
+        self._lost(Cause.STORAGE)
+        self._session = None
+        fault = self._storage.fault_of(error)
+        if fault.state is State.STORAGE_FULL:
+            self._tell_disk_full()
+        self._storage_failed(fault)
+
+    def _storage_failed(self, fault: StorageFault) -> None:
+        self.disk_fails = fault.disk_fails
+        self._rest_for(fault.sentence, fault.state, Cause.STORAGE)
+
+    def _rest_for(self, problem: str, state: State, cause: Cause) -> None:
+        """Show why nothing can be recorded, and let it rest a little; attended, it is an error."""
+        if self._manual is not None:
+            self._manual.error = problem
+        if not self._unattended:
+            raise AgentError(problem)
+        self._end_session()
+        self._stop_listening()
+        self._standby.forget()
+        self._lost(cause)
+        self._storage.failed()
+        before = self._board.snapshot
+        is_known = before.state is state and (state is State.STORAGE_FULL or before.fault == problem)
+        level = log.debug if is_known else log.error
+        level(
+            "recording has stopped",
+            action="storage_refused" if state is State.STORAGE_FULL else "recorder_fault",
+            reason=problem,
+        )
+        self._board.report(state=state, recording=None, fault=problem)
+
+    # ends
+
+    def _finish_segment(self) -> None:
+        """Finish what is open without ending the session."""
+        session = self._session
+        if session is None:
+            return
+        has_slept = session.open_segment is not None and self._listener.has_slept
+        try:
+            session.interrupt()
+        except OSError as error:
+            self._disk_failed(session, error)
+        if has_slept:
+            self._account.lost(Cause.NOT_RUNNING)
+        self._board.report(recording=None)
+
+    def _end_session(self, nothing_because: str = "no sound came from the microphone") -> None:
+        if self._manual is not None and self._stopped_at is None:
+            self._account.asked_ends()
+        self._finish_segment()
+        session, manual = self._session, self._manual
+        self._session = self._manual = self._deadline = None
+        if manual is not None:
+            if session is None or not session.segments:
+                manual.error = manual.error or f"nothing was recorded: {nothing_because}"
+            manual.done.set()
