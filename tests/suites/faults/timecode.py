@@ -38,11 +38,14 @@ def slot(number: int, rate: int = RATE) -> Samples:
 
 
 class Player:
-    """Plays the code of the time since its making into the virtual microphone, and again whenever it is told to."""
+    """Plays the code of the time into the virtual microphone, and again whenever it is told to.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    ``began`` is the moment of the monotonic clock that has the number 0; that of its making when left out.
+    """
+
+    def __init__(self, environment: dict[str, str], began: float | None = None) -> None:
         self._environment = environment
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
         self._process: subprocess.Popen[bytes] | None = None
 
     def play(self) -> None:

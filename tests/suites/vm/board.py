@@ -3,6 +3,8 @@
 import time
 
 from vm import disk, light, suspend
+from vm.cards import START_SECONDS, choose
+from vm.image import NAMED
 from vm.lab import CARD, Lab, began
 
 MEASURED_SECONDS = 15
@@ -21,6 +23,8 @@ def run(lab: Lab) -> None:
     """Run all of it."""
     lab.machine.power_on()
     lab.machine.wait_ready()
+    default(lab)
+    choose(lab, NAMED)
     lab.wait_stream(10)
     measure(lab)
     light.set_up(lab)
@@ -31,6 +35,16 @@ def run(lab: Lab) -> None:
     disk.run(lab)
     lab.findings.skip("gpio-sim", "the package for amd64 has no lgpio, without which it drives no pins")
     orderly_power_off(lab)
+
+
+def default(lab: Lab) -> None:
+    """Let ALSA choose, as fresh settings do."""
+    choose(lab, "default")
+    chosen = time.time()
+    slot = lab.heard_after(chosen, 1)
+    figure = f"{slot.at - chosen:.1f} s" if slot else "not heard"
+    lab.findings.check("default_by_its_sound", figure, f"{START_SECONDS:.0f} s",
+                       good=slot is not None and slot.at - chosen <= START_SECONDS)  # fmt: skip
 
 
 def measure(lab: Lab) -> None:

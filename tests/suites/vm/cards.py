@@ -27,7 +27,6 @@ def run(lab: Lab) -> None:
     lab.microphones[2].command("unplug")
     machine.power_on()
     machine.wait_ready()
-    default(lab)
     name_first(lab)
     unplug(lab, with_led=False)
     swapped(lab)
@@ -46,16 +45,6 @@ def unplug(lab: Lab, *, with_led: bool) -> None:
         shown = light.shown(lab, ABSENT_SECONDS)
         lab.findings.check("led_no_microphone", str(shown), "3 blinks, pause", good=shown.is_no_microphone)
     back(lab, "unplugged", lambda: microphone.command("plug"))
-
-
-def default(lab: Lab) -> None:
-    """Let ALSA choose, as fresh settings do, with one USB microphone plugged in and another card there."""
-    choose(lab, "default")
-    chosen = time.time()
-    slot = lab.heard_after(chosen, 1)
-    figure = f"{slot.at - chosen:.1f} s" if slot else "not heard"
-    lab.findings.check("default_by_its_sound", figure, f"{START_SECONDS:.0f} s",
-                       good=slot is not None and slot.at - chosen <= START_SECONDS)  # fmt: skip
 
 
 def name_first(lab: Lab) -> None:
@@ -125,7 +114,7 @@ def busy(lab: Lab) -> None:
 def hda(lab: Lab) -> None:
     """Record the HDA card, named by its stable id."""
     devices = lab.machine.json("recorder-agent devices --json", 180)
-    ids = [row["id"] for row in devices if not row["id"].startswith(("usb-", "default"))]
+    ids = [row["id"] for row in devices if row["channels"] and not row["id"].startswith("usb-")]
     lab.findings.check("hda_listed", ", ".join(ids) or "none", "one card", good=len(ids) == 1)
     if not ids:
         return

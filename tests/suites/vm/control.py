@@ -3,7 +3,7 @@
 from vm import cuts
 from vm.lab import Lab
 
-CUTS = 2
+CUTS = 3
 
 
 def run(lab: Lab) -> None:

@@ -42,10 +42,12 @@ KEPT = 3
 """So many images of each kind stay in the cache, those used last."""
 BUILD_SECONDS = 1200
 
+NAMED = "USB PnP"
+"""The part of its name by which the settings choose the USB microphone."""
 CONFIG = f"""[api]
 base_url = "http://127.0.0.1:{GUEST_API_PORT}/v1"
 [audio]
-input = "USB PnP"
+input = "{NAMED}"
 [recording]
 segment_seconds = 20
 [storage]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.sandbox.server import SandboxServer
-from vm import line_in
 from vm.findings import Findings
 from vm.heard import Collection, Slot
 from vm.host_clock import HostClock
 from vm.image import Image, working_copy
+from vm.line_in import LineIn
 from vm.machine import Machine
 from vm.microphones import Microphone
 
@@ -108,11 +108,12 @@ def lab(
         plugged = {
             number: stack.enter_context(Microphone(folder, number)) for number in range(1, microphones + 1)
         }
+        line_in = stack.enter_context(LineIn(folder)) if with_line_in else None
         machine = Machine(
             working_copy(image, folder), folder, accelerator=accelerator,
             ports={"api": server.port, "clock": clock.port},
             usb={number: each.socket for number, each in plugged.items()},
-            more=line_in.prepare(folder) if with_line_in else ([], {}),
+            more=(line_in.options, line_in.environment) if line_in else ([], {}),
         )  # fmt: skip
         stack.callback(machine.end)
         yield Lab(machine, plugged, Collection(server), findings, rng)

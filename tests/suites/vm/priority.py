@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 SUITE, MACHINE = -5, -20
+BEGUN_SECONDS = 2.0
+"""QEMU has started the threads of its processors by then."""
 
 
 def prefer(pid: int, niceness: int) -> None:
@@ -19,10 +22,16 @@ def prefer(pid: int, niceness: int) -> None:
 
 
 def real_time(pid: int) -> None:
-    """Let the main thread of a process run whenever it has something to do; its other threads are only preferred."""
+    """Let the main thread of a process that has just started run whenever it has something to do.
+
+    Its other threads do not run in real time: they are put before others when they have begun.
+    """
     prefer(pid, MACHINE)
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    later = threading.Timer(BEGUN_SECONDS, _prefer_threads, (pid,))
+    later.daemon = True
+    later.start()
 
 
 @contextlib.contextmanager
@@ -33,6 +42,12 @@ def suite_preferred() -> Iterator[None]:
         yield
     finally:
         _prefer_session(os.getpid(), 0)
+
+
+def _prefer_threads(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), MACHINE)
 
 
 def _prefer_session(pid: int, niceness: int) -> None:
