@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-abuse test-hostile test-crash test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
+.PHONY: test-abuse test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -61,6 +61,9 @@ bench: setup-test ## measure what it costs, recording and idle (SHORT=--short)
 
 test-crash: setup-test ## kill it at every step and at random, damage its index (CRASH_KILLS=1000 for more)
 	$(PYTEST) -s tests/suites/crash --ignore=tests/suites/crash/test_power_cuts.py
+
+test-interleaving: setup-test ## both processes step by step in an order of chance, and killed: 100,000 steps each
+	INTERLEAVED_STEPS=100000 $(PYTEST) -s tests/unit/index/test_interleaving.py -k nothing_is_lost
 
 test-power: setup-test ## rebuild the card as power cuts leave it (CRASH_IMAGES=5000 for more)
 	$(PYTEST) -s tests/suites/crash/test_power_cuts.py

@@ -33,6 +33,8 @@ logger = get_logger(__name__)
 STACK_BYTES = 512 * 1024
 """Of each thread: a limit on memory counts them whole."""
 STOP_SECONDS = 3.0
+SILENT_SECONDS = 20.0
+"""A disk that takes longer is said to fail."""
 STALLED_SECONDS = 60.0
 """Without a turn of its loops for so long the watchdog is not fed."""
 
@@ -84,7 +86,7 @@ class DelivererProcess(SupervisedProcess):
         recorder = RemoteRecorder(lambda: self._state.socket, lambda: publisher.is_manual)
         publisher = self._publisher = Publisher(
             wiring,
-            failing=lambda: house.failing,
+            failing=self._failing,
             progress=lambda: self._turned("publisher"),
             recorder=recorder,
         )
@@ -122,6 +124,14 @@ class DelivererProcess(SupervisedProcess):
         arrivals.close()
         logger.info("stopped", action="delivery_stopped")
         return 1 if self._threads.died else 0
+
+    def _failing(self) -> str | None:
+        """Return why the disk or the index fails, or that one of them does not answer at all."""
+        turned = self._turns.get("housekeeping")
+        waited = time.monotonic() - turned if turned is not None else 0.0
+        if waited > SILENT_SECONDS:
+            return f"the disk or the index has not answered for {waited:.0f} s"
+        return self._house.failing
 
     def _turned(self, loop: str) -> None:
         self._turns[loop] = time.monotonic()

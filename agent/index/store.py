@@ -103,11 +103,11 @@ class Store:
         self.needs_reconcile.set()
 
     @contextmanager
-    def _healing(self) -> Iterator[None]:
+    def _healing(self) -> Iterator[sqlite3.Connection]:
         """Begin a new index when an operation finds this one damaged; the error is raised all the same."""
         with self._lock:
             try:
-                yield
+                yield self._connection
             except UnicodeDecodeError as error:
                 self._heal(str(error))
                 raise ForeignIndex("the index holds text that is none") from error
@@ -286,12 +286,7 @@ class Store:
 
     def deliveries(self) -> Deliveries:
         """Return what asks how much was delivered when; it shares this index and what heals it."""
-        return Deliveries(self._reading, self._transaction)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._healing():
-            yield self._connection
+        return Deliveries(self._healing, self._transaction)
 
     # what is due
 

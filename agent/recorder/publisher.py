@@ -6,7 +6,9 @@ Whoever reads a ``status.json`` that is older than 30 s reads of a recorder that
 are replaced whole, and are removed when the recorder stops.
 """
 
+import contextlib
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +16,10 @@ import msgspec
 from agent.clock import milliseconds, rfc3339
 from agent.log import get_logger
 from agent.outbox.answers import status_of
+from agent.outbox.files import SIDECAR, names
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.schedule import Stretch, next_windows
+from agent.status.board import Delivery
 from agent.status.documents import (
     EVERY_SECONDS,
     NO_DELIVERY,
@@ -38,6 +42,24 @@ LOOK_SECONDS = 2.0
 Json = dict[str, Any]
 
 
+class SidecarCount:
+    """How many recordings lie in a folder; listed again only when it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._changed_ns = 0
+        self._count = 0
+
+    def count(self) -> int:
+        """Return it; as it was last where the folder cannot be read."""
+        with contextlib.suppress(OSError):
+            changed_ns = self._folder.stat().st_mtime_ns
+            if changed_ns != self._changed_ns:
+                self._count = sum(name.endswith(SIDECAR) for name in names(self._folder))
+                self._changed_ns = changed_ns
+        return self._count
+
+
 class Publisher:
     """Runs in a thread of its own; nothing that goes wrong with a file ends it."""
 
@@ -50,6 +72,7 @@ class Publisher:
         )
         self.queue = Queue()
         """What waits, as the deliverer said last."""
+        self._finished = SidecarCount(wiring.files.outbox)
         self.fingerprint: str | None = None
         self.manual = False
         """A recording that somebody asked for runs."""
@@ -92,12 +115,17 @@ class Publisher:
         deliverer = self._deliverer.look()
         state, said = delivery_state(deliverer), deliverer.document
         board = self._wiring.board
+        queue = said.queue if said is not None else self.queue
+        if state in {Delivery.STOPPED, Delivery.HUNG}:
+            waiting = max(0, self._finished.count() - queue.parked - queue.held)
+            queue = msgspec.structs.replace(queue, pending=max(queue.pending, waiting))
+        if queue != self.queue:
+            board.changed.set()
+        self.queue = queue
         if said is None:
             board.report(**NO_DELIVERY, delivery=state)
             return
-        if said.queue != self.queue:
-            board.changed.set()
-        self.queue, self.fingerprint = said.queue, said.fingerprint
+        self.fingerprint = said.fingerprint
         board.report(**delivery_fields(said), delivery=state)
 
     def status(self) -> Json:

@@ -15,7 +15,7 @@ from agent.process.state_directory import Process
 from agent.recorder.publisher import Publisher as RecorderPublisher
 from agent.recorder.wiring import RecorderWiring
 from agent.small_file import Decoder
-from agent.status.board import CredentialState, Snapshot, State
+from agent.status.board import CredentialState, Delivery, Snapshot, State
 from agent.status.condition import Condition, condition
 from agent.status.documents import HUNG_SECONDS, RECORDER_FILE, DeliveryDocument
 
@@ -109,3 +109,21 @@ def test_one_look_reads_the_status_file_once(both: Both, monkeypatch: pytest.Mon
     monkeypatch.setattr("agent.status.other_process.load_or_none", noted)
     both.recorder.turn()
     assert [path.name for path in read] == ["delivery.json"]
+
+
+def test_what_waits_without_a_deliverer_is_counted(both: Both) -> None:
+    """One that hangs knows nothing of what was recorded since: the light and ``status`` say that it waits."""
+    both.turn()
+    both.hears.board.report(state=State.RECORDING, credential=CredentialState.ACCEPTED)
+    for number in range(3):
+        (both.hears.files.outbox / f"20260101T000000Z-{number:08d}-x.json").write_bytes(b"{}")
+    both.recorder.turn()
+    assert both.recorder.counts["pending"] == 0
+    both.clock.sleep(HUNG_SECONDS + 1)
+    both.recorder.turn()
+    assert (both.snapshots[0].delivery, both.recorder.counts["pending"]) == (Delivery.HUNG, 3)
+    now = replace(both.snapshots[0], credential=CredentialState.ACCEPTED)
+    assert condition(now, both.recorder.counts) is Condition.RECORDING_OFFLINE
+    both.deliverer.turn()
+    both.recorder.turn()
+    assert (both.snapshots[0].delivery, both.recorder.counts["pending"]) == (Delivery.RUNNING, 0)

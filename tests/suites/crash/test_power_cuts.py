@@ -41,10 +41,10 @@ PROCEDURES = re.compile(
 """The steps of the procedures; the gap log, the clock and the token are no recordings."""
 SPARE = {
     "state.sync_folder": "the clock's file and SQLite sync the same folder before the first recording",
-    "open.number.sync": "the names of the files bear the numbers too",
-    "open.number.sync_folder": "the names of the files bear the numbers too",
-    "finish.until.sync": "the sidecars tell where recording ended; the gaps themselves are judged by the lives",
-    "finish.until.sync_folder": "the sidecars tell where recording ended; the gaps are judged by the lives",
+    "open.number.sync": "the names of the files bear the numbers too; the account of time cannot do without: lives",
+    "open.number.sync_folder": "an older recorder.json comes back, and the names of the files bear the numbers too",
+    "finish.until.sync": "the sidecars tell where recording ended; the account of time cannot do without: lives",
+    "finish.until.sync_folder": "an older recorder.json comes back, and the sidecars tell where recording ended",
     "open.sync": "the first flush, at most flush_seconds later, makes the headers durable with the first pages",
     "finish.sidecar.sync": "the file's own tags say the same, but for gap_ms, overflows and clipped",
     "finish.commit": "the sidecar says the same",
@@ -58,7 +58,14 @@ SPARE = {
     "prune.commit": "a row of a delivered file that is gone is removed",
     "stored.sidecar.sync_folder": "the PUT is repeated, to the same recording",
 }
-"""Syncs that one cut, even with the index lost, can do without; and why."""
+"""Syncs that one cut, even with the index lost, can do without; and why.
+
+A sequence number is in use once a file's name bears it, and that name is durable (``open.sync_folder``) before its
+first sample: a number that a power cut takes from ``recorder.json`` is given again only where no file has it. So it is
+with one that was given to ``record --input`` through ``control.sock``: the cut ends that command too, and a file that
+it had named is counted on from, as are files of larger numbers that the recorder has named meanwhile. What a torn
+``recorder.json`` does cost is the account of time, and that is for the simulated lives to find (``test_lives``).
+"""
 
 
 def test_after_a_power_cut_all_but_the_last_seconds_arrives() -> None:
