@@ -4,6 +4,7 @@
 millisecond, or leave out the reading of a torn file, and must be found.
 """
 
+import gc
 import logging
 import os
 import random
@@ -45,6 +46,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+    gc.collect()  # what the dead have left open is this test's, and no later one's
 
 
 def lived(seed: int, mode: str | None = None) -> list[str]:
