@@ -9,7 +9,9 @@ import click
 
 from agent import log
 from agent.errors import ConfigError
+from agent.process.starting import Starting
 from agent.process.supervised import is_service
+from agent.process.systemd import Notifier
 from agent.recorder.last_good import last_good
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ PROCESSES = ("recorder", "deliverer")
 @click.pass_obj
 def run(session: Session, only: str | None, supervised: bool) -> int:
     """Record and deliver until stopped: the recorder, which starts the deliverer."""
+    starting = Starting(Notifier())
+    starting.begin()
     loaded, problem = _settings(session)
     log.configure(loaded.config.log.level, loaded.config.log.format, queued=True)
     log.report_strays()
@@ -34,19 +38,23 @@ def run(session: Session, only: str | None, supervised: bool) -> int:
     if only == "deliverer":
         from agent.deliverer.process import DelivererProcess  # noqa: PLC0415 - the network, for this process alone
 
-        return DelivererProcess(
+        deliverer = DelivererProcess(
             loaded, state, session.config_path, settings_problem=problem, supervised=supervised
-        ).run()
+        )
+        deliverer.started_by(starting)
+        return deliverer.run()
     from agent.recorder.process import RecorderProcess  # noqa: PLC0415 - sound, for this process alone
 
-    return RecorderProcess(
+    recorder = RecorderProcess(
         loaded,
         state,
         session.config_path,
         settings_problem=problem,
         last_good=last_good(os.environ) if is_service() else None,
         with_deliverer=only is None,
-    ).run()
+    )
+    recorder.started_by(starting)
+    return recorder.run()
 
 
 def _settings(session: Session) -> tuple[LoadedConfig, str | None]:

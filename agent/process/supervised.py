@@ -14,6 +14,7 @@ from agent import log
 from agent.config.schema import LoadedConfig, changed_keys, load
 from agent.errors import AgentError, ConfigError
 from agent.log import get_logger
+from agent.process.starting import Starting
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld, StateLock, named
 from agent.process.systemd import Notifier
@@ -137,6 +138,10 @@ class SupervisedProcess(ABC):
         self._threads = Threads(self._signals.wake)
         self._said = ""
         self._held: StateLock | None = None
+
+    def started_by(self, starting: Starting) -> None:
+        """Let what has told of the start know when it is over."""
+        self._notifier.on_ready = starting.end
 
     def run(self) -> int:
         """Work until told to stop.

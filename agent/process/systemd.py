@@ -16,11 +16,23 @@ class Notifier:
     ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._monotonic = monotonic
+        self.on_ready: Callable[[], object] = lambda: None
+        """Called when the service has started, or ends before it has."""
         self.watchdog_seconds = _watchdog_seconds(environ)
         """Within this time ``watchdog`` must be called again; None: nobody waits for it."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a systemd that listens."""
+        return bool(self._address)
+
+    def extend(self, seconds: float) -> None:
+        """Ask for so much more time, from now on, for what is under way: the start, or the stop."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
+
     def ready(self, status: str = "") -> None:
         """Say that the service has started, or has reloaded."""
+        self.on_ready()
         self._send("READY=1", status)
 
     def status(self, text: str) -> None:
@@ -37,6 +49,7 @@ class Notifier:
 
     def stopping(self, status: str = "") -> None:
         """Say that the service is about to end."""
+        self.on_ready()
         self._send("STOPPING=1", status)
 
     def _send(self, state: str, status: str = "") -> None:
