@@ -2,7 +2,6 @@
 
 import contextlib
 import grp
-import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -68,4 +67,6 @@ def is_service_here() -> bool:
 @cache
 def _root() -> str:
     """Return what stands before a command that works on the service's state: only root becomes its account."""
-    return "sudo " if is_service_here() and shutil.which("sudo") else ""
+    from shutil import which  # noqa: PLC0415 - for an error only
+
+    return "sudo " if is_service_here() and which("sudo") else ""

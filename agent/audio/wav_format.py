@@ -4,7 +4,6 @@ Read are RIFF, RF64 and BW64 (EBU Tech 3306, ITU-R BS.2088) with integer samples
 point of 32 or 64, also as WAVE_FORMAT_EXTENSIBLE, at the rates that Opus takes, in mono or stereo.
 """
 
-import shlex
 import struct
 import sys
 from array import array
@@ -166,6 +165,8 @@ def _unsuitable(path: Path, what: str, rate: int = 16000, channels: int = 1) -> 
     """Say what a file is, what is accepted, and the command that makes one of the other."""
     better = min((known for known in SAMPLE_RATES if known >= rate), default=SAMPLE_RATES[-1])
     target = path.with_name(f"{path.stem}-{better}.wav")
+    import shlex  # noqa: PLC0415 - for an error only
+
     command = f"ffmpeg -i {shlex.quote(str(path))} -ar {better} -ac {min(max(channels, 1), 2)} -c:a pcm_s16le"
     return AgentError(f"{path} {what}, and {ACCEPTED}: convert it with {command} {shlex.quote(str(target))}")
 

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.capture import protocol
 from agent.capture.process import run_once
@@ -24,8 +25,7 @@ _NO_DEVICE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """One line of ``devices``."""
 
     id: str
@@ -39,8 +39,7 @@ class Device:
     """Hz; None: nobody tells the truth about them."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What one opening shall open: a card, or else a PCM by its name."""
 
     id: str

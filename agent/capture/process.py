@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from agent.capture import protocol
 from agent.capture.alsa_config import PCM, PLAIN_PCM, Channel, absolute, write_config
@@ -156,8 +157,7 @@ class CaptureProcess:
         return self._buffer.peek(self._wanted) is not None
 
 
-@dataclass(frozen=True)
-class CaptureSettings:
+class CaptureSettings(msgspec.Struct, frozen=True):
     """How a capture process listens, whatever the device."""
 
     sample_rate: int

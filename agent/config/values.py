@@ -4,7 +4,6 @@ A check is called with a value of the right type and returns None, or the end of
 "<key> is <value>, but".
 """
 
-import calendar
 import datetime as dt
 import ipaddress
 import math
@@ -178,7 +177,7 @@ def expand_cron(expression: str) -> tuple[str, ...]:
         raise ValueError('must have five fields (minute hour day month weekday), like "0 9 * * mon-fri"')
     minutes, hours, days, months, weekdays = map(_cron_field, _CRON_FIELDS, fields)
     _, _, any_day, _, any_weekday = (field.startswith("*") for field in fields)
-    if any_weekday and min(days) > max(calendar.monthrange(2024, month)[1] for month in months):
+    if any_weekday and min(days) > max(_LONGEST_MONTHS[month] for month in months):
         raise ValueError("names a day that no such month has")
     lists = [
         "*" if field == "*" else ",".join(map(str, sorted(numbers)))
@@ -210,6 +209,7 @@ _CRON_FIELDS = (
     _CronField("month", 1, 12, _MONTHS),
     _CronField("weekday", 0, 7, _WEEKDAYS),
 )
+_LONGEST_MONTHS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _CRON_PART = re.compile(
     r"(?:\*|(?P<first>[0-9]{1,4}|[a-z]{3})(?:-(?P<last>[0-9]{1,4}|[a-z]{3}))?)(?:/(?P<step>[0-9]{1,4}))?"
 )

@@ -1,7 +1,6 @@
 """The files of the outbox and their durable moves; the only place that knows where a recording lies."""
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 from agent.disk import Disk
@@ -132,6 +131,8 @@ def is_damaged(entry: Entry) -> bool:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file as 64 lowercase hex digits, reading it a chunk at a time."""
+    import hashlib  # noqa: PLC0415 - OpenSSL is the dearest library of a start
+
     result = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

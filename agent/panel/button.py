@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.errors import AgentError
-from agent.hints import extra
 from agent.log import get_logger
+from agent.panel.pins import gpiozero_for
 
 log = get_logger(__name__)
 
@@ -76,10 +76,7 @@ class Button:
         held: Callable[[], None],
         monotonic: Callable[[], float],
     ) -> None:
-        try:
-            import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
-        except ImportError as error:
-            raise AgentError(f"button.gpio needs gpiozero: {extra('gpio')} brings it") from error
+        gpiozero = gpiozero_for("button.gpio")
         self._act = {"short": pressed, "long": held}
         self._monotonic = monotonic
         self._presses = Presses()

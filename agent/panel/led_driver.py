@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agent.config.schema import LedConfig
 from agent.errors import AgentError
-from agent.hints import extra
+from agent.panel.pins import gpiozero_for
 
 SYSFS = Path("/sys/class/leds")
 _UDEV_TRIES = 20
@@ -131,10 +131,7 @@ class GpioLedDriver:
     """
 
     def __init__(self, pins: tuple[int, ...], *, brightness: int = 100, active_low: bool = False) -> None:
-        try:
-            import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
-        except ImportError as error:
-            raise AgentError(f'led.driver = "gpio" needs gpiozero: {extra("gpio")} brings it') from error
+        gpiozero = gpiozero_for('led.driver = "gpio"')
         self._share = brightness / 100
         try:
             self._led: Any = (

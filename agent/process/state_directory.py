@@ -7,12 +7,10 @@ writes there, so that no file of root's appears among the daemon's.
 
 import contextlib
 import errno
-import hashlib
 import os
 import pwd
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -124,6 +122,8 @@ class StateDirectory:
                 self.runtime.mkdir(mode=0o700)
             if _is_ours(self.runtime) or self.runtime.parent != MEMORY:
                 return self
+            import tempfile  # noqa: PLC0415 - seldom needed, and a start costs what it loads
+
             return replace(self, runtime=Path(tempfile.mkdtemp(prefix="recorder-agent-", dir=MEMORY)))
 
     def remove_runtime(self) -> None:
@@ -206,6 +206,8 @@ def runtime_by_hand(path: Path, environ: Mapping[str, str], memory: Path = MEMOR
 
     ``$XDG_RUNTIME_DIR`` when it is this user's, else a folder under ``/dev/shm``, named by user and state directory.
     """
+    import hashlib  # noqa: PLC0415 - OpenSSL is the dearest library of a start, and a service needs it later
+
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:12]
     given = Path(environ.get("XDG_RUNTIME_DIR", ""))
     if given.is_absolute() and _is_ours(given):

@@ -1,6 +1,5 @@
 """What others ask of the recorder: shared between the asking and the recording thread."""
 
-from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
@@ -18,23 +17,22 @@ NOTHING_TO_MARK = (
 )
 
 
-@dataclass(eq=False)
-class ManualRequest:
+class ManualRequest(msgspec.Struct, eq=False):
     """One manual recording, from the wish to its finished files."""
 
     name: str | None = None
     seconds: float | None = None
     """None: until stopped."""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     asked_at: float = 0.0
     """When, in seconds of the boot clock."""
     from_now: bool = False
     """Whether it begins now, although the last minutes are kept."""
-    started: Event = field(default_factory=Event)
+    started: Event = msgspec.field(default_factory=Event)
     """Set with the first sample."""
-    done: Event = field(default_factory=Event)
+    done: Event = msgspec.field(default_factory=Event)
     """Set when its last file is in the outbox, or when it failed."""
-    finished_ids: list[str] = field(default_factory=list)
+    finished_ids: list[str] = msgspec.field(default_factory=list)
     error: str | None = None
 
 
@@ -46,21 +44,19 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """None: until stopped."""
 
 
-@dataclass
-class StopRequest:
+class StopRequest(msgspec.Struct):
     """The end of a manual recording, wherever it stands; None: of the one that runs, if one does."""
 
     of: ManualRequest | None = None
 
 
-@dataclass
-class MarkRequest:
+class MarkRequest(msgspec.Struct):
     """A mark in the recording that runs."""
 
     at: float
     """The moment, in seconds of the boot clock."""
     text: str = ""
-    done: Event = field(default_factory=Event)
+    done: Event = msgspec.field(default_factory=Event)
     recording_id: str | None = None
     offset_ms: int | None = None
     error: str | None = None

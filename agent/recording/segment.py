@@ -2,8 +2,7 @@
 
 import contextlib
 import fcntl
-import hashlib
-import secrets
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,6 +104,8 @@ class OpenSegment:
         flush_seconds: float,
         prelude: Prelude | None = None,
     ) -> None:
+        from hashlib import sha256  # noqa: PLC0415 - OpenSSL is the dearest library of a start: not before it records
+
         self.start = start
         self.path = folder / f"{start.stem}.opus{PART}"
         self.samples = 0
@@ -119,7 +120,7 @@ class OpenSegment:
         self._pending = bytearray()
         self._frame_48k = encoder.frame_samples * 48000 // start.sample_rate
         self._frames = 0
-        self._hash = hashlib.sha256()
+        self._hash = sha256()
         self.size_bytes = 0
         """What the file has grown to."""
         self._granule = 0
@@ -151,7 +152,7 @@ class OpenSegment:
         self._step = "open.headers"
         writer = OggOpusWriter(
             self._append,
-            serial=secrets.randbits(32),
+            serial=int.from_bytes(os.urandom(4)),
             channels=start.channels,
             sample_rate=start.sample_rate,
             pre_skip=self._pre_skip,

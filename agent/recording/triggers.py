@@ -1,9 +1,10 @@
 """What asks for a recording: always, by the calendar, or a person."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+import msgspec
 
 from agent.clock import Instant
 from agent.config.schema import RecordingConfig
@@ -14,8 +15,7 @@ JUMP_MS = 1000
 """By so much the wall clock has jumped, not drifted."""
 
 
-@dataclass(frozen=True)
-class SessionSpec:
+class SessionSpec(msgspec.Struct, frozen=True):
     """A session that somebody wants."""
 
     mode: str

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 
 class State(StrEnum):
@@ -64,8 +65,7 @@ class CredentialState(StrEnum):
     """The API answered 401 or 403."""
 
 
-@dataclass(frozen=True)
-class RecordingNow:
+class RecordingNow(msgspec.Struct, frozen=True):
     """The segment that is being written."""
 
     id: str
@@ -75,16 +75,14 @@ class RecordingNow:
     """Of the file so far."""
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """Why nothing is being delivered although something waits."""
 
     reason: str
     until_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """The recording that is on its way to the storage."""
 
     id: str
@@ -92,8 +90,7 @@ class Transfer:
     total_bytes: int
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """Everything that is reported, at one moment."""
 
     state: State = State.IDLE
@@ -154,7 +151,7 @@ class Board:
     def report(self, **changes: Any) -> None:
         """Replace fields of the snapshot; unknown names are a TypeError."""
         with self._lock:
-            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)
+            before, self._snapshot = self._snapshot, msgspec.structs.replace(self._snapshot, **changes)
         if before != self._snapshot and shown(before) != shown(self._snapshot):
             self.changed.set()
 
@@ -170,9 +167,11 @@ class Board:
 def shown(now: Snapshot) -> Snapshot:
     """Return the snapshot without what grows by itself: two that are equal are shown alike."""
     recording, transfer = now.recording, now.transfer
-    return replace(
+    return msgspec.structs.replace(
         now,
-        recording=None if recording is None else replace(recording, duration_ms=0, size_bytes=0),
-        transfer=None if transfer is None else replace(transfer, sent_bytes=0),
+        recording=None
+        if recording is None
+        else msgspec.structs.replace(recording, duration_ms=0, size_bytes=0),
+        transfer=None if transfer is None else msgspec.structs.replace(transfer, sent_bytes=0),
         seconds_each=None,
     )
