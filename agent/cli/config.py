@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from agent.config import schema as settings
 from agent.errors import ConfigError
 from agent.facade.context import Session
 from agent.outbox.answers import windows_shown
+from agent.recording.lines import stays
 from agent.recording.schedule import next_windows
 from agent.status.words import local_date
 from agent.terminal.output import echo, print_json
@@ -46,11 +48,14 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
 def show(session: Session, as_json: bool) -> None:
     """Show all settings in use, the defaults too."""
     loaded = session.loaded
-    windows = windows_shown(next_windows(loaded.config.recording, time.time()))
+    wanted, now = loaded.config, time.time()
+    windows = windows_shown(next_windows(wanted.recording, wanted.location, now))
     if as_json:
         print_json(msgspec.to_builtins(loaded.config) | ({"next_windows": windows} if windows else {}))
         return
     echo(f"# {loaded.file or 'no file: the defaults'}")
+    for sentence in stays(wanted.recording.schedule, wanted.location, datetime.now(UTC)):
+        echo(f"# {sentence}")
     for window in windows:
         echo(f"# next window: {local_date(window['from'])} to {local_date(window['until'])}")
     echo(settings.render(loaded.config), nl=False)

@@ -53,7 +53,8 @@ def _not_judged_yet(session: Session, time: KnownTime) -> list[Gap]:
     settings = session.loaded.config.recording
     if settings.mode != "schedule":
         return []
-    gaps = (missed(absence, settings, time) for absence in absences_of(session.state.path))
+    location = session.loaded.config.location
+    gaps = (missed(absence, settings, time, location) for absence in absences_of(session.state.path))
     return [gap for gap in gaps if gap is not None]
 
 

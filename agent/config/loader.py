@@ -186,10 +186,16 @@ def _safe(text: str) -> str:
 
 def _bare(kind: Any) -> Any:
     """Return the type without its annotations, and without "or None"."""
+    kind = _something(kind)
     if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+        kind = _something(get_args(kind)[0])
+    return kind
+
+
+def _something(kind: Any) -> Any:
+    """Return the type without "or None"."""
     if get_origin(kind) in {Union, types.UnionType}:
-        kind = next(choice for choice in get_args(kind) if choice is not type(None))
+        return next(choice for choice in get_args(kind) if choice is not type(None))
     return kind
 
 
@@ -198,6 +204,7 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _annotations(kind: Any, wanted: type[Any]) -> list[Any]:
+    kind = _something(kind)
     notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     return [note for note in notes if isinstance(note, wanted)]
 
@@ -217,4 +224,6 @@ def _touches(key: str, others: set[str]) -> bool:
 def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(inner) for inner in value]
     return value

@@ -15,9 +15,11 @@ from msgspec import Meta, Struct, field
 from agent.config import values
 from agent.config.loader import Problem, locate, read, render
 from agent.config.values import Checked, expand_cron, render_name
+from agent.config.windows import windows_that_cannot_be, zones_left_out
 from agent.errors import ConfigError
 
 __all__ = [
+    "NOWHERE",
     "SYSTEM_FILE",
     "ApiConfig",
     "AudioConfig",
@@ -28,6 +30,7 @@ __all__ = [
     "HooksConfig",
     "LedConfig",
     "LoadedConfig",
+    "LocationConfig",
     "LogConfig",
     "MetricsConfig",
     "OffPeakHours",
@@ -98,9 +101,15 @@ class OpusConfig(Section, frozen=True):
 class ScheduleWindow(Section, frozen=True):
     """A stretch of the calendar that is recorded."""
 
-    start: Annotated[str, Checked(values.cron)]
-    """Five fields of crontab(5); ``expand_cron`` gives them in APScheduler's reading."""
-    minutes: Annotated[int, Meta(ge=1, le=10_080)]
+    start: Annotated[str, Checked(values.window_start)]
+    """Five fields of crontab(5), which ``expand_cron`` gives in APScheduler's reading; or a moment by the sun."""
+    minutes: Annotated[int, Meta(ge=1, le=10_080)] | None = None
+    """None: it ends by ``end``."""
+    end: Annotated[str, Checked(values.window_end)] = ""
+    """A moment by the sun; empty: it ends after ``minutes``."""
+    record_minutes: Annotated[int, Meta(ge=1, le=1440)] | None = None
+    every_minutes: Annotated[int, Meta(ge=1, le=1440)] | None = None
+    """So much of each so many minutes is recorded; both None: all."""
     voice: bool = False
     """Record in this window only what the trigger of ``[voice]`` finds."""
     timezone: Timezone = field(default_factory=values.local_timezone)
@@ -134,6 +143,16 @@ class VoiceConfig(Section, frozen=True):
     """How much of what came before the trigger belongs to the recording."""
     hang_seconds: Annotated[int, Meta(ge=1, le=600)] = 10
     """How long after the last voice it ends."""
+
+
+class LocationConfig(Section, frozen=True):
+    """Where the recorder stands, in degrees north and east; both 0: not told."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90, description="a number from -90 to 90")] = 0.0
+    longitude: Annotated[float, Meta(ge=-180, le=180, description="a number from -180 to 180")] = 0.0
+
+
+NOWHERE = LocationConfig()
 
 
 class StorageConfig(Section, frozen=True):
@@ -240,6 +259,7 @@ class Config(Section, frozen=True):
     opus: OpusConfig = OpusConfig()
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     voice: VoiceConfig = VoiceConfig()
+    location: LocationConfig = LocationConfig()
     storage: StorageConfig = StorageConfig()
     sync: SyncConfig = SyncConfig()
     heartbeat: HeartbeatConfig = HeartbeatConfig()
@@ -274,20 +294,11 @@ def check(path: Path) -> list[str]:
     return read(path, Config, contradictions)[1]
 
 
-def _zones_left_out(config: Config) -> Iterator[Problem]:
-    """Yield where a time zone is needed, left out, and not to be told from the machine."""
-    for number, window in enumerate(config.recording.schedule):
-        if not window.timezone:
-            yield Problem(f"recording.schedule[{number}].timezone", values.no_timezone())
-    hours = config.sync.off_peak_hours
-    if hours is not None and not hours.timezone:
-        yield Problem("sync.off_peak_hours.timezone", values.no_timezone())
-
-
 def contradictions(config: Config) -> Iterator[Problem]:
     """Yield what is wrong between settings that are each right by themselves."""
     recording, led = config.recording, config.led
-    yield from _zones_left_out(config)
+    yield from zones_left_out(config)
+    yield from windows_that_cannot_be(config)
     if recording.mode == "schedule" and not recording.schedule:
         yield Problem(
             "recording.schedule", 'is empty, but must have an entry when recording.mode is "schedule"'

@@ -163,6 +163,52 @@ def cron(value: str) -> str | None:
     return None
 
 
+class SunMoment(NamedTuple):
+    """A moment by the sun, as an entry of the schedule names it."""
+
+    name: str
+    """``sunrise``, ``sunset``, ``dawn`` or ``dusk``."""
+    offset: dt.timedelta
+
+
+_SUN = re.compile(
+    r"(?P<name>sunrise|sunset|dawn|dusk)"
+    r"(?P<offset>(?P<sign>[+-])(?=[0-9])(?:(?P<h>[0-9]{1,2})h)?(?:(?P<m>[0-9]{1,3})m)?)?"
+)
+LONGEST_OFFSET = dt.timedelta(hours=12)
+
+
+def sun_moment(text: str) -> SunMoment | None:
+    """Return the moment that a text like ``sunset``, ``sunrise-30m`` or ``dusk+1h30m`` means, None for another text."""
+    found = _SUN.fullmatch(text.strip().lower())
+    if found is None:
+        return None
+    offset = dt.timedelta(hours=int(found["h"] or 0), minutes=int(found["m"] or 0))
+    if offset > LONGEST_OFFSET:
+        return None
+    return SunMoment(found["name"], -offset if found["sign"] == "-" else offset)
+
+
+def window_start(value: str) -> str | None:
+    """Return None for a line of cron's that is met on some day, and for a moment by the sun."""
+    if sun_moment(value) is not None:
+        return None
+    if re.match(r"\s*(sun|dawn|dusk)", value.lower()):
+        return NO_SUN_MOMENT
+    return cron(value)
+
+
+def window_end(value: str) -> str | None:
+    """Return None for a moment by the sun, and for the empty text."""
+    return None if not value or sun_moment(value) is not None else NO_SUN_MOMENT
+
+
+NO_SUN_MOMENT = (
+    "must be sunrise, sunset, dawn or dusk, with up to 12 hours before or after it, "
+    'like "sunset" or "sunrise-30m"'
+)
+
+
 def expand_cron(expression: str) -> tuple[str, ...]:
     """Return the same moments as one or two crontabs of plain lists, in APScheduler's reading of them.
 

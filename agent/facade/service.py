@@ -65,7 +65,7 @@ def _seen(session: Session, delivery: Delivery) -> Json:
             state.path,
             recordings.queue(),
             None,
-            next_windows(config.recording, time.time()),
+            next_windows(config.recording, config.location, time.time()),
         )
     known, fingerprint = credential_of(CredentialState.UNKNOWN, credentials_of(session))
     return answer | {"credential": {"state": known, "fingerprint": fingerprint}}

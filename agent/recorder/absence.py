@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from agent.clock import UNSYNCHRONIZED, Instant
-from agent.config.schema import RecordingConfig
+from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig
 from agent.gaps.log import Cause, Gap
 from agent.recorder.memory import Absence
 from agent.recording.schedule import Calendar
@@ -15,7 +15,9 @@ def is_certain(absence: Absence, time: KnownTime) -> bool:
     return all(time.corrected(end).clock != UNSYNCHRONIZED for end in (absence.since, absence.until))
 
 
-def missed(absence: Absence, settings: RecordingConfig, time: KnownTime) -> Gap | None:
+def missed(
+    absence: Absence, settings: RecordingConfig, time: KnownTime, location: LocationConfig = NOWHERE
+) -> Gap | None:
     """Return what the calendar wanted of an absence, by the clocks as they are known now; None: nothing.
 
     Between two boots of which one's time is unknown its length is unknown too.
@@ -25,7 +27,7 @@ def missed(absence: Absence, settings: RecordingConfig, time: KnownTime) -> Gap 
     if length_ms is None:
         return Gap(Cause.NOT_RUNNING, since, until)
     begin = datetime.fromtimestamp(since.wall_ms / 1000, tz=UTC)
-    windows = Calendar(settings.schedule).between(begin, begin + timedelta(milliseconds=length_ms))
+    windows = Calendar(settings.schedule, location).between(begin, begin + timedelta(milliseconds=length_ms))
     if not windows:
         return None
     wanted = sum((window.end - window.begin for window in windows), timedelta())

@@ -10,7 +10,7 @@ import threading
 from typing import NamedTuple
 
 from agent.clock import Instant
-from agent.config.schema import RecordingConfig
+from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig
 from agent.gaps.log import Cause, Gap
 from agent.gaps.tracker import GapTracker, not_before, positive
 from agent.log import get_logger
@@ -55,12 +55,14 @@ class Downtime:
         time: KnownTime,
         coverage: GapTracker,
         settings: RecordingConfig,
+        location: LocationConfig = NOWHERE,
     ) -> None:
         self._files = files
         self._memory = memory
         self._time = time
         self._coverage = coverage
         self._settings = settings
+        self._location = location
         self._end_of_ledger = end_of_ledger(files.root)
         self._until, self._recording = memory.until, memory.recording
         self._mode = memory.mode
@@ -212,7 +214,7 @@ class Downtime:
 
     def _write_missed(self, absence: Absence) -> bool:
         """Write what was wanted of an absence; return whether that is durable."""
-        gap = missed(absence, self._settings, self._time)
+        gap = missed(absence, self._settings, self._time, self._location)
         return gap is None or self._coverage.write(gap)
 
     def _at_most(self, absences: list[Absence]) -> list[Absence]:

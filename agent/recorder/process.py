@@ -31,7 +31,6 @@ from agent.recorder.supervisor import Supervisor
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
 from agent.recording.segment import discard_never_begun
-from agent.recording.triggers import Trigger, trigger_for
 from agent.status.board import State
 from agent.status.condition import condition
 from agent.status.other_process import deliverer_seen
@@ -158,11 +157,10 @@ class RecorderProcess(SupervisedProcess):
 
     def _record(self) -> None:
         """Build the recorder and run it; what cannot be built is a state, and tried again."""
-        wiring, config = self._wiring, self._loaded.config
-        trigger: Trigger | None = None
+        wiring, trigger = self._wiring, None
         while not self._signals.stopping.is_set():
             try:
-                trigger = trigger or trigger_for(config.recording, lambda: wiring.now().wall_ms / 1000)
+                trigger = trigger or wiring.trigger()
                 self._recorder = wiring.recorder(
                     wiring.source(), trigger, unattended=True, before=self._account_before
                 )

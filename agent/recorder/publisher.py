@@ -18,7 +18,8 @@ from agent.log import get_logger
 from agent.outbox.answers import status_of
 from agent.outbox.files import SIDECAR, names
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.schedule import Stretch, next_windows
+from agent.recording.lines import Stretch
+from agent.recording.schedule import next_windows
 from agent.status.board import Delivery
 from agent.status.documents import (
     EVERY_SECONDS,
@@ -146,7 +147,8 @@ class Publisher:
         minute = int(self._wiring.now().wall_ms // 60_000)
         if minute != self._windows_at:
             self._windows_at = minute
-            self._windows = next_windows(self._wiring.config.recording, minute * 60)
+            config = self._wiring.config
+            self._windows = next_windows(config.recording, config.location, minute * 60)
         return self._windows
 
     def _merged_document(self) -> bytes:

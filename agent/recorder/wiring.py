@@ -6,7 +6,7 @@ from functools import cached_property
 from agent.audio.source import Source
 from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
-from agent.clock import Clock, Instant, SystemClock
+from agent.clock import UNSYNCHRONIZED, Clock, Instant, SystemClock
 from agent.config.schema import Config
 from agent.config.values import local_timezone
 from agent.disk import Disk
@@ -30,7 +30,7 @@ from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
 from agent.recording.standby import StandbySettings
-from agent.recording.triggers import Schedule, Trigger
+from agent.recording.triggers import Schedule, Trigger, trigger_for
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
 from agent.zone import zone
@@ -97,7 +97,8 @@ class RecorderWiring:
     def days(self) -> DayBook:
         """The sums of days, in the machine's zone; where none can be told it is UTC, as for the system itself."""
         recording = self.config.recording
-        schedule = Schedule(recording, self._unix_now) if recording.mode == "schedule" else None
+        place = self.config.location
+        schedule = Schedule(recording, self._unix_now, place) if recording.mode == "schedule" else None
         return DayBook(
             self.state.path,
             self.disk,
@@ -117,7 +118,20 @@ class RecorderWiring:
 
     def downtime(self) -> Downtime:
         """Return what notes the absence before this start; to be made before anything is recorded."""
-        return Downtime(self.files, self.memory, self.time, self.coverage, self.config.recording)
+        settings = self.config
+        return Downtime(
+            self.files, self.memory, self.time, self.coverage, settings.recording, settings.location
+        )
+
+    def trigger(self) -> Trigger:
+        """Return what asks for recordings by the settings."""
+        settings = self.config
+        return trigger_for(
+            settings.recording,
+            self._unix_now,
+            settings.location,
+            lambda: self.time.state() != UNSYNCHRONIZED,
+        )
 
     def read_what_is_told(self) -> None:
         """Look at what the deliverer tells: the clock, and the binding."""

@@ -6,10 +6,15 @@ from typing import Protocol
 
 import msgspec
 
-from agent.clock import Instant
-from agent.config.schema import RecordingConfig
+from agent.clock import UNSYNCHRONIZED, Instant
+from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig
+from agent.config.values import sun_moment
+from agent.log import get_logger
+from agent.recording.lines import Stretch, stays
 from agent.recording.requests import ManualRequest
-from agent.recording.schedule import Calendar, Stretch
+from agent.recording.schedule import Calendar
+
+log = get_logger(__name__)
 
 JUMP_MS = 1000
 """By so much the wall clock has jumped, not drifted."""
@@ -73,16 +78,32 @@ class Schedule:
     and a clock that jumps in either direction costs one evaluation.
     """
 
-    def __init__(self, settings: RecordingConfig, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: RecordingConfig,
+        wall: Callable[[], float],
+        location: LocationConfig = NOWHERE,
+        is_right: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._settings = settings
         self._wall = wall
-        self._calendar = Calendar(settings.schedule)
+        self._is_right = is_right
+        self._location = location
+        self._calendar = Calendar(settings.schedule, self._location)
+        self._by_sun = [each for each in settings.schedule if any(map(sun_moment, (each.start, each.end)))]
+        self._said = ""
         self._same_from = self._same_until = 0
         """Unix seconds within which nothing opens or closes."""
         self._wish: SessionSpec | None = None
 
     def wish(self) -> SessionSpec | None:
-        """Return the wish of the first window that is open now."""
+        """Return the wish of the first window that is open now.
+
+        While the clock is not right nobody can tell whether the sun shines: windows that go by it are open.
+        """
+        if self._by_sun and not self._is_right():
+            is_voiced = all(window.voice for window in self._by_sun)
+            return SessionSpec("schedule", self._settings.segment_seconds, "clock not right", is_voiced)
         second = int(self._wall())
         if not self._same_from <= second < self._same_until:
             moment = datetime.fromtimestamp(second, tz=UTC)
@@ -94,9 +115,17 @@ class Schedule:
                 opening.is_voiced,
                 opening.opened_at.timestamp(),
             )
+            self._say_what_stays(moment)
             self._same_from = second
             self._same_until = int(self._calendar.next_change(moment).timestamp())
         return self._wish
+
+    def _say_what_stays(self, moment: datetime) -> None:
+        """Say once a day that the sun does not rise or set."""
+        said = "; ".join(stays(self._settings.schedule, self._location, moment))
+        if said != self._said and said:
+            log.info(said, action="sun_stays")
+        self._said = said
 
     def wanted_ms(self, start: Instant, end: Instant) -> int | None:
         """Return for how many milliseconds a window was open between two moments of one boot.
@@ -106,6 +135,8 @@ class Schedule:
         if start.boot_id != end.boot_id:
             return None
         length = end.boot_ms - start.boot_ms
+        if self._by_sun and start.clock == end.clock == UNSYNCHRONIZED:
+            return length
         if abs(end.wall_ms - start.wall_ms - length) > JUMP_MS:
             return length
         since = datetime.fromtimestamp(start.wall_ms / 1000, tz=UTC)
@@ -117,13 +148,18 @@ class Schedule:
         return self._calendar.between(since, until)
 
 
-def trigger_for(settings: RecordingConfig, wall: Callable[[], float]) -> Trigger:
-    """Return the trigger of ``recording.mode``."""
+def trigger_for(
+    settings: RecordingConfig,
+    wall: Callable[[], float],
+    location: LocationConfig = NOWHERE,
+    is_right: Callable[[], bool] = lambda: True,
+) -> Trigger:
+    """Return the trigger of ``recording.mode``; ``is_right`` says whether the clock is."""
     if settings.mode == "continuous":
         return Continuous(settings)
     if settings.mode == "voice":
         return Voice(settings)
-    return Schedule(settings, wall) if settings.mode == "schedule" else OnRequest()
+    return Schedule(settings, wall, location, is_right) if settings.mode == "schedule" else OnRequest()
 
 
 def wants_voice(settings: RecordingConfig) -> bool:

@@ -189,7 +189,7 @@ def test_a_system_file_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
         ),
         (
             'recording.schedule = [{ start = "0 9 * * *" }]',
-            "recording.schedule[0].minutes is missing; it must be a whole number from 1 to 10080.",
+            'recording.schedule[0] must have one of minutes (from 1 to 10080) and end (like "sunset").',
         ),
         (
             "sync.calls_per_minute = 1001",
@@ -223,6 +223,26 @@ def test_a_system_file_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
             'led.name = "../x"',
             'led.name is "../x", but must be the name of a folder in /sys/class/leds, like ACT.',
         ),
+        (
+            'recording.schedule = [{ start = "sunrise-13h", minutes = 5 }]',
+            (
+                'recording.schedule[0].start is "sunrise-13h", but must be sunrise, sunset, dawn or dusk, '
+                'with up to 12 hours before or after it, like "sunset" or "sunrise-30m".'
+            ),
+        ),
+        (
+            'recording.schedule = [{ start = "sunrise", end = "sunset" }]',
+            "recording.schedule[0] goes by the sun, which needs latitude and longitude in [location].",
+        ),
+        (
+            'location.latitude = 52\nrecording.schedule = [{ start = "dusk", end = "dawn", record_minutes = 5 }]',
+            "recording.schedule[0] must have both of record_minutes and every_minutes, or none of them.",
+        ),
+        (
+            'recording.schedule = [{ start = "0 9 * * *", minutes = 9, record_minutes = 5, every_minutes = 4 }]',
+            "recording.schedule[0].record_minutes is 5, but must be at most every_minutes, which is 4.",
+        ),
+        ("location.latitude = 91", "location.latitude is 91, but must be a number from -90 to 90."),
         ('control.group = "a b"', 'control.group is "a b", but must be the name of a group, or empty.'),
         ("led.brightness = 101", "led.brightness is 101, but must be a whole number from 0 to 100."),
         ('log.level = "loud"', 'log.level is "loud", but must be "debug", "info", "warning" or "error".'),

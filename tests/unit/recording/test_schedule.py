@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent.config.schema import ScheduleWindow
-from agent.recording.schedule import Calendar, Line
+from agent.recording.cron_line import CronStarts
+from agent.recording.schedule import Calendar
 
 BERLIN = "Europe/Berlin"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -117,7 +118,7 @@ def test_every_zone_agrees_with_cron_minute_by_minute() -> None:
         for jump in jumps:
             since, until = jump - 18 * HOUR, jump + 18 * HOUR
             start = _random_line(rng)
-            found = list(Line(line(start, 1, name)).starts(since, until))
+            found = list(CronStarts(line(start, 1, name)).starts(since, until))
             wanted = list(cron(start, zone, since, until))
             assert found == wanted, (seed, name, start, set(found) ^ set(wanted))
             checked += len(wanted)
@@ -140,7 +141,7 @@ def test_every_zone_agrees_with_cron_minute_by_minute() -> None:
 )  # fmt: skip
 def test_the_rule_at_the_jumps(start: str, minutes: int, since: str, until: str, wanted: list[str]) -> None:
     """Skipped: right after the jump, once. Twice: once. By elapsed time: in every hour that there is."""
-    found = list(Line(line(start, minutes)).starts(utc(since), utc(until)))
+    found = list(CronStarts(line(start, minutes)).starts(utc(since), utc(until)))
     assert found == [utc(moment) for moment in wanted]
 
 
