@@ -78,11 +78,11 @@ test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 	$(PYTEST) -s tests/suites/fleet
 	OFFLINE_SEEDS=200 $(PYTEST) -s tests/integration/test_request_budget.py -k hour_offline
 
-test-hostile: setup-test ## absurd answers of a server, on the client and on delivery
-	$(PYTEST) -s tests/suites/hostile
+test-hostile: setup-test ## absurd answers, files and strangers, on the real processes (CELLS=all FILES=all for each one)
+	CELLS=$(or $(CELLS),240) FILES=$(or $(FILES),120) $(PYTEST) -s tests/suites/hostile
 
-test-abuse: setup-test ## the deliverer aborted and stopped: is one sample lost?
-	$(PYTEST) -s tests/suites/abuse
+test-abuse: setup-test ## the deliverer aborted and stopped, bad company at the sockets: is one sample lost?
+	PYTHONPATH=tests/suites/faults:tests/suites/hostile $(PYTEST) -s tests/suites/abuse
 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/suites/matrix

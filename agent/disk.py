@@ -6,6 +6,7 @@ stop, fail or record at exactly that step; the agent itself attaches no meaning 
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,6 +14,15 @@ from typing import BinaryIO, cast
 
 def no_observer(step: str) -> None:
     """Take no notice of a step."""
+
+
+def set_aside(path: Path) -> Path:
+    """Give what stands in the way at a name of ours another name, and return that; nobody looks for it there.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    return path.rename(path.with_name(f"{path.name}.{time.time_ns()}.foreign"))
 
 
 class Disk:
@@ -94,18 +104,26 @@ class Disk:
     def replace(self, path: Path, data: bytes, step: str) -> None:
         """Give ``path`` new contents so that it always holds either the old or the new ones, whole.
 
+        A folder that stands at one of the two names is set aside.
         Temporary file → write → fsync → rename → fsync of the folder, as ``<step>.create``, ``.write``, ``.sync``,
         ``.rename`` and ``.sync_folder``.
         """
         temporary = path.with_name(path.name + ".tmp")
         self.write_new(temporary, data, step)
-        self.rename(temporary, path, f"{step}.rename")
+        try:
+            self.rename(temporary, path, f"{step}.rename")
+        except IsADirectoryError:
+            set_aside(path)
+            self.rename(temporary, path, f"{step}.rename")
         self.sync_folder(path.parent, f"{step}.sync_folder")
 
     def write_new(self, path: Path, data: bytes, step: str) -> None:
         """Write a durable file under a name of no account (what stood there goes); its folder is not synced."""
-        if path.exists():
-            self.unlink(path, f"{step}.unlink_old")
+        if os.path.lexists(path):
+            try:
+                self.unlink(path, f"{step}.unlink_old")
+            except IsADirectoryError:
+                set_aside(path)
         with self.create(path, f"{step}.create") as file:
             self.write(file, data, f"{step}.write")
             self.sync(file, f"{step}.sync")

@@ -4,15 +4,21 @@ A state directory can hold anything a file system can: a FIFO that nobody writes
 name of a file, a gigabyte, bytes that are no UTF-8, numbers that no type holds. All of it is one exception here.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 
 SMALL_BYTES = 1 << 20
 """The largest state file and sidecar that is read."""
+
+SHORT_OF_MEANS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EINTR}
+"""Errors that say nothing about the file."""
+OF_THE_DISK = SHORT_OF_MEANS | {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors that say nothing about the file, and that all others meet too."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -45,6 +51,21 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise UnusableFile("is not a regular file")
     return descriptor
+
+
+def open_file(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
+    """Return a regular file to read from, or with ``os.O_RDWR`` to write into unbuffered; see ``open_regular``.
+
+    Raises:
+        OSError: it is missing, cannot be opened, or is something else (ENOTSUP).
+    """
+    try:
+        descriptor = open_regular(path, flags)
+    except UnusableFile as error:
+        raise OSError(errno.ENOTSUP, str(error), str(path)) from error
+    if flags & os.O_RDWR:
+        return cast("BinaryIO", os.fdopen(descriptor, "r+b", buffering=0))
+    return os.fdopen(descriptor, "rb")
 
 
 def is_regular(path: Path) -> bool:

@@ -19,6 +19,7 @@ from agent.audio.ogg_page import (
 )
 from agent.audio.opus import GRANULE_RATE
 from agent.errors import AgentError
+from agent.small_file import open_file
 
 _HEAD: Final = Struct("<8sBBHIhB")  # magic, version, channels, pre-skip, input rate, gain, mapping family
 _HEAD_MAGIC: Final = b"OpusHead"
@@ -193,7 +194,7 @@ def read_summary(path: Path) -> Summary:
     Raises:
         NotOggOpus: it does not begin with both headers.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         pages = read_pages(file)
         head, tags, end = read_headers(pages, path)
         count = granule = 0

@@ -1,5 +1,6 @@
 """Making a torn Ogg Opus file whole again: cut behind the last sound page, and let the stream end there."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from agent.audio.ogg import NotOggOpus, read_headers
 from agent.audio.ogg_page import HEADER, LAST, MAGIC, NO_GRANULE, Page, build_page, read_page, read_pages
 from agent.disk import Disk
 from agent.errors import AgentError
+from agent.small_file import open_file
 
 _CHUNK = 1 << 16
 
@@ -40,10 +42,10 @@ def plan_repair(path: Path) -> RepairPlan:
     Raises:
         Unrepairable: it has no sound headers, or no audio before its first page that is not sound.
     """
-    size = path.stat().st_size
     count = 0
     last: Page | None = None
-    with path.open("rb") as file:
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
         pages = read_pages(file)
         try:
             head, _tags, _end = read_headers(pages, path)
@@ -70,7 +72,7 @@ def plan_repair(path: Path) -> RepairPlan:
 
 def carry_out(plan: RepairPlan, path: Path, disk: Disk) -> None:
     """Repair the file, durably; a second time changes nothing."""
-    with path.open("r+b", buffering=0) as file:
+    with open_file(path, os.O_RDWR) as file:
         disk.write_at(file, plan.patch_offset, plan.patch_bytes, "repair.patch")
         disk.truncate(file, plan.truncate_to, "repair.truncate")
         disk.sync(file, "repair.sync")
@@ -78,7 +80,7 @@ def carry_out(plan: RepairPlan, path: Path, disk: Disk) -> None:
 
 def holds_sound(path: Path) -> bool:
     """Whether a file has a whole page of sound anywhere, whatever its beginning looks like; in constant memory."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         begin, tail = 0, b""
         while chunk := file.read(_CHUNK):
             data = tail + chunk

@@ -1,10 +1,13 @@
 """``recorder-agent devices``: the microphones there are."""
 
+import contextlib
+
 import click
 from tabulate import tabulate
 
 from agent.capture.devices import list_devices
-from agent.errors import MicrophoneError
+from agent.errors import AgentError, MicrophoneError
+from agent.facade.context import Session
 from agent.host.sound_cards import SoundCards
 from agent.terminal.output import echo, print_json
 
@@ -13,8 +16,11 @@ from agent.terminal.output import echo, print_json
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a list of {id, name, default, channels, sample_rates}."
 )
-def devices(as_json: bool) -> None:
+@click.pass_obj
+def devices(session: Session, as_json: bool) -> None:
     """List the microphones; an id of this list is a stable audio.input. Exit 69 when there is none."""
+    with contextlib.suppress(AgentError):  # settings that are wrong hide no microphone
+        session.look()  # as the owner of the recordings: ALSA loads what its settings name, and not as root
     found = list_devices(SoundCards())
     if as_json:
         print_json(found)

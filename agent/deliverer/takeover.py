@@ -8,8 +8,11 @@ import contextlib
 from pathlib import Path
 
 from agent.disk import Disk
+from agent.errors import CredentialError
 from agent.log import get_logger
 from agent.small_file import is_regular
+from agent.token.file import read_token
+from agent.token.sources import TOKEN_NAME
 
 log = get_logger(__name__)
 
@@ -40,10 +43,21 @@ def take_over(state: Path, disk: Disk) -> None:
 
 
 def _move(old: Path, new: Path, disk: Disk) -> bool:
-    if not is_regular(old):
+    if not is_regular(old) or not _is_usable(old):
         return False
     disk.rename(old, new, "takeover.rename")
     return True
+
+
+def _is_usable(old: Path) -> bool:
+    """Whether a token's file holds one: what holds none must not take the place of one that counts."""
+    if old.name != TOKEN_NAME:
+        return True
+    try:
+        return read_token(old, ours=False) is not None
+    except CredentialError as error:
+        log.warning("stays where it is", action="token_move_failed", file=old.name, error=error)
+        return False
 
 
 def _link(place: Path, name: str) -> bool:

@@ -14,8 +14,9 @@ import msgspec
 
 from agent.bounds import DurationMs, LocalId, Sequence
 from agent.clock import Instant
-from agent.disk import Disk
+from agent.disk import Disk, set_aside
 from agent.log import get_logger
+from agent.small_file import is_regular
 
 log = get_logger(__name__)
 
@@ -119,7 +120,7 @@ class GapLog:
 
     def _write(self, data: bytes) -> None:
         self._rotate()
-        existed = self.path.exists()
+        existed = self._is_there()
         with self.path.open("a+b", buffering=0) as file:
             if file.seek(0, 2) and not _ends_line(file.fileno(), file.tell()):
                 data = b"\n" + data
@@ -127,6 +128,12 @@ class GapLog:
             self._disk.sync(file, "ledger.sync")
         if not existed:
             self._disk.sync_folder(self.path.parent, "ledger.sync_folder")
+
+    def _is_there(self) -> bool:
+        """Return whether there is a file to go on with; what stands at its name and is none is set aside."""
+        if os.path.lexists(self.path) and not is_regular(self.path):
+            set_aside(self.path)
+        return self.path.exists()
 
     def _rotate(self) -> None:
         """Begin a new file when this one is large; where the disk refuses that, it grows on, and its end is read."""

@@ -14,6 +14,7 @@ from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import AUDIO, SIDECAR, is_damaged, names
 from agent.recording.segment import PART, is_being_written
+from agent.small_file import is_regular
 
 log = get_logger(__name__)
 
@@ -56,8 +57,8 @@ class Arrivals:
                 if stopped():
                     return
                 path = self._files.recording / name
-                if name.endswith(PART) and not is_being_written(path):
-                    with self._outbox.moving:
+                if name.endswith(PART) and is_regular(path) and not is_being_written(path):
+                    with self._outbox.moving, Findings().of_one(path):
                         self._repair.open_file(path)
 
     def _look_at(

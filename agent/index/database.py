@@ -99,6 +99,7 @@ def open_index(
         sqlite3.Error: the disk refuses even a new index.
     """
     with _one_at_a_time(path.parent):
+        _make_writable(path)
         try:
             return _open_sound(path, migrations, disk)
         except UnicodeDecodeError:  # SQLite quotes what it finds, whatever it is
@@ -108,6 +109,15 @@ def open_index(
                 raise
             set_aside(path, disk, wall, str(error))
         return _open_sound(path, migrations, disk)
+
+
+def _make_writable(path: Path) -> None:
+    """Give the index's files back the mode that somebody has taken from them; only their owner can."""
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if is_regular(file) and not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+            with contextlib.suppress(OSError):
+                file.chmod(0o600)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The outbox as the deliverer has it: every change of an entry goes through here, in order."""
 
 import contextlib
-import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,11 @@ from agent.outbox.locks import claimed
 from agent.recording.gapsfile import let_go
 from agent.recording.marks import Marks
 from agent.recording.segment import FinishedSegment
+from agent.small_file import SHORT_OF_MEANS
 
 log = get_logger(__name__)
 
 
-SHORT_OF_MEANS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EINTR}
-"""Errors that say nothing about the file."""
 NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_attempt_ms": None}
 """What a recording has that is not going to be tried."""
 

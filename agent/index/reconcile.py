@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, na
 from agent.outbox.locks import claimed
 from agent.recording.gapsfile import let_go
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
+from agent.small_file import is_regular
 
 log = get_logger(__name__)
 
@@ -64,7 +66,7 @@ class Reconciler:
     def _each(self, folder: Path, present: Sequence[str], ending: str, check: Callable[[Path], None]) -> None:
         for name in present:
             if name.endswith(ending) and not self._stopped():
-                with self._outbox.moving:
+                with self._outbox.moving, self.findings.of_one(folder / name):
                     check(folder / name)
 
     def _chunks(self, present: Sequence[str], check: Callable[[str, Entry | None], Entry | None]) -> None:
@@ -79,12 +81,14 @@ class Reconciler:
                 for stem in chunk:
                     if self._stopped():
                         break
-                    if (entry := check(stem, rows.get(stem))) is not None:
-                        adopted.append(entry)
+                    with self.findings.of_one(Path(stem)):
+                        if (entry := check(stem, rows.get(stem))) is not None:
+                            adopted.append(entry)
                 if adopted and not self.findings.dry_run:
                     self._outbox.adopt(adopted)
                     for entry in adopted:
-                        self._settle(entry)
+                        with self.findings.of_one(Path(entry.stem)):
+                            self._settle(entry)
 
     def _settle(self, entry: Entry) -> None:
         """Move an adopted recording to where its facts say it belongs."""
@@ -102,6 +106,13 @@ class Reconciler:
         if self.findings.found("a temporary file was left behind, removed", "reconcile_discarded", path):
             self._files.discard_temporary(path)
 
+    def _is_foreign(self, path: Path) -> bool:
+        """Whether something stands at the name of a file that is none; it is named, and left alone."""
+        if not os.path.lexists(path) or is_regular(path):
+            return False
+        self.findings.left_alone("is not a regular file, left alone", "reconcile_foreign", path)
+        return True
+
     # outbox/
 
     def _finish(self, path: Path) -> None:
@@ -118,6 +129,8 @@ class Reconciler:
     def _check_waiting(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.outbox / f"{stem}{AUDIO}"
         written = sidecar.read(audio.with_suffix(SIDECAR))
+        if self._is_foreign(audio):
+            return None
         if not audio.exists():
             self._check_missing(stem, row, written)
         elif row is None:
@@ -177,7 +190,7 @@ class Reconciler:
             return written
         entry = entry_from_tags(audio)
         if entry is None:
-            log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
+            self.findings.left_alone("is not a recording of ours, left alone", "reconcile_foreign", audio)
             return None
         if self.findings.found(
             "had neither row nor sidecar, adopted from its tags", "reconcile_adopted", audio
@@ -211,6 +224,8 @@ class Reconciler:
 
     def _check_sent(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.sent / f"{stem}{AUDIO}"
+        if self._is_foreign(audio):
+            return None
         if not audio.exists():
             self._check_half_pruned(audio.with_suffix(SIDECAR), row)
             return None
@@ -219,7 +234,7 @@ class Reconciler:
         written = sidecar.read(audio.with_suffix(SIDECAR))
         entry = written or row or entry_from_tags(audio)
         if entry is None:
-            log.warning("is not a recording of ours, left alone", action="reconcile_foreign", file=audio.name)
+            self.findings.left_alone("is not a recording of ours, left alone", "reconcile_foreign", audio)
             return None
         mend = self.findings.found("is delivered, its row now says so", "reconcile_adopted", audio)
         entry = changed(entry, completed_ms=entry.completed_ms or self._outbox.now_ms(), parked_ms=None)

@@ -1,5 +1,6 @@
 """Files that were left open: finish the move of whole ones, repair torn ones, set aside what nothing can be made of."""
 
+import os
 from pathlib import Path
 
 from agent.audio.ogg import NotOggOpus, read_summary
@@ -12,6 +13,7 @@ from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, TEMPORARY, digest
 from agent.recording.filename import start_of_stem
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
+from agent.small_file import open_file
 
 
 class Repair:
@@ -25,7 +27,7 @@ class Repair:
     def open_file(self, path: Path) -> None:
         """Look into one ``.part`` file, and hold its lock meanwhile."""
         try:
-            file = path.open("r+b", buffering=0)
+            file = open_file(path, os.O_RDWR)
         except FileNotFoundError:
             return
         with file:

@@ -9,6 +9,7 @@ from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.recording.filename import number_of
 from agent.recording.segment import PART, FinishedSegment
+from agent.small_file import open_file
 
 log = get_logger(__name__)
 
@@ -134,7 +135,7 @@ def digest(path: Path) -> str:
     import hashlib  # noqa: PLC0415 - OpenSSL is the dearest library of a start
 
     result = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(CHUNK):
             result.update(chunk)
     return result.hexdigest()

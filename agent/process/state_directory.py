@@ -18,9 +18,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from agent.config.schema import SYSTEM_FILE, LoadedConfig
-from agent.disk import Disk
+from agent.disk import Disk, set_aside
 from agent.errors import AgentError
+from agent.log import get_logger
 from agent.process.state_lock import StateLock, holder_of, is_held, no_right
+
+log = get_logger(__name__)
 
 SYSTEM_STATE = Path("/var/lib/recorder-agent")
 SYSTEM_RUNTIME = Path("/run/recorder-agent")
@@ -101,12 +104,7 @@ class StateDirectory:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 disk.sync_folder(self.path.parent, "state.sync_parent")
             for folder in (self.recording, self.outbox, self.sent, self.damaged):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                if folder.stat().st_mode & 0o077:
-                    with contextlib.suppress(
-                        PermissionError
-                    ):  # vfat has no modes, and the owner may be another
-                        folder.chmod(0o700)
+                _make_folder(folder)
             disk.sync_folder(self.path, "state.sync_folder")
 
     def create_runtime(self) -> "StateDirectory":
@@ -120,7 +118,7 @@ class StateDirectory:
         with _explained(self.runtime):
             with contextlib.suppress(FileExistsError):
                 self.runtime.mkdir(mode=0o700)
-            if _is_ours(self.runtime) or self.runtime.parent != MEMORY:
+            if _is_ours(self.runtime) or (self.runtime.is_dir() and self.runtime.parent != MEMORY):
                 return self
             import tempfile  # noqa: PLC0415 - seldom needed, and a start costs what it loads
 
@@ -215,6 +213,19 @@ def runtime_by_hand(path: Path, environ: Mapping[str, str], memory: Path = MEMOR
     if memory.is_dir():
         return memory / f"recorder-agent-{os.geteuid()}-{name}"
     return path
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder of ours, mode 0700; what stands at its name and is none is set aside."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        log.warning(
+            "stands where a folder of ours belongs, set aside", action="state_foreign", file=folder.name
+        )
+        set_aside(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_mode & 0o777 != 0o700:  # noqa: PLR2004 - a mode
+        with contextlib.suppress(PermissionError):  # vfat has no modes, and the owner may be another
+            folder.chmod(0o700)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -16,8 +16,9 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta
 
+from agent.disk import set_aside
 from agent.errors import AgentError
-from agent.small_file import load_or_none
+from agent.small_file import is_regular, load_or_none
 from agent.text import valid
 
 TRIES = 10
@@ -72,7 +73,7 @@ class StateLock:
             AgentError: the file cannot be used.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = self._opened()
         except OSError as error:
             raise no_right(self._path.parent, error) from error
         try:
@@ -106,6 +107,19 @@ class StateLock:
         except OSError:
             return True
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _opened(self) -> int:
+        """Return a descriptor of the file. What is none is set aside: nobody can hold a lock by it.
+
+        A file that cannot be written can be locked all the same; it only does not tell who holds it.
+        """
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        if os.path.lexists(self._path) and not is_regular(self._path):
+            set_aside(self._path)
+        try:
+            return os.open(self._path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            return os.open(self._path, flags | os.O_RDONLY)
 
     def _take(self, descriptor: int) -> None:
         for _ in range(TRIES - 1):  # ``is_held`` of another process holds it for a moment

@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.clock import Instant
+from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
 from agent.recording.filename import number_of
 from agent.recording.segment import PART, SegmentStart, end_of
 from agent.small_file import UnusableFile
+
+log = get_logger(__name__)
 
 UNASKED = {"continuous", "schedule", "voice"}
 """Modes of recordings that nobody has to ask for: without memory, only these are known to fill a recorder's time."""
@@ -54,10 +57,20 @@ def stretches(files: Files, *, since_number: int, recorders: int | None) -> list
 def _stretch(files: Files, stem: str, *, is_recorders: bool) -> Stretch | None:
     for _ in range(TRIES):
         for read in (_from_sidecar, _from_audio):
-            with contextlib.suppress(FileNotFoundError, _Changed):
+            try:
                 mode, start, ended = read(files, stem)
-                is_one = (is_recorders or mode in UNASKED) and ended.boot_ms > start.boot_ms
-                return Stretch(number_of(stem), start, ended) if is_one else None
+            except (FileNotFoundError, _Changed):
+                continue
+            except OSError as error:
+                log.warning(
+                    "what an earlier run recorded cannot be read",
+                    action="earlier_unreadable",
+                    recording=stem,
+                    error=error,
+                )
+                return None
+            is_one = (is_recorders or mode in UNASKED) and ended.boot_ms > start.boot_ms
+            return Stretch(number_of(stem), start, ended) if is_one else None
         if not any(path.exists() for path in _places(files, stem)):
             return None
         time.sleep(AGAIN_SECONDS)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.disk import Disk
 from agent.log import get_logger
+from agent.small_file import UnusableFile, read_bytes
 
 log = get_logger(__name__)
 
@@ -21,7 +22,14 @@ def keep(file: Path, copy: Path, disk: Disk) -> None:
     """Keep the settings of a file that the recorder has started well with; a disk that refuses costs only that."""
     try:
         data = file.read_bytes()
-        if not copy.exists() or copy.read_bytes() != data:
+        if _kept(copy) != data:
             disk.replace(copy, data, "config")
     except OSError as error:
         log.warning("the settings cannot be kept", action="config_not_kept", error=error)
+
+
+def _kept(copy: Path) -> bytes | None:
+    try:
+        return read_bytes(copy)
+    except (OSError, UnusableFile):
+        return None

@@ -19,7 +19,7 @@ from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
 from agent.clock import Instant, rfc3339
 from agent.disk import Disk
 from agent.recording.ring import Prelude, pre_skip_of
-from agent.small_file import UnusableFile, decode
+from agent.small_file import SHORT_OF_MEANS, UnusableFile, decode, open_file
 
 START_TAG = "RECORDER_AGENT"
 """The OpusTags comment that holds the ``SegmentStart`` as JSON."""
@@ -297,9 +297,9 @@ def discard_never_begun(folder: Path, disk: Disk) -> None:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a process has the file open for recording."""
+    """Whether a process has the file open for recording; of what cannot be opened, where that says nothing about it."""
     try:
-        with path.open("r+b", buffering=0) as file:
+        with open_file(path, os.O_RDWR) as file:
             return not lock_open_file(file)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        return error.errno in SHORT_OF_MEANS

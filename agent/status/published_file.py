@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.disk import set_aside
 from agent.log import get_logger
 
 log = get_logger(__name__)
@@ -52,7 +53,7 @@ class PublishedFile:
 def replace(path: Path, content: bytes, mode: int) -> None:
     """Put a file in the place of another: whole or not at all, of the folder's group where that is allowed."""
     temporary = path.with_name(f".{path.name}.new")  # the textfile collector reads only what ends in .prom
-    temporary.unlink(missing_ok=True)
+    _clear(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -60,7 +61,19 @@ def replace(path: Path, content: bytes, mode: int) -> None:
             with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, -1, path.parent.stat().st_gid)
             os.fchmod(descriptor, mode)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except IsADirectoryError:
+            set_aside(path)
+            temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _clear(path: Path) -> None:
+    """Make room for a file; a folder is set aside."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        set_aside(path)

@@ -30,6 +30,7 @@ from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
+from agent.small_file import open_file
 from agent.sync.metadata import metadata_of
 from agent.sync.rules.data_usage import DataUsage
 from agent.token.bindings import BindingChanged
@@ -250,7 +251,7 @@ class Delivery:
         if entry.ticket is None:
             raise AssertionError("a PUT without an upload URL")
         with (
-            self._outbox.files.audio(entry).open("rb") as file,
+            open_file(self._outbox.files.audio(entry)) as file,
             self._usage.counting(entry.size_bytes) as count,
         ):
 

@@ -14,9 +14,10 @@ from types import TracebackType
 
 import msgspec
 
-from agent.disk import Disk
+from agent.disk import Disk, set_aside
 from agent.errors import AgentError
 from agent.log import get_logger
+from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 
 log = get_logger(__name__)
 
@@ -48,12 +49,19 @@ class TokenLock:
         self._threads.acquire()
         try:
             if self._depth == 0:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._descriptor = self._opened()
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except BaseException:
             self._threads.release()
             raise
         self._depth += 1
+
+    def _opened(self) -> int:
+        """Return a descriptor of the lock's file; what is no file is set aside."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        if os.path.lexists(self._path) and not is_regular(self._path):
+            set_aside(self._path)
+        return os.open(self._path, flags, 0o600)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -239,11 +247,11 @@ class Bindings:
             status = self._path.stat()
             signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             if signature != self._seen[0]:
-                self._seen = (signature, self._path.read_bytes())
-            return _BOOK.decode(self._seen[1])
+                self._seen = (signature, read_bytes(Path(os.path.realpath(self._path))))
+            return decode(_BOOK, self._seen[1])
         except FileNotFoundError:
             return _Book()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, UnusableFile) as error:
             log.error("whose audio is whose is not known any more", action="lineages_unreadable", error=error)
             return _Book(first=_UNKNOWN)
 

@@ -11,6 +11,7 @@ It is written before the token, so that a crash between the two leaves the old t
 """
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import msgspec
 
 from agent.disk import Disk
 from agent.errors import CredentialError
+from agent.small_file import UnusableFile, load
 from agent.token.file import Token, read_token
 
 TOKEN_NAME = "device-token"  # noqa: S105 - the name of a file
@@ -162,12 +164,8 @@ class Sources:
 
     def _record(self) -> _Record:
         try:
-            return _RECORD.decode(self._record_file.read_bytes())
-        except (
-            OSError,
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # it can be lost: the token written here counts
+            return load(Path(os.path.realpath(self._record_file)), _RECORD)
+        except (OSError, UnusableFile):  # it can be lost: the token written here counts
             return _Record()
 
 

@@ -24,7 +24,7 @@ from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.log import get_logger
 from agent.outbox.entry import Entry
-from agent.small_file import UnusableFile, read_bytes
+from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 from agent.status.board import CredentialState
 from agent.token.bindings import LOCK_NAME, BindingChanged, Bindings, OtherOwner, TokenLock
 from agent.token.file import HOW, Token
@@ -229,16 +229,17 @@ class Credentials:
         """Complete a refresh that a crash has cut short."""
         # Killed before the rename, the temporary file may hold the only token that is valid, and whole.
         unfinished = self._refreshed_file.with_name(f"{REFRESHED_NAME}.tmp")
-        if not self._refreshed_file.exists() and not unfinished.exists():
+        if not is_regular(self._refreshed_file) and not is_regular(unfinished):
             return
         with self._explained(), self._lock:
             for file in (self._refreshed_file, unfinished):
                 try:
-                    self._install(_REFRESHED.decode(file.read_bytes()))
+                    self._install(decode(_REFRESHED, read_bytes(file)))
                 except FileNotFoundError:
                     continue
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    self._disk.unlink(file, "refreshed.unlink")
+                except UnusableFile:
+                    if is_regular(file):
+                        self._disk.unlink(file, "refreshed.unlink")
 
     def _install(self, kept: _Refreshed) -> bool:
         """Put it in the place of the one it succeeds; where nothing can be told yet it stays where it is."""

@@ -40,6 +40,8 @@ class Reply:
     """Say ``Connection: close`` and do so."""
     length: int | None = None
     """A Content-Length that is not the body's."""
+    raw: bytes | None = None
+    """What goes on the line in the place of all that."""
 
 
 def as_json(value: Any, status: int = 200, *headers: tuple[str, str], **faults: Any) -> Reply:
@@ -229,6 +231,8 @@ def _request(number: int, head: bytes) -> Seen:
 
 
 def _rendered(reply: Reply, *, head_only: bool) -> bytes:
+    if reply.raw is not None:
+        return reply.raw
     lines = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Whatever')}"]
     lines += [f"{name}: {value}" for name, value in reply.headers]
     length = len(reply.body) if reply.length is None else reply.length

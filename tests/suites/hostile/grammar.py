@@ -21,7 +21,10 @@ class Answer(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
     speed: str = ""
-    """Empty: at once; ``dribble``: a byte at a time; ``stall``: half of it and no more; ``silent``: nothing."""
+    """Empty: at once; ``dribble``: a byte at a time; ``stall``: half of it and no more; ``silent``: nothing;
+    ``deaf``: the request's body is not read."""
+    raw: bytes | None = None
+    """What goes on the line in the place of all that."""
 
 
 class Cell(NamedTuple):
@@ -29,9 +32,9 @@ class Cell(NamedTuple):
 
     call: str
     place: str
-    """``field:<name>``, ``header:<name>``, ``error:<name>``, ``body`` or ``speed``."""
+    """``field:<name>``, ``header:<name>``, ``error:<name>``, ``body``, ``speed`` or ``wire``."""
     absurdity: str
-    """A name out of ``VALUES``, ``HEADER_VALUES``, ``ENCODINGS`` or ``SPEEDS``."""
+    """A name out of ``VALUES``, ``HEADER_VALUES``, ``ENCODINGS``, ``SPEEDS`` or ``WIRES``."""
 
     def __str__(self) -> str:
         return f"{self.call}/{self.place}/{self.absurdity}"
@@ -129,7 +132,51 @@ ENCODINGS: dict[str, Callable[[bytes], tuple[list[tuple[str, str]], bytes]]] = {
     "2000 headers": lambda body: ([(f"X-Flood-{n}", "y" * 100) for n in range(2000)], body),
 }
 
-SPEEDS = ("dribble", "stall", "silent")
+SPEEDS = ("dribble", "stall", "silent", "deaf")
+
+
+def _framed(body: bytes, *lines: str) -> bytes:
+    return "\r\n".join(("HTTP/1.1 200 OK", *lines, "", "")).encode() + body
+
+
+def _whole(body: bytes) -> bytes:
+    return _framed(body, "Content-Type: application/json", 'ETag: "1"', f"Content-Length: {len(body)}")
+
+
+WIRES: dict[str, Callable[[bytes], bytes]] = {
+    "no status line": lambda body: body + b"\r\n\r\n",
+    "nothing but a line break": lambda _body: b"\r\n" * 1000,
+    "another protocol": lambda _body: b"SSH-2.0-OpenSSH_9.2\r\n",
+    "TLS": lambda _body: b"\x15\x03\x01\x00\x02\x02\x28",
+    "status 99": lambda _body: b"HTTP/1.1 99 What\r\nContent-Length: 0\r\n\r\n",
+    "status 999": lambda _body: b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    "status of 400 digits": lambda _body: b"HTTP/1.1 " + b"2" * 400 + b" OK\r\n\r\n",
+    "another major version": lambda body: _whole(body).replace(b"HTTP/1.1", b"HTTP/9.9"),
+    "switching protocols": lambda _body: (
+        b"HTTP/1.1 101 Whatever\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello"
+    ),
+    "20000 times continue": lambda body: b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000 + _whole(body),
+    "two answers": lambda body: _whole(body) + _whole(b'{"id": "rec_stale", "status": "stale"}'),
+    "a hundred answers": lambda body: _whole(body) * 100,
+    "two lengths": lambda body: _framed(body, "Content-Length: 1", f"Content-Length: {len(body)}"),
+    "length of 400 digits": lambda body: _framed(body, f"Content-Length: {'9' * 400}"),
+    "negative length": lambda body: _framed(body, "Content-Length: -1"),
+    "length that is too large": lambda body: _framed(body, f"Content-Length: {len(body) + 5}"),
+    "length that is too small": lambda body: _framed(body, f"Content-Length: {max(0, len(body) - 5)}"),
+    "chunk that is no number": lambda body: _framed(b"zz\r\n" + body, "Transfer-Encoding: chunked"),
+    "chunk of 400 digits": lambda body: _framed(b"f" * 400 + b"\r\n" + body, "Transfer-Encoding: chunked"),
+    "chunk with a long extension": lambda body: _framed(
+        b"5;" + b"x" * 500_000 + body, "Transfer-Encoding: chunked"
+    ),
+    "unknown transfer": lambda body: _framed(body, "Transfer-Encoding: rot13"),
+    "header without an end": lambda _body: b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 2_000_000,
+    "header without a colon": lambda body: _framed(body, "nothing at all", f"Content-Length: {len(body)}"),
+    "header with a NUL": lambda body: _framed(body, "X-A: \0", f"Content-Length: {len(body)}"),
+    "header that is folded": lambda body: _framed(body, "ETag: a", " b", f"Content-Length: {len(body)}"),
+    "line feeds alone": lambda body: _whole(body).replace(b"\r\n", b"\n"),
+    "nothing at all": lambda _body: b"",
+}
+"""What goes on the line instead of an answer, by the body of a good one."""
 
 ERROR_STATUSES = (400, 401, 403, 404, 409, 413, 425, 429, 500, 503)
 ERROR_FIELDS = ("error", "code", "message", "type", "param", "details")
@@ -190,6 +237,7 @@ def cells() -> Iterator[Cell]:
             yield from (Cell(call, f"error:400:{field}", value) for value in VALUES)
         yield from (Cell(call, "body", encoding) for encoding in ENCODINGS)
         yield from (Cell(call, "speed", speed) for speed in SPEEDS)
+        yield from (Cell(call, "wire", wire) for wire in WIRES)
     for name in COMMAND:
         yield from (Cell("heartbeat", f"field:commands.{name}", value) for value in VALUES)
     for name in ("max_duration_sec", "upload_immediately", "metadata"):
@@ -213,6 +261,8 @@ def answer_of(cell: Cell, facts: dict[str, Any] | None = None, *, identity: str 
         inner = f'{{"{name}": {VALUES[cell.absurdity]}}}'
         text = inner if name == "error" else f'{{"error": {inner}}}'
         return Answer(int(code), headers, text.encode())
+    if kind == "wire":
+        return Answer(status, [], b"", raw=WIRES[cell.absurdity](body))
     if kind == "speed":
         return Answer(status, headers, body, cell.absurdity)
     more, encoded = ENCODINGS[cell.absurdity](body)

@@ -6,10 +6,12 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 from grammar import SUCCESS, Answer, Cell, answer_of, good_body
 
@@ -22,6 +24,7 @@ _PATHS = {
     "refresh": re.compile(r"/v1/devices/([^/]+)/token/refresh"),
 }
 DRIBBLE_SECONDS = 0.05
+STALL_SECONDS = 5.0
 
 
 @dataclass
@@ -34,19 +37,27 @@ class Hostile:
     completed: set[str] = field(default_factory=set)
     calls: list[tuple[float, str]] = field(default_factory=list)
     """When each call came, by the monotonic clock, and which it was."""
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often each call came for each recording since the cell was set, by its remote id (a create: by its key)."""
+    date: Callable[[], float] = time.time
     url: str = ""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._cell: Cell | None = None
         self._left = 0
+        self.poisoned = 0
+        """How many calls were answered by the cell, or will never be."""
+        self._said: dict[str, str] = {}
+        """What an id stands for that was said in the place of another."""
         self._commands = 0
         self._keys: dict[str, str] = {}
 
     def poison(self, cell: Cell, times: int = 1_000_000) -> None:
         """Answer the next calls of the cell's kind by it; after ``times`` of them, or ``heal``, well again."""
         with self._lock:
-            self._cell, self._left = cell, times
+            self._cell, self._left, self.poisoned = cell, times, 0
+            self.steps.clear()
 
     def heal(self) -> None:
         """Answer well."""
@@ -58,12 +69,22 @@ class Hostile:
         done = self.completed & set(self.stored) & set(self.bodies)
         return {str(self.bodies[remote]["metadata"]["client_recording_id"]) for remote in done}
 
+    def is_deaf(self, path: str) -> bool:
+        """Whether the body of this request is not to be read at all."""
+        with self._lock:
+            cell = self._cell
+            deaf = cell is not None and cell.absurdity == "deaf" and bool(_PATHS[cell.call].fullmatch(path))
+            self.poisoned += deaf
+            return deaf
+
     def answer(self, call: str, name: str, key: str, body: bytes) -> Answer:
         """Do the work of a call, unless the answer is a refusal, and return what is said of it."""
         with self._lock:
             self.calls.append((time.monotonic(), call))
+            self.steps[call, name or key] += 1
             poisoned = self._cell if self._cell is not None and self._cell.call == call else None
             if poisoned is not None:
+                self.poisoned += 1
                 self._left -= 1
                 if self._left <= 0:
                     self._cell = None
@@ -74,9 +95,20 @@ class Hostile:
                 kind = [("ETag", f'"{hashlib.md5(body).hexdigest()}"')] if call == "put" else []  # noqa: S324
                 return Answer(SUCCESS.get(call, 200), kind, json.dumps(good_body(call, facts)).encode())
             self._commands += 1
-            return answer_of(poisoned, facts, identity=f"cmd_{self._commands}")
+            answer = answer_of(poisoned, facts, identity=f"cmd_{self._commands}")
+            self._remember_id(call, answer, str(facts.get("id")))
+            return answer
+
+    def _remember_id(self, call: str, answer: Answer, remote: str) -> None:
+        """Keep which recording was meant by an id that is no good one, and may be taken for one."""
+        if call == "create":
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):
+                given = json.loads(answer.body).get("id")
+                if isinstance(given, str):
+                    self._said[given] = remote
 
     def _work(self, call: str, name: str, key: str, body: bytes) -> dict[str, Any]:
+        told, name = name, self._said.get(name, name)
         if call == "create":
             remote = self._keys.setdefault(key, f"rec_{len(self._keys) + 1}")
             self.bodies[remote] = json.loads(body)
@@ -88,7 +120,7 @@ class Hostile:
         if call == "complete":
             self.completed.add(name)
             rows = [{"id": "med_1", "status": "uploaded", "file_size_bytes": len(self.stored.get(name, b""))}]
-            return {"id": name, "media": rows}
+            return {"id": told, "media": rows}
         return {}
 
 
@@ -97,10 +129,14 @@ class _Handler(BaseHTTPRequestHandler):
     hostile: Hostile
 
     def do_POST(self) -> None:
+        if self.hostile.is_deaf(self.path):
+            time.sleep(STALL_SECONDS)
+            self.close_connection = True
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         for call, pattern in _PATHS.items():
             if found := pattern.fullmatch(self.path):
-                name = found[1] if found.groups() else ""
+                name = unquote(found[1]) if found.groups() else ""
                 self._send(self.hostile.answer(call, name, self.headers.get("Idempotency-Key", ""), body))
                 return
         self._send(Answer(404, [], b'{"error": "no such call"}'))
@@ -112,6 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(Answer(404, [], b""))
 
     def _send(self, answer: Answer) -> None:
+        if answer.raw is not None:
+            self.wfile.write(answer.raw)
+            self.close_connection = not answer.raw.startswith(b"HTTP/1.1 200")
+            return
         lines = [f"HTTP/1.1 {answer.status} Whatever"]
         lines += [f"{name}: {value}" for name, value in answer.headers]
         if "date" not in {name.lower() for name, _ in answer.headers}:
@@ -129,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(data)
         if answer.speed in {"silent", "stall"}:
-            time.sleep(5)
+            time.sleep(STALL_SECONDS)
             self.close_connection = True
 
     def log_message(self, *_given: object) -> None:

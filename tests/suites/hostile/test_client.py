@@ -41,8 +41,9 @@ def reply_of(answer: Answer) -> Reply:
         "dribble": {"dribble": 0.05},
         "stall": {"stall": "middle"},
         "silent": {"stall": "answer"},
+        "deaf": {"stall": "body"},
     }
-    faults = known.get(answer.speed, {})
+    faults = known.get(answer.speed, {"raw": answer.raw, "close": answer.raw is not None})
     return Reply(answer.status, answer.body, tuple(answer.headers), **faults)
 
 
