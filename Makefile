@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-abuse test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-arm64 test-vm soak
+.PHONY: test-abuse test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-first-hour test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -98,7 +98,10 @@ test-systemd: setup-test ## the service and the packages on machines of their ow
 	$(PYTEST) -s tests/suites/systemd
 
 test-fresh: setup-test ## demo and tests on Debian 12 and 13 made from nothing (containers), as root
-	$(PYTEST) -s tests/suites/fresh
+	$(PYTEST) -s tests/suites/fresh/test_fresh.py
+
+test-first-hour: setup-test ## the README's commands as printed on a fresh Debian 12 and 13 (containers), as root
+	$(PYTEST) -s tests/suites/fresh/test_first_hour.py
 
 test-arm64: setup-test ## the arm64 package in an emulated userland, as root (15 to 25 minutes)
 	tests/suites/arm64/run

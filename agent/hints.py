@@ -24,17 +24,19 @@ def start() -> str:
 
 def restart() -> str:
     """Return how both processes are started anew."""
-    if is_service_here():
-        return f"`{_root()}systemctl restart recorder-agent.target`"
-    return f"end `recorder-agent run`, and {typed('run')} again"
+    service = f"`{_root()}systemctl restart recorder-agent.target`"
+    return (
+        service
+        if is_service_here()
+        else f"end `recorder-agent run` and start it again, a service by {service}"
+    )
 
 
 def journal(unit: str = "") -> str:
-    """Return how the log of the services is read, or of one of them; by hand it goes to standard error."""
-    if not is_service_here():
-        return "what `recorder-agent run` has printed"
+    """Return where the log is: of the services, or of one of them; by hand it goes to standard error."""
     units = " ".join(f"-u {name}" for name in ((unit,) if unit else UNITS))
-    return f"`{_root()}journalctl -e {units}`"
+    service = f"`{_root()}journalctl -e {units}`"
+    return service if is_service_here() else f"what `recorder-agent run` has printed, of a service {service}"
 
 
 def extra(name: str) -> str:

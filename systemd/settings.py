@@ -5,11 +5,14 @@ Usage: settings.py extras FILE              the extras of the package that the s
        settings.py service FILE UNIT        lines for [Service] of the unit "recorder" or "delivery" that they need
                                             beyond it, and no others
        settings.py directory FILE           storage.directory, or nothing
+       settings.py earlier FILE             where the state of the service has lain before, a folder a line
        settings.py due FILE                 minutes until a recording that begins now is finished, or nothing
        settings.py set FILE KEY=VALUE...    set section.key to a text (needs tomlkit), in the place of the line that
                                             gives its default as a comment
 """
 
+import contextlib
+import json
 import re
 import sys
 import tomllib
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 LEDS_OF_THE_UNIT = {"ACT", "PWR", "led0", "led1"}
+SERVICE_STATE = Path("/var/lib/recorder-agent")
 SEGMENT_SECONDS = 600
 """The default of recording.segment_seconds."""
 
@@ -69,6 +73,16 @@ def _hides_token(directory: str) -> list[str]:
         f"ExecStartPre=-/bin/mkdir -p -m 0700 {folder.replace('$', '$$')}",
         f"InaccessiblePaths=-{folder}",
     ]
+
+
+def earlier(settings: dict[str, Any], service_state: Path = SERVICE_STATE) -> list[str]:
+    """Return where the state has lain before, as the recorder has noted it; the service's own folder comes first."""
+    noted: Any = []
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((service_state / "places.json").read_text("utf-8"))
+    here = Path(_value(settings, "storage", "directory") or service_state).resolve()
+    places = [service_state, *(Path(place) for place in noted if isinstance(place, str) and place[:1] == "/")]
+    return [str(place) for place in dict.fromkeys(places) if place.resolve() != here and place.is_dir()]
 
 
 def due(settings: dict[str, Any]) -> list[str]:
@@ -137,6 +151,7 @@ def main(arguments: list[str]) -> None:
         "extras": extras(settings),
         "service": service(settings, arguments[2]) if command == "service" else [],
         "due": due(settings),
+        "earlier": earlier(settings),
         "directory": [_value(settings, "storage", "directory") or ""],
     }
     sys.stdout.writelines(f"{line}\n" for line in answers[command])

@@ -154,7 +154,8 @@ def find(devices: "list[Mapping[str, str | int | float]]", wanted: str) -> "Mapp
         return found[0]
     names = ", ".join(str(device["name"]) for device in found or inputs) or "no input at all"
     what = "more than one input" if found else "no input"
-    raise CaptureError(protocol.NO_DEVICE, f"{what} answers to {wanted!r}, ALSA has {names}")
+    told = f"ALSA has {names}" if wanted == "default" else f"{what} answers to {wanted!r}, ALSA has {names}"
+    raise CaptureError(protocol.NO_DEVICE, told)
 
 
 def open_stream(output: int, options: Options) -> "pyaudio.Stream":

@@ -10,9 +10,10 @@ from pathlib import Path
 from agent.audio.source import Block, SourceLost, SourceState
 from agent.capture import protocol
 from agent.capture.alsa_config import Channel
-from agent.capture.devices import NO_PORTAUDIO, Target, resolve_input
+from agent.capture.devices import DEFAULT, NO_PORTAUDIO, Target, resolve_input
 from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
 from agent.errors import MicrophoneError
+from agent.hints import typed
 from agent.host.sound_cards import SoundCards
 from agent.log import get_logger
 
@@ -324,9 +325,7 @@ class Microphone:
         return SourceState.LOST if self._first_heard_at else SourceState.WAITING
 
     def _silent(self, what: str) -> str:
-        return (
-            f"The microphone {self._target.name} {what}, so nothing is heard: check its plug and its cable."
-        )
+        return f"{_named(self._target.name)} {what}, so nothing is heard: check its plug and its cable."
 
     def _explain(self, kind: str, message: str) -> tuple[SourceState, str]:
         """Return the state and the sentence for what the capture process said at its end."""
@@ -337,12 +336,18 @@ class Microphone:
         name = self._target.name
         if (holder := self._cards.holder(self._target.card)) is not None:
             return SourceState.WAITING, (
-                f"The microphone {name} is busy, {holder} has it: end that program, or set audio.input to another one."
+                f"{_named(name)} is busy, {holder} has it: end that program, or set audio.input to another one."
             )
         if kind == protocol.NO_DEVICE:
-            reason = f"There is no microphone {name} ({message}): connect it, or see the command devices."
-        else:
-            reason = (
-                f"The microphone {name} cannot be opened ({message}): see whether another program has it."
+            missing = (
+                "No default microphone was found" if name == DEFAULT else f"There is no microphone {name}"
             )
+            reason = f"{missing} ({message}): connect it, and see {typed('devices')}."
+        else:
+            reason = f"{_named(name)} cannot be opened ({message}): see whether another program has it."
         return SourceState.WAITING, reason
+
+
+def _named(name: str) -> str:
+    """Return the subject of a sentence on a microphone; the system's own choice has no name that anybody knows."""
+    return "The microphone" if name == DEFAULT else f"The microphone {name}"

@@ -28,7 +28,10 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Answer with {file, valid, errors}.")
 @click.pass_obj
 def check(session: Session, file: Path | None, as_json: bool) -> None:
-    """Check FILE, or the file in use: exit 0 when it is right, 78 when it is not."""
+    """Check FILE, or the file in use.
+
+    Exit 0 when it is right, 78 when it is not.
+    """
     used = file or settings.locate(session.config_path, os.environ, settings.SYSTEM_FILE)
     errors = settings.check(used) if used else []
     if as_json:

@@ -65,7 +65,7 @@ _PLAYBACK = re.compile(r"Playback length: (\S+)")
     help="A value of audio.input; without it a microphone, else a voice or tones.",
 )
 def demo(seconds: float, directory: Path, wanted: str | None) -> None:
-    """Record, queue and deliver once, to a sandbox on this machine, and show it as it happens."""
+    """Record, queue and deliver once, to an API on this machine."""
     log.configure("error", "text")
     screen = Screen()
     folder = _new_folder(directory)

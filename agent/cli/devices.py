@@ -18,7 +18,10 @@ from agent.terminal.output import echo, print_json
 )
 @click.pass_obj
 def devices(session: Session, as_json: bool) -> None:
-    """List the microphones; an id of this list is a stable audio.input. Exit 69 when there is none."""
+    """List the microphones; exit 69 when there is none.
+
+    An id of this list is a stable audio.input.
+    """
     with contextlib.suppress(AgentError):  # settings that are wrong hide no microphone
         session.look()  # as the owner of the recordings: ALSA loads what its settings name, and not as root
     found = list_devices(SoundCards())

@@ -25,7 +25,10 @@ MARKS = {
 @click.option("--json", "as_json", is_flag=True, help="Print a list of {check, state, message, hint}.")
 @click.pass_obj
 def doctor(session: Session, record: bool, as_json: bool) -> int:
-    """Look at everything the recorder needs; exit 1 when something critical is found."""
+    """Look at everything the recorder needs.
+
+    Exit 1 when something critical is found.
+    """
     log.configure("error", "text")
     log_nothing()
     results = []

@@ -12,19 +12,27 @@ from agent.control.server import ask
 from agent.facade.context import Session
 from agent.facade.service import deliverer_here
 from agent.host.target_folder import TargetFolder
-from agent.index.actions import ACTIONS, export
+from agent.index.actions import ACTIONS, export, not_one
 from agent.index.reading import reading
-from agent.outbox.answers import open_rows, row_of
-from agent.process.state_directory import Process
+from agent.outbox.answers import queue_rows, row_of
+from agent.outbox.entry import number_given
+from agent.process.state_directory import Process, StateDirectory
+from agent.status.words import local_moment
 from agent.terminal.output import duration, echo, print_json, size
 from agent.text import valid
 
 ERROR_WIDTH = 50
+TIMES = ("started_at", "ended_at", "next_attempt_at")
+DONE = {"retry": "trying again", "release": "released", "delete": "deleted"}
+"""What is said of each recording, by what was asked for."""
 
 
 @click.group()
 def queue() -> None:
-    """List recordings, and retry, release, export or delete them. IDs may be shortened."""
+    """List recordings; retry, release, export, delete them.
+
+    An ID is that of the list, or its beginning; the number of the list serves too.
+    """
 
 
 @queue.command("list")
@@ -44,7 +52,7 @@ def list_command(session: Session, as_json: bool) -> None:
             row["seq"],
             row["id"],
             row["status"],
-            row["started_at"],
+            local_moment(row["started_at"]),
             duration(row["duration_ms"]),
             size(row["size_bytes"]),
             (row["last_error"] or "")[:ERROR_WIDTH],
@@ -66,12 +74,12 @@ def list_command(session: Session, as_json: bool) -> None:
 @click.pass_obj
 def show(session: Session, recording_id: str, as_json: bool) -> None:
     """Show everything about one recording."""
-    with reading(session.look()) as recordings:
-        row = row_of(recordings.find(recording_id), recordings.files)
+    row = _one(session, recording_id)
     if as_json:
         print_json(row)
     else:
-        echo(tabulate(row.items(), tablefmt="plain"))
+        shown = row | {name: local_moment(row[name]) for name in TIMES}
+        echo(tabulate(shown.items(), tablefmt="plain"))
 
 
 @queue.command()
@@ -97,13 +105,19 @@ def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 @click.argument("ids", metavar="[ID...]", nargs=-1, type=valid)
 @click.pass_obj
 def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None:
-    """Copy recordings and their sidecars into DIR; without IDs all that is not delivered."""
+    """Copy recordings and their sidecars into DIR.
+
+    Without IDs all that is not delivered.
+    """
     with TargetFolder(folder) as target, reading(session.look()) as recordings:
         copies = export(recordings, target, ids)
     for path in copies:
         echo(path)
     if not copies:
-        echo("nothing to export: all recordings are delivered", err=True)
+        echo(
+            "nothing to export: nothing waits for delivery; name a recording to copy it all the same",
+            err=True,
+        )
 
 
 @queue.command()
@@ -131,14 +145,29 @@ def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
             parts.reconcile()
             done = ACTIONS[wish](parts.outbox, ids)
     for recording_id in done:
-        echo(f"{wish} {recording_id}")
+        echo(f"{DONE[wish]} {recording_id}")
     if not done:
         echo(f"nothing to {wish}")
 
 
 def _rows(session: Session) -> list[dict[str, Any]]:
-    with reading(session.look()) as recordings:
-        rows = [row_of(entry, recordings.files) for entry in recordings.all()]
-        known = {row["id"] for row in rows}
-        rows += [row for row in open_rows(recordings.files.recording) if row["id"] not in known]
-    return sorted(rows, key=lambda row: row["seq"])
+    def read(state: StateDirectory) -> list[dict[str, Any]]:
+        with reading(state) as recordings:
+            return queue_rows(recordings.all(), recordings.files)
+
+    return session.read_or_ask(read, Process.DELIVERER, "queue")
+
+
+def _one(session: Session, name: str) -> dict[str, Any]:
+    """Return the row of one recording; who may not read the index finds it among all rows."""
+
+    def read(state: StateDirectory) -> list[dict[str, Any]]:
+        with reading(state) as recordings:
+            return [row_of(recordings.find(name), recordings.files)]
+
+    rows = session.read_or_ask(read, Process.DELIVERER, "queue")
+    named = [row for row in rows if row["seq"] == number_given(name)]
+    named = named or [row for row in rows if str(row["id"]).startswith(name)]
+    if len(named) != 1:
+        raise not_one(len(named), name)
+    return named[0]

@@ -30,6 +30,8 @@ from agent.recording.triggers import OnRequest
 from agent.terminal.output import duration, echo, meter, moving_line, percent, print_json, size
 from agent.text import valid
 
+FILE = "file:"
+"""What stands before a path in ``audio.input``; here it may."""
 FILE_BLOCK_MS = 1920
 """Samples of a file are read in pieces of this length: a multiple of every Opus frame."""
 
@@ -58,8 +60,10 @@ FILE_BLOCK_MS = 1920
 def record(
     session: Session, seconds: float | None, wav: Path | None, name: str | None, as_json: bool
 ) -> None:
-    """Record once and queue the recording; beside a running daemon, the daemon records."""
+    """Record once and queue it; beside a service, the service records."""
     log.configure("error", session.loaded.config.log.format, queued=True)
+    if wav is not None and str(wav).startswith(FILE):
+        wav = Path(str(wav).removeprefix(FILE))
     request = ManualRequest(name=name, seconds=seconds)
     if wav is None and session.serves(Process.RECORDER):
         rows = _ask_daemon(session.state, request)

@@ -28,7 +28,7 @@ PROCESSES = ("recorder", "deliverer")
 @click.option("--supervised", is_flag=True, hidden=True, help="A recorder started it, and may end it.")
 @click.pass_obj
 def run(session: Session, only: str | None, supervised: bool) -> int:
-    """Record and deliver until stopped: the recorder, which starts the deliverer."""
+    """Record and deliver until stopped."""
     starting = Starting(Notifier())
     starting.begin()
     loaded, problem = _settings(session)

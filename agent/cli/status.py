@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from agent.errors import AgentError
-from agent.facade import service
+from agent.facade import service as facade
 from agent.facade.context import Hangs, Session
-from agent.status.words import local_date, local_time
+from agent.status import words
+from agent.status.words import local_date, local_moment, local_time
 from agent.terminal.output import duration, echo, meter, percent, print_json, size
 from agent.terminal.screen import screen
 
@@ -33,9 +34,12 @@ Json = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON (one line each time with --watch).")
 @click.pass_obj
 def status(session: Session, watch: bool, as_json: bool) -> None:
-    """Show state, queue, microphone, storage, clock and device token; exit 0 also when no daemon runs."""
+    """Show what it is doing, and what waits for what.
+
+    Exit 0 also when no service runs.
+    """
     if not watch:
-        now = service.status(session)
+        now = facade.status(session)
         if as_json:
             print_json(now)
         else:
@@ -71,12 +75,12 @@ def _tell_changes(session: Session) -> None:
 
 def _over_and_over(session: Session) -> Iterator[Json]:
     """Yield the status twice a second; a daemon that has gone away is *stopped* until it is back."""
-    now = service.status(session)
+    now = facade.status(session)
     while True:
         yield now
         time.sleep(WATCH_SECONDS)
         try:
-            now = service.status(session)
+            now = facade.status(session)
         except Hangs:
             now = now | NOTHING | {"state": "fault", "fault": "the recorder does not answer"}
         except (AgentError, OSError, sqlite3.Error):  # just going, or the index is not for everybody
@@ -113,7 +117,7 @@ def _state(now: Json) -> str:
 
 
 def _microphone(microphone: Json) -> str:
-    parts = [microphone["name"], microphone["state"]]
+    parts = [words.microphone(microphone["name"], microphone["state"])]
     if microphone.get("quality") not in {None, microphone["state"]}:
         parts.append(microphone["quality"])
     return ", ".join(parts)
@@ -135,7 +139,8 @@ def _text(now: Json) -> list[str]:
     microphone, storage, clock = now["microphone"], now["storage"], now["clock"]
     lines = [("state", _state(now))]
     if recording:
-        lines.append(("recording", f"{duration(recording['duration_ms'])} since {recording['started_at']}"))
+        began = local_moment(recording["started_at"])
+        lines.append(("recording", f"{duration(recording['duration_ms'])} since {began}"))
     lines.append(("microphone", _microphone(microphone)))
     if now.get("voice"):
         lines.append(("voice", _voice(now["voice"])))
@@ -143,7 +148,7 @@ def _text(now: Json) -> list[str]:
         lines.append(("level", meter(microphone["level_dbfs"])))
     queue = f"{now['pending']} waiting, {now['parked']} parked, {now['held']} held"
     if now["oldest_pending_at"]:
-        queue += f", oldest from {now['oldest_pending_at']}"
+        queue += f", oldest from {local_moment(now['oldest_pending_at'])}"
     if now["pending"] and now["drain_seconds"] is not None:
         queue += f", delivered in about {duration(1000 * round(now['drain_seconds']))}"
     lines.append(("queue", queue))
@@ -158,7 +163,7 @@ def _text(now: Json) -> list[str]:
         sent, total = transfer["sent_bytes"], transfer["total_bytes"]
         lines.append(("uploading", f"{percent(sent, total)}{size(sent)} of {size(total)}"))
     lines += [
-        ("last delivery", now["last_delivery_at"] or "none yet"),
+        ("last delivery", local_moment(now["last_delivery_at"]) if now["last_delivery_at"] else "none yet"),
         ("delivery", now["delivery"]),
         ("API", {True: "reached", False: "not reached", None: "not tried yet"}[now["online"]]),
         ("device token", f"{now['credential']['state']} {now['credential']['fingerprint'] or ''}".strip()),

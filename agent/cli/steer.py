@@ -38,7 +38,7 @@ def _say(answer: object, text: str, *, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def start(session: Session, seconds: float | None, name: str | None, as_json: bool) -> None:
-    """Let the daemon start a recording, and leave it to that (`record` would wait for its end)."""
+    """Let the service start a recording, and do not wait for its end."""
     answer = session.ask(Process.RECORDER, {"command": "start", "seconds": seconds, "name": name})
     text = f"recording {answer['id']}" if answer["started"] else "waiting for the microphone"
     _say(answer, text, as_json=as_json)
@@ -48,7 +48,7 @@ def start(session: Session, seconds: float | None, name: str | None, as_json: bo
 @as_json_option
 @click.pass_obj
 def stop(session: Session, as_json: bool) -> None:
-    """Let the daemon end the recording that was started by hand, if one runs."""
+    """Let the service end the recording that was started by hand."""
     answer = session.ask(Process.RECORDER, {"command": "stop"})
     _say(answer, "stopped" if answer["stopped"] else "no recording by hand was running", as_json=as_json)
 
@@ -57,7 +57,10 @@ def stop(session: Session, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def mute(session: Session, as_json: bool) -> None:
-    """Capture nothing until `unmute`, restarts included; what was recorded is kept and delivered."""
+    """Capture nothing until `unmute`, restarts included.
+
+    What was recorded is kept and delivered.
+    """
     _turn(session, on=True, as_json=as_json)
 
 
@@ -92,7 +95,10 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def mark(session: Session, text: str, as_json: bool) -> None:
-    """Mark this moment in the recording that runs; it is sent with its metadata, with TEXT (80 characters) if given."""
+    """Mark this moment in the recording that runs.
+
+    The mark is sent with the recording's metadata, with TEXT (80 characters) if given.
+    """
     answer = session.ask(Process.RECORDER, {"command": "mark", "text": text})
     _say(answer, f"marked {answer['id']} at {duration(answer['offset_ms'])}", as_json=as_json)
 
@@ -101,7 +107,10 @@ def mark(session: Session, text: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def reload(session: Session, as_json: bool) -> None:
-    """Let both processes read their settings anew (as SIGHUP does), and say which changes need a restart."""
+    """Read the settings anew, and say which changes need a restart.
+
+    Both processes do, as with SIGHUP.
+    """
     later: list[str] = []
     missing = [process for process in Process if not _reload(session, process, later)]
     if len(missing) == len(Process):

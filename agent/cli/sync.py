@@ -22,7 +22,11 @@ from agent.terminal.output import echo, log_nothing, moving_line, percent, print
 )
 @click.pass_obj
 def sync(session: Session, as_json: bool) -> int:
-    """Deliver what waits, ignoring backoff; exit 0, 1 (parked), 75 (still waits) or 77 (device token)."""
+    """Deliver what waits, now.
+
+    Backoff is ignored. Exit 0: all is delivered; 1: something was parked; 75: something still waits; 77: the device
+    token is missing or refused.
+    """
     log.configure("error", session.loaded.config.log.format, queued=True)
     log_nothing()
     newest: dict[str, Any] = {}

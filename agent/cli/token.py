@@ -50,19 +50,22 @@ def token() -> None:
 )
 @click.pass_obj
 def set_token(session: Session, same_owner: bool) -> None:
-    """Read the device token from standard input (hidden on a terminal), try it, and keep it.
+    """Read the device token, try it, and keep it.
+
+    It is read from standard input, hidden on a terminal.
 
     One that the API refuses is not kept (exit 77): the one before stays in use. When the API cannot be reached it is
     kept, and tried as soon as there is a way. Recordings made under an earlier token are held until the API shows
     that the owner is the same, unless --same-owner says so.
     """
+    log.configure("error", session.loaded.config.log.format)
+    session.look()
     on_terminal = sys.stdin.isatty()
     if on_terminal:
         text = click.prompt("Device token", hide_input=True, err=True)
     else:
         text = sys.stdin.buffer.readline(_LONGEST_LINE).decode("ascii", "replace")
     new = Token(text.strip())
-    log.configure("error", session.loaded.config.log.format)
     session.enter()
     if on_terminal and not same_owner and _is_another(credentials_of(session), new):
         same_owner = click.confirm(
@@ -103,7 +106,10 @@ def _set(session: Session, new: Token, *, same_owner: bool) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Answer with {state, fingerprint, source}.")
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
-    """Tell which token is in use, by its fingerprint: exit 77 when there is none, or the API refuses it."""
+    """Tell which token is in use, by its fingerprint.
+
+    Exit 77 when there is none, or the API refuses it.
+    """
     log.configure("error", session.loaded.config.log.format)
     state_directory.become_owner(session.state, os.environ)
     answer = _status(session)
@@ -135,7 +141,10 @@ def _status(session: Session) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Answer with {fingerprint, device_id}.")
 @click.pass_obj
 def refresh(session: Session, as_json: bool) -> None:
-    """Exchange the token for a new one now; the old one is dead at once, and its recordings go on."""
+    """Exchange the token for a new one now.
+
+    The old one is dead at once, and its recordings go on.
+    """
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
     answer = (

@@ -5,7 +5,7 @@ import grp
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from agent.log import get_logger
 
 log = get_logger(__name__)
 
+ROWS_AT_ONCE = 200
+"""A row has metadata of at most 4 kB."""
 _CREDENTIALS = struct.Struct("3i")
 """``struct ucred``: process, user, group (unix(7))."""
 
@@ -33,6 +35,11 @@ class Peer:
     def tell(self, **event: Any) -> None:
         """Send an event; OSError when nobody listens any more, or nobody has read for a while."""
         self._connection.sendall(encoded(event))
+
+    def tell_rows(self, rows: Sequence[dict[str, Any]], **event: Any) -> None:
+        """Send rows, however many, in events that a line has room for."""
+        for first in range(0, max(1, len(rows)), ROWS_AT_ONCE):
+            self.tell(event="rows", rows=rows[first : first + ROWS_AT_ONCE], **event)
 
     def gone(self) -> bool:
         """Whether the other side has hung up."""

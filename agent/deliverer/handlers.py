@@ -11,6 +11,8 @@ from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
+from agent.index.reading import reading
+from agent.outbox.answers import queue_rows
 from agent.status.board import CredentialState
 from agent.sync.result import answer_of
 from agent.token.store import Token
@@ -53,6 +55,7 @@ class DelivererHandlers:
             "reload": lambda _request, _peer: {"needs_restart": self._reload()},
             "refresh": self._refresh,
             "token": self._set_token,
+            "queue": self._queue,
             "repair": self._repair,
             **{name: self._queue_action(action) for name, action in ACTIONS.items()},
         }
@@ -104,6 +107,13 @@ class DelivererHandlers:
         state = CredentialState.ACCEPTED if is_accepted else CredentialState.UNKNOWN
         self._wiring.board.report(credential=state)
         self._wiring.outbox.arrived.set()
+
+    def _queue(self, _request: Request, peer: Peer) -> Any:
+        """Tell all rows to those who may not read the index."""
+        with reading(self._wiring.state) as recordings:
+            rows = queue_rows(recordings.all(), recordings.files)
+        peer.tell_rows(rows)
+        return {"rows": len(rows)}
 
     def _repair(self, request: Request, _peer: Peer) -> Any:
         """Bring files and index together now, or only tell what would be done."""

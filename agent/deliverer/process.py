@@ -7,6 +7,7 @@ Watch   once a second: a thread that has died ends the process; the watchdog is 
 Stop    (SIGTERM, SIGINT) calls under way are cut.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -21,8 +22,10 @@ from agent.deliverer.remote import RemoteRecorder
 from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
+from agent.index.earlier_place import bring_hint, left_elsewhere
 from agent.log import get_logger
 from agent.outbox.arrivals import ArrivalsSocket
+from agent.process.places import service_folder
 from agent.process.state_directory import DELIVERY_SOCKET, Process, StateDirectory
 from agent.process.supervised import SupervisedProcess
 from agent.status.board import State
@@ -105,6 +108,13 @@ class DelivererProcess(SupervisedProcess):
             group=self._loaded.config.control.group,
             owners_own=ADMIN_COMMANDS,
         )
+        for left in left_elsewhere(self._state, service_folder(os.environ)):
+            logger.warning(
+                "an earlier state directory still holds something",
+                action="earlier_place",
+                what=left.sentence(),
+                hint=bring_hint(left),
+            )
         housekeeping = self._threads.start("housekeeping", lambda: house.run(signals.stopping))
         publishing = self._threads.start("publisher", lambda: publisher.run(signals.stopping))
         online = [self._threads.start(name, work) for name, work in threads.threads.items()]

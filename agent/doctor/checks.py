@@ -12,6 +12,7 @@ def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[C
     found = [
         Check("config", local.config),
         Check("state directory", local.state_directory, needs=("config",)),
+        Check("earlier place", local.earlier_place, needs=("state directory",)),
         Check("disk space", local.disk_space, needs=("state directory",)),
         Check("disk speed", local.disk_speed, needs=("disk space",)),
         Check("SQLite", local.sqlite_version),

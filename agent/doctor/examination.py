@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from agent.errors import AgentError
 from agent.facade.context import Session
+from agent.hints import typed
+from agent.process.state_lock import NoRight
 
 
 class Health(StrEnum):
@@ -87,6 +89,8 @@ def examine(session: Session, checks: Sequence[Check]) -> Iterator[Result]:
 def _look(check: Check, session: Session) -> Finding:
     try:
         return check.look(session)
+    except NoRight:
+        return skipped(f"only the owner of {session.state.path} and root may look: {typed('doctor')}")
     except AgentError as error:
         sentence = str(error)
         what, mark, remedy = sentence.partition("; ")

@@ -9,14 +9,17 @@ import time
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
 from agent.facade.context import Session
-from agent.hints import typed
+from agent.hints import SERVICE_STATE, typed
 from agent.host.medium import in_memory
 from agent.host.storage import disk_usage, space_problem
 from agent.index.database import diagnose
+from agent.index.earlier_place import Left, bring_hint, left_elsewhere
 from agent.index.reading import open_for_reading
 from agent.index.schema import migrations
 from agent.index.store import Store
-from agent.process import state_directory as statedir
+from agent.process.places import service_folder
+from agent.process.state_directory import Process
+from agent.process.state_lock import NoRight
 
 SQLITE_NEEDED = (3, 35, 0)
 """The first with RETURNING."""
@@ -48,8 +51,10 @@ def state_directory(session: Session) -> Finding:
             "a card that fails does that: see `dmesg`, then check or replace it",
         )
     try:
-        statedir.become_owner(session.state, os.environ)
-    except AgentError as error:
+        session.look()
+    except NoRight as error:
+        if _is_heard(session):  # a member of the group: what it may not look at is no fault
+            raise
         what, _, remedy = str(error).partition(": ")
         return critical(what, remedy)
     status = path.stat()
@@ -60,6 +65,30 @@ def state_directory(session: Session) -> Finding:
     except KeyError:
         owner = str(status.st_uid)
     return healthy(f"{path} belongs to {owner}")
+
+
+def earlier_place(session: Session) -> Finding:
+    """Look whether recordings or a token wait where the state lay before ``storage.directory`` was changed."""
+    session.look()
+    left = left_before(session)
+    if left is None:
+        return healthy("nothing waits at an earlier place")
+    return warning(left.sentence(), bring_hint(left))
+
+
+def left_before(session: Session) -> Left | None:
+    """Return what waits at an earlier place, the first of them; beside a service only."""
+    folder = service_folder(os.environ) or (SERVICE_STATE if SERVICE_STATE.is_dir() else None)
+    found = left_elsewhere(session.state, folder)
+    return found[0] if found else None
+
+
+def _is_heard(session: Session) -> bool:
+    """Whether the recorder answers whoever calls this."""
+    try:
+        return session.ask_status(Process.RECORDER) is not None
+    except AgentError:
+        return False
 
 
 def disk_space(session: Session) -> Finding:
@@ -89,6 +118,7 @@ def disk_speed(session: Session) -> Finding:
     path = session.state.path
     if not path.exists():
         return unknown("there is no state directory yet")
+    session.look()
     probe = path / "doctor.tmp"
     try:
         began = time.monotonic()
@@ -115,7 +145,7 @@ def sqlite_version(_session: Session) -> Finding:
 
 def index(session: Session) -> Finding:
     """Look whether the index is sound, and what waits in it."""
-    path = session.state.database
+    path = session.look().database
     if not path.exists():
         return healthy("there is no index yet")
     problem = diagnose(path, migrations)

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from agent.api.client import RecordingsApi
 from agent.api.errors import ApiFailure, Busy, Offline, OfflineKind
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
+from agent.doctor.local import left_before
 from agent.errors import CredentialError
 from agent.facade.context import Session
 from agent.facade.credentials import credentials_of
 from agent.hints import typed
+from agent.index.earlier_place import bring_hint
 from agent.process.state_directory import Process
 from agent.token.file import Token
 
@@ -107,10 +109,17 @@ def token(session: Session) -> Finding:
         return _try_token(session)
     known = now["credential"]
     if known["state"] in {"missing", "refused"}:
-        return critical(f"the device token is {known['state']}", SET_TOKEN)
+        hint = _where_the_token_is(session) if known["state"] == "missing" else SET_TOKEN
+        return critical(f"the device token is {known['state']}", hint)
     if known["state"] == "unknown":
         return unknown(f"the device token {known['fingerprint']} was not tried yet", "look again in a minute")
     return healthy(f"the API takes the device token {known['fingerprint']}")
+
+
+def _where_the_token_is(session: Session) -> str:
+    """Return what to do without a token: the one of an earlier state directory may only have stayed behind."""
+    left = left_before(session)
+    return bring_hint(left) if left is not None and left.has_token else SET_TOKEN
 
 
 def _try_token(session: Session) -> Finding:
@@ -119,7 +128,7 @@ def _try_token(session: Session) -> Finding:
             fingerprint = _token(session).fingerprint
             answer = client.heartbeat({})
         except CredentialError as error:
-            return critical(str(error), SET_TOKEN)
+            return critical(str(error), _where_the_token_is(session))
         except Busy as error:
             return warning(str(error), "look again later")
         except Offline as error:

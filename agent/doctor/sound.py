@@ -9,7 +9,7 @@ from agent.audio.opus import libopus_version
 from agent.audio.source import EndOfSource, Source
 from agent.capture.devices import list_devices
 from agent.capture.opened import opened
-from agent.doctor.examination import Finding, critical, healthy, warning
+from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import MicrophoneError
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
@@ -17,6 +17,7 @@ from agent.hints import extra, typed
 from agent.host.sound_cards import SoundCards
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import wants_voice
+from agent.status.words import missing
 
 LISTEN_SECONDS = 1.5
 QUIET_DBFS = -70.0
@@ -71,8 +72,12 @@ def microphone(session: Session) -> Finding:
         return healthy(f"{name} is closed: nothing is being recorded")
     if state == "silent":
         return _silent(name)
+    if state == "opening":
+        return unknown(f"{name} is just being opened", "look again in a moment")
+    if state == "wedged":
+        return critical(f"{name} gives no sound any more", "unplug it and plug it in again")
     if state != "listening":
-        return critical(f"{name} is {state}", f"plug it in; {typed('devices')} shows what there is")
+        return critical(missing(name), f"plug it in; {typed('devices')} shows what there is")
     if answer.get("quality") in HINTS:
         return warning(*HINTS[answer["quality"]](name))
     return _judge(name, level, 0)

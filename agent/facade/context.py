@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from agent.errors import AgentError
 from agent.hints import journal, restart
 from agent.process import state_directory
 from agent.process.state_directory import Process, StateDirectory
-from agent.process.state_lock import LockHeld
+from agent.process.state_lock import LockHeld, NoRight
 
 PATIENCE_SECONDS = 10.0
 """How long a command waits for another one, or for a daemon that is just starting."""
 POLL_SECONDS = 0.1
+Rows = list[dict[str, Any]]
 
 
 ANSWER_SECONDS = 5.0
@@ -92,6 +93,35 @@ class Session:
             raise Hangs(
                 f"a {process.value} runs and does not answer; {restart()}, and see {journal()}"
             ) from None
+
+    def read_or_ask(
+        self,
+        read: Callable[[StateDirectory], Rows],
+        process: Process,
+        command: str,
+        complain: Callable[[str], object] = lambda _: None,
+    ) -> Rows:
+        """Return rows that are read from the state directory; who may not read there asks a process for them.
+
+        Raises:
+            AgentError: one may neither read nor ask, or nobody answers.
+        """
+        try:
+            state = self.look()
+        except NoRight as error:
+            rows: Rows = []
+
+            def heard(event: Message) -> None:
+                rows.extend(event.get("rows", []))
+                for sentence in event.get("unreadable", []):
+                    complain(str(sentence))
+
+            try:
+                ask(self.socket(process), {"command": command}, heard, patience=ANSWER_SECONDS)
+            except (NoDaemon, TimeoutError):
+                raise error from None
+            return rows
+        return read(state)
 
     def socket(self, process: Process) -> Path:
         """Return the socket of a process."""

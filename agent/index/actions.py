@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
 
 def find(store: Store | None, recording_id: str) -> Entry:
-    """Return the recording of an id, or of its beginning when that is unique.
+    """Return the recording of an id, of its beginning when that is unique, or of a number of ``queue list``.
 
     Raises:
         AgentError: there is none, or more than one.
     """
-    found = store.with_prefix(recording_id) if store is not None and recording_id else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise AgentError(f"{len(found)} recordings begin with {recording_id}; write more of the id")
-    raise AgentError(f"there is no recording {recording_id}; {typed('queue list')} shows what there is")
+    found = store.named(recording_id) if store is not None and recording_id else []
+    if len(found) != 1:
+        raise not_one(len(found), recording_id)
+    return found[0]
+
+
+def not_one(count: int, recording_id: str) -> AgentError:
+    """Return why no recording, or more than one, is not what a person has named."""
+    if count:
+        return AgentError(f"{count} recordings begin with {recording_id}; write more of the id")
+    return AgentError(f"there is no recording {recording_id}; {typed('queue list')} shows what there is")
 
 
 def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:

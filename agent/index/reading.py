@@ -10,7 +10,7 @@ from agent.errors import AgentError
 from agent.index.actions import find
 from agent.index.store import Store
 from agent.outbox import sidecar
-from agent.outbox.entry import Entry, Status
+from agent.outbox.entry import Entry, Status, number_given
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
 from agent.process.state_directory import StateDirectory
 from agent.small_file import is_regular
@@ -49,13 +49,18 @@ class Recordings:
         return sorted([*rows, *self._without_row(known)], key=lambda entry: entry.seq)
 
     def find(self, recording_id: str) -> Entry:
-        """Return the recording of an id, or of its beginning when that is unique; AgentError without one."""
+        """Return the recording that a person means (``actions.find``); AgentError without one."""
         try:
             return find(self.store, recording_id)
         except AgentError:
-            known = {entry.stem for entry in self.store.with_prefix(recording_id)} if self.store else set()
-            found = [entry for entry in self._without_row(known) if entry.id.startswith(recording_id)]
-            if known or len(found) != 1 or not recording_id:
+            rows = self.store.named(recording_id) if self.store and recording_id else []
+            number = number_given(recording_id)
+            found = [
+                entry
+                for entry in self._without_row({row.stem for row in rows})
+                if entry.seq == number or entry.id.startswith(recording_id)
+            ]
+            if rows or len(found) != 1 or not recording_id:
                 raise
             return found[0]
 

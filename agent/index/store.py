@@ -39,7 +39,7 @@ from agent.index.schema import (
     migrations,
 )
 from agent.index.totals import totals
-from agent.outbox.entry import Entry, Status
+from agent.outbox.entry import Entry, Status, number_given
 
 
 class Store:
@@ -209,9 +209,10 @@ class Store:
         """Return one entry."""
         return next(iter(self._query("id = ?", (recording_id,))), None)
 
-    def with_prefix(self, prefix: str) -> list[Entry]:
-        """Return the entries whose id begins with ``prefix``."""
-        return self._query("id >= ? AND id < ?", (prefix, prefix + "\x7f"))
+    def named(self, name: str) -> list[Entry]:
+        """Return the entries that a person may mean: of that sequence number, else whose id begins so."""
+        found = self._query("seq = ?", (number_given(name),))  # none has the number 0
+        return found or self._query("id >= ? AND id < ?", (name, name + "\x7f"))
 
     def of_stems(self, stems: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of some files, by stem."""

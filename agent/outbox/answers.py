@@ -150,6 +150,14 @@ def row_of(entry: Entry, files: Files) -> Json:
     }
 
 
+def queue_rows(entries: Sequence[Entry], files: Files) -> list[Json]:
+    """Return what ``queue list --json`` says: every recording, and the files that are being written."""
+    rows = [row_of(entry, files) for entry in entries]
+    known = {row["id"] for row in rows}
+    rows += [row for row in open_rows(files.recording) if row["id"] not in known]
+    return sorted(rows, key=lambda row: int(row["seq"]))
+
+
 def open_rows(folder: Path) -> list[Json]:
     """Return the files that are being written, as their own tags and pages describe them."""
     rows = []

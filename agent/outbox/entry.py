@@ -58,6 +58,15 @@ class Status(StrEnum):
     """Captured under another binding of the device; waits until its owner is known."""
 
 
+MOST_DIGITS = 16
+
+
+def number_given(name: str) -> int:
+    """Return the sequence number that a person has typed in the place of an id, which begins with a zero; else 0."""
+    is_number = name.isascii() and name.isdecimal() and not name.startswith("0") and len(name) < MOST_DIGITS
+    return int(name) if is_number else 0
+
+
 class Ticket(msgspec.Struct, frozen=True):
     """An upload URL and what must be sent with it; a credential: kept in the index only, and cleared after use."""
 

@@ -44,6 +44,10 @@ class Holder(msgspec.Struct, omit_defaults=True):
 HOLDER = msgspec.json.Decoder(Holder)
 
 
+class NoRight(AgentError):  # noqa: N818 - a state, which some can do something about
+    """The state directory is somebody else's."""
+
+
 class LockHeld(AgentError):  # noqa: N818 - a state, not a malfunction
     """Another process holds the lock."""
 
@@ -173,9 +177,7 @@ def holder_of(path: Path) -> Holder | None:
 def no_right(folder: Path, error: OSError) -> AgentError:
     """Return why a state directory cannot be used, for a person."""
     if isinstance(error, PermissionError):
-        return AgentError(
-            f"no right to use the state directory {folder}: run this as its owner, or with sudo"
-        )
+        return NoRight(f"no right to use the state directory {folder}: run this as its owner, or with sudo")
     return AgentError(f"the state directory {folder} cannot be used: {error.strerror}")
 
 

@@ -6,16 +6,18 @@ from typing import Any
 
 from agent.config.values import metadata as metadata_complaint
 from agent.control.server import Handler, Peer, Request
-from agent.errors import AgentError
+from agent.errors import AgentError, MicrophoneError
 from agent.hints import journal
 from agent.log import get_logger
 from agent.outbox.answers import row_of
 from agent.panel.led import StatusLed
+from agent.recorder.gap_rows import gap_rows
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
 from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
 from agent.status.board import State
+from agent.status.words import no_microphone
 
 log = get_logger(__name__)
 
@@ -65,6 +67,7 @@ class RecorderHandlers:
             "stop": self._stop,
             "mute": self._mute,
             "mark": self._mark,
+            "gaps": self._gaps,
             "number": self._number,
             "reload": lambda _request, _peer: {"needs_restart": self._reload()},
             "identify": self._identify,
@@ -103,8 +106,22 @@ class RecorderHandlers:
     # the control socket
 
     def _level(self, _request: Request, _peer: Peer) -> Any:
-        level = self._wiring.board.level_dbfs()
-        return {"level_dbfs": None if level is None else round(level, 1)}
+        """Tell the level, and enough for whoever shows it to know what the lack of one means."""
+        level, now = self._wiring.board.level_dbfs(), self._wiring.board.snapshot
+        return {
+            "level_dbfs": None if level is None else round(level, 1),
+            "state": now.state.value,
+            "microphone": now.microphone_state,
+            "name": now.microphone_name or self._wiring.config.audio.input,
+            "seconds_to_window": self._publisher.seconds_to_window(),
+        }
+
+    def _gaps(self, _request: Request, peer: Peer) -> Any:
+        """Tell the gap log to those who may not read it."""
+        wiring, unreadable = self._wiring, list[str]()
+        rows = gap_rows(wiring.state.path, wiring.config, wiring.time, unreadable.append)
+        peer.tell_rows(rows, unreadable=unreadable[:1])
+        return {"rows": len(rows)}
 
     def _number(self, _request: Request, _peer: Peer) -> Any:
         """Give a sequence number to a command that writes a file of its own, and the binding to write it under."""
@@ -159,6 +176,10 @@ class RecorderHandlers:
         while not manual.done.wait(PROGRESS_SECONDS):
             if self._stopping.is_set() and not manual.started.is_set():
                 raise AgentError("the recorder is stopping, and nothing was recorded; try again when it runs")
+            if not detached and self._has_no_microphone(manual):
+                recorder.stop_manual(manual)
+                now = self._wiring.board.snapshot
+                raise MicrophoneError(no_microphone(now.microphone_name))
             if not is_left and not self._tell_progress(manual, peer):
                 is_left = True
                 if manual.seconds is None and not detached:
@@ -167,6 +188,10 @@ class RecorderHandlers:
             raise AgentError(manual.error)
         sink, ids = self._wiring.sink, set(manual.finished_ids)
         return [row_of(entry, sink.files) for entry in sink.finished if entry.id in ids]
+
+    def _has_no_microphone(self, manual: ManualRequest) -> bool:
+        state = self._wiring.board.snapshot.state
+        return state is State.NO_MICROPHONE and not manual.started.is_set()
 
     def _tell_progress(self, manual: ManualRequest, peer: Peer) -> bool:
         """Return whether the asking side still listens."""

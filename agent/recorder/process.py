@@ -22,6 +22,7 @@ from agent.log import get_logger
 from agent.panel.button import Button
 from agent.panel.led import StatusLed
 from agent.panel.led_driver import led_driver_for
+from agent.process.places import note_place
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.supervised import RETRY_SECONDS, SupervisedProcess
 from agent.recorder.handlers import RecorderHandlers
@@ -151,6 +152,7 @@ class RecorderProcess(SupervisedProcess):
             )
         elif self._last_good is not None and self._loaded.file is not None:
             keep(self._loaded.file, self._last_good, self._wiring.disk)
+            note_place(self._last_good.parent, self._state.path, self._wiring.disk)
         self._notifier.ready("starting")
 
     # recording

@@ -142,6 +142,13 @@ class Publisher:
             self._next_windows(),
         )
 
+    def seconds_to_window(self) -> float | None:
+        """Return how long it is until the next window of the schedule begins; 0 within one, None without one."""
+        windows = self._next_windows()
+        if not windows:
+            return None
+        return round(max(0.0, windows[0].begin.timestamp() - self._wiring.now().wall_ms / 1000), 1)
+
     def _next_windows(self) -> list[Stretch]:
         """Return the next windows of the schedule; worked out anew each minute, and when the clock has jumped."""
         minute = int(self._wiring.now().wall_ms // 60_000)

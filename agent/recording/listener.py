@@ -47,7 +47,7 @@ class Listener:
         self._shown = SourceState.CLOSED.value
         self._shown_quality: Quality | None = None
         self._said: Quality | None = None
-        board.level_dbfs = self._meter.dbfs
+        board.level_dbfs = self._level
 
     def read(self, timeout: float) -> Heard | None:
         """Return the next block, or None; raises SourceLost and EndOfSource as the source does."""
@@ -75,6 +75,10 @@ class Listener:
         """Let go of the device."""
         self.source.close()
         self._show()
+
+    def _level(self) -> float | None:
+        """Return the level of the newest sound; None while nothing is heard."""
+        return self._meter.dbfs() if self.is_listening else None
 
     @property
     def is_listening(self) -> bool:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from agent.hints import typed
 from agent.status.board import CredentialState, Delivery, Snapshot, State, Waiting
 
 _STATES = {
@@ -14,6 +15,27 @@ _STATES = {
     State.FAULT: "fault",
     State.STOPPED: "stopped",
 }
+
+
+DEFAULT = "default"
+"""The name under which the system's own choice goes: nobody knows a microphone of that name."""
+
+
+def missing(name: str | None) -> str:
+    """Return which microphone is not there."""
+    return "no microphone found" if name in {None, "", DEFAULT} else f"the microphone {name} is not there"
+
+
+def no_microphone(name: str | None) -> str:
+    """Return which microphone is not there, and what to do."""
+    return f"{missing(name)}; plug it in, and see {typed('devices')}"
+
+
+def microphone(name: str, state: str) -> str:
+    """Return how the microphone is, by its name and its state of ``status --json``."""
+    if state in {"waiting", "lost"}:
+        return missing(name)
+    return f"{name}, {state}"
 
 
 def why(waiting: Waiting) -> str:
@@ -29,6 +51,11 @@ def local_time(rfc3339: str) -> str:
     return f"{datetime.fromisoformat(rfc3339).astimezone():%H:%M}"
 
 
+def local_moment(rfc3339: str | None) -> str:
+    """Return a moment in the machine's own time, to the second; a dash where none is known."""
+    return f"{datetime.fromisoformat(rfc3339).astimezone():%Y-%m-%d %H:%M:%S}" if rfc3339 else "–"
+
+
 def local_date(rfc3339: str) -> str:
     """Return a moment in the machine's own time, with its day."""
     return f"{datetime.fromisoformat(rfc3339).astimezone():%a %d %b %H:%M}"
@@ -42,7 +69,7 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     if snapshot.state in {State.STORAGE_FULL, State.FAULT} and snapshot.fault:
         parts = [f"{parts[0]}: {snapshot.fault}"]
     if snapshot.state is State.NO_MICROPHONE:
-        parts.append(snapshot.fault or f"waiting for {snapshot.microphone_name or 'one'}")
+        parts = [parts[0], snapshot.fault] if snapshot.fault else [missing(snapshot.microphone_name)]
     if snapshot.delivery is not Delivery.RUNNING:
         parts.append(f"delivery {snapshot.delivery.value}")
     return ", ".join(parts + _delivery(snapshot, counts))

@@ -165,7 +165,7 @@ def test_default_falls_back_to_the_only_card(through_card: Callable[..., Microph
     microphone = through_card(FakeCards(CARD))
     microphone.require(5)
     assert (microphone.identity, microphone.name) == (CARD.stable_id, CARD.name)
-    with pytest.raises(SourceLost, match="no microphone default"):
+    with pytest.raises(SourceLost, match="No default microphone was found"):
         through_card(FakeCards(CARD, CARD)).read(5)
 
 

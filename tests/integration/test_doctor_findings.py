@@ -262,7 +262,7 @@ BROKEN: list[tuple[str, Callable[[Patient], None], str, Health, str, str]] = [
     ("a silent microphone", microphone_silent, "microphone", W, "digital silence", "cable"),
     ("a clipping microphone", microphone_clips, "microphone", W, "clips", "lower its gain"),
     ("a quiet microphone", microphone_quiet, "microphone", W, "very quiet", "raise its gain"),
-    ("a lost microphone", microphone_gone_beside_a_daemon, "microphone", C, "is waiting", "plug it in"),
+    ("a lost microphone", microphone_gone_beside_a_daemon, "microphone", C, "is not there", "plug it in"),
     ("a daemon that hangs", daemon_hangs, "daemon", C, "does not answer", "systemctl restart"),
     ("a mute", muted, "recorder", W, "muted", "unmute"),
     ("a full quota", storage_full_beside_a_daemon, "recorder", C, "max_mb", "deliver or delete"),

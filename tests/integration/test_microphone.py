@@ -160,7 +160,7 @@ def test_an_unplugged_microphone_is_lost_at_once_and_comes_back(
         while time.monotonic() < until:
             assert microphone.read(0.2) is None
         assert state(microphone) == "waiting"
-        assert "no microphone default" in microphone.last_error
+        assert "No default microphone was found" in microphone.last_error
         virtual_microphone.start()
         microphone.require(10)
     assert state(microphone) == "listening"
@@ -204,9 +204,9 @@ def test_a_microphone_absent_at_first_is_waited_for(
     """Without a device: one SourceLost, WAITING, and ``require`` says why; then it listens by itself."""
     virtual_microphone.kill()
     microphone = make()
-    assert "no microphone default" in lose(microphone, 3)[1]
+    assert "No default microphone was found" in lose(microphone, 3)[1]
     assert state(microphone) == "waiting"
-    with pytest.raises(MicrophoneError, match="no microphone default"):
+    with pytest.raises(MicrophoneError, match="No default microphone was found"):
         microphone.require(0.7)
     virtual_microphone.start()
     microphone.require(10)
@@ -231,7 +231,7 @@ def test_ten_openings_leave_nothing_behind(make: Make) -> None:
 def test_an_ear_that_dies_while_opening_is_no_microphone(make: Make, tmp_path: Path, script: str) -> None:
     """Whatever kills the capture process before sound flows, the state is WAITING and the sentence is ours."""
     microphone = make(python=program(tmp_path, script))
-    assert "The microphone default" in lose(microphone, 3)[1]
+    assert "The microphone " in lose(microphone, 3)[1]
     assert microphone.state is SourceState.WAITING
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from process_limits import NOT_IN_THE_RECORDER
 
 from agent import __version__
@@ -122,6 +123,17 @@ def test_every_command_and_option_has_help(name: str, command: click.Command) ->
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
             assert parameter.help, f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    "group", [name for name, command in all_commands() if isinstance(command, click.Group)] + [""]
+)
+def test_no_summary_is_cut(group: str) -> None:
+    """On a terminal of 80 columns each command's sentence stands whole in the list of its group."""
+    shown = CliRunner().invoke(root, [*group.split(), "--help"], terminal_width=80).output
+    listed = shown.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
 
 
 def test_readme_names_every_command_and_no_other() -> None:

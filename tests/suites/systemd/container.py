@@ -98,21 +98,11 @@ class Container:
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside as root, output captured; RefusedError unless it ended with 0 (or ``check`` is off)."""
-        words = [
-            "nsenter",
-            f"--target={self._init}",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--pid",
-            "--cgroup",
-        ]
         environment = _ENVIRONMENT | (env or {})
         data = input if isinstance(input, bytes) else input.encode()
         try:
             done = subprocess.run(
-                [*words, "--", *command],
+                self.words(*command),
                 input=data, capture_output=True, timeout=timeout, env=environment, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -129,6 +119,11 @@ class Container:
         if check and result.returncode:
             raise RefusedError(f"{command} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
         return result
+
+    def words(self, *command: str) -> list[str]:
+        """Return what runs a command inside, as root and with this process's environment."""
+        spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+        return ["nsenter", f"--target={self._init}", *spaces, "--", *command]
 
     def shell(self, script: str, timeout: float = COMMAND_SECONDS) -> str:
         """Run a bash script inside and return what it printed; RefusedError unless it ended with 0."""
