@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an error
-    """The current ear is of no use: (state, sentence)."""
+    """The current capture process is of no use: (state, sentence)."""
 
 
 class Microphone:
@@ -88,8 +88,8 @@ class Microphone:
         self._blocks_lost = 0
         self._overflows = 0
 
-        self._ear: CaptureProcess | None = None
-        self._undead: list[CaptureProcess] = []
+        self._capture: CaptureProcess | None = None
+        self._unreaped: list[CaptureProcess] = []
         self._target = Target(wanted, wanted)
         self._targets: list[Target] = []
         self._held: Block | None = None
@@ -143,11 +143,11 @@ class Microphone:
     @property
     def ear_pid(self) -> int | None:
         """The process id of the capture process, or None while there is none."""
-        ear = self._ear
-        return ear.pid if ear else None
+        capture = self._capture
+        return capture.pid if capture else None
 
     def read(self, timeout: float) -> Block | None:
-        """Return the next block, or None; judging a late ear takes up to GRACE_SECONDS beyond ``timeout``.
+        """Return the next block, or None; judging a late capture process takes up to GRACE_SECONDS beyond ``timeout``.
 
         Raises:
             SourceLost: no device, or it went away, or it hangs; once until blocks flow again.
@@ -158,10 +158,10 @@ class Microphone:
             return held
         while True:
             try:
-                if self._ear is None and not self._open(deadline):
+                if self._capture is None and not self._open(deadline):
                     return None
-                if self._ear is not None:
-                    block, done = self._hear(self._ear, deadline)
+                if self._capture is not None:
+                    block, done = self._hear(self._capture, deadline)
                     if done:
                         return block
             except _Failure as failure:
@@ -198,7 +198,7 @@ class Microphone:
                 self._sleep(min(self._retry_at, deadline) - now)
             if self._monotonic() < self._retry_at:
                 return False
-        self._undead = [ear for ear in self._undead if not ear.gone]
+        self._unreaped = [capture for capture in self._unreaped if not capture.gone]
         if self._state is SourceState.CLOSED:
             self._state = SourceState.OPENING
         try:
@@ -217,33 +217,33 @@ class Microphone:
         return True
 
     def _start_ear(self, target: Target) -> None:
-        self._ear = self._settings.start(target.id, target.card)
+        self._capture = self._settings.start(target.id, target.card)
         self._heard_at = self._monotonic()
         self._first_heard_at = 0.0
         self._next_sequence = 0
 
-    def _hear(self, ear: CaptureProcess, deadline: float) -> tuple[Block | None, bool]:
+    def _hear(self, capture: CaptureProcess, deadline: float) -> tuple[Block | None, bool]:
         """Return (block, True), (None, True) at the deadline, or (None, False): go on.
 
         The pipe is drained before the capture process is judged, and judged by the stamp of its last frame; it
         always has GRACE_SECONDS left, and once more when this process was stopped meanwhile: that proves nothing.
         """
         try:
-            message = ear.receive()
+            message = capture.receive()
         except Nonsense as error:
             raise _Failure(self._quiet_state(), self._silent("sent nonsense")) from error
         if message is not None:
             block = self._take(message)
             return block, block is not None
-        if ear.ended:
+        if capture.ended:
             raise _Failure(self._quiet_state(), self._silent("went away"))
         now = self._monotonic()
         judgement = self._heard_at + self._limit() - GRACE_SECONDS
         if now < judgement:
             if now >= deadline:
                 return None, True
-            ear.wait(min(judgement, deadline) - now)
-        elif not ear.wait(GRACE_SECONDS) and self._monotonic() - now < 2 * GRACE_SECONDS:
+            capture.wait(min(judgement, deadline) - now)
+        elif not capture.wait(GRACE_SECONDS) and self._monotonic() - now < 2 * GRACE_SECONDS:
             raise self._hanging()
         return None, False
 
@@ -297,7 +297,7 @@ class Microphone:
         Raises:
             SourceLost: it is the first failure since blocks flowed.
         """
-        was_heard = bool(self._first_heard_at) and self._ear is not None
+        was_heard = bool(self._first_heard_at) and self._capture is not None
         self._drop_ear()
         self._last_error = reason
         if self._targets and not was_heard:
@@ -317,9 +317,9 @@ class Microphone:
             raise SourceLost(reason)
 
     def _drop_ear(self) -> None:
-        ear, self._ear = self._ear, None
-        if ear is not None and not ear.kill():
-            self._undead.append(ear)
+        capture, self._capture = self._capture, None
+        if capture is not None and not capture.kill():
+            self._unreaped.append(capture)
 
     def _quiet_state(self) -> SourceState:
         return SourceState.LOST if self._first_heard_at else SourceState.WAITING

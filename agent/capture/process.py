@@ -18,7 +18,7 @@ from agent.host.sound_cards import Card
 BUFFER_SECONDS = 40.0
 """Of sound that waits in memory behind the pipe: so long may the parent sit in a write to a slow card."""
 REAP_SECONDS = 1.0
-"""How long a killed ear may take to end; one stuck in the kernel is reaped later."""
+"""How long a killed capture process may take to end; one stuck in the kernel is reaped later."""
 
 
 class Message(NamedTuple):
@@ -71,7 +71,7 @@ def run_once(python: str, environment: Mapping[str, str], *arguments: str, timeo
 
 
 class CaptureProcess:
-    """A running ear; it belongs to the thread that made it, and dies when that thread ends (PDEATHSIG)."""
+    """A running capture process; it belongs to the thread that made it, and dies when that thread ends (PDEATHSIG)."""
 
     def __init__(
         self,

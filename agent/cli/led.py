@@ -40,9 +40,9 @@ def identify(session: Session, seconds: float) -> None:
     try:
         session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
     except NoDaemon:
-        lamp = led_driver_for(session.loaded.config.led)
-        if lamp is not None:
-            identify_by_hand(lamp, seconds, time.sleep)
+        driver = led_driver_for(session.loaded.config.led)
+        if driver is not None:
+            identify_by_hand(driver, seconds, time.sleep)
     echo(f"the light flickers for {seconds:.0f} s")
 
 
@@ -51,7 +51,7 @@ def identify(session: Session, seconds: float) -> None:
 def fault(session: Session) -> None:
     """Leave the fault pattern behind, driven by the kernel: for ExecStopPost of the unit.
 
-    Nothing happens unless systemd's $SERVICE_RESULT says that the service has failed, nor for a light on GPIO
+    Nothing happens unless systemd's $SERVICE_RESULT says that the service has failed, nor for an LED on GPIO
     pins: those are let go with the process that drove them.
     """
     log.configure("error", "text")
@@ -60,6 +60,6 @@ def fault(session: Session) -> None:
     with contextlib.suppress(ConfigError):  # the service has just died of them, and said so
         settings = session.loaded.config.led
         if settings.driver == "sysfs":
-            lamp = led_driver_for(settings)
-            if isinstance(lamp, SysfsLedDriver):
-                lamp.blink_by_kernel(FAST_SECONDS, time.sleep)
+            driver = led_driver_for(settings)
+            if isinstance(driver, SysfsLedDriver):
+                driver.blink_by_kernel(FAST_SECONDS, time.sleep)

@@ -88,7 +88,7 @@ def show(session: Session, recording_id: str, as_json: bool) -> None:
 @click.pass_obj
 def retry(session: Session, ids: tuple[str, ...], everything: bool) -> None:
     """Try parked recordings again now."""
-    _wish(session, "retry", _chosen(ids, everything))
+    _request(session, "retry", _chosen(ids, everything))
 
 
 @queue.command()
@@ -97,7 +97,7 @@ def retry(session: Session, ids: tuple[str, ...], everything: bool) -> None:
 @click.pass_obj
 def release(session: Session, ids: tuple[str, ...], everything: bool) -> None:
     """Send held recordings under the present device token."""
-    _wish(session, "release", _chosen(ids, everything))
+    _request(session, "release", _chosen(ids, everything))
 
 
 @queue.command("export")
@@ -125,7 +125,7 @@ def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None
 @click.pass_obj
 def delete(session: Session, ids: tuple[str, ...]) -> None:
     """Delete recordings for good, delivered or not."""
-    _wish(session, "delete", list(ids))
+    _request(session, "delete", list(ids))
 
 
 def _chosen(ids: tuple[str, ...], everything: bool) -> list[str] | None:
@@ -134,20 +134,20 @@ def _chosen(ids: tuple[str, ...], everything: bool) -> list[str] | None:
     return None if everything else list(ids)
 
 
-def _wish(session: Session, wish: str, ids: list[str] | None) -> None:
+def _request(session: Session, action: str, ids: list[str] | None) -> None:
     """Do what is wished, by the daemon when one runs."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
     if session.serves(Process.DELIVERER):
-        done = ask(state.delivery_socket, {"command": wish, "ids": ids})
+        done = ask(state.delivery_socket, {"command": action, "ids": ids})
     else:
         with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
             parts.reconcile()
-            done = ACTIONS[wish](parts.outbox, ids)
+            done = ACTIONS[action](parts.outbox, ids)
     for recording_id in done:
-        echo(f"{DONE[wish]} {recording_id}")
+        echo(f"{DONE[action]} {recording_id}")
     if not done:
-        echo(f"nothing to {wish}")
+        echo(f"nothing to {action}")
 
 
 def _rows(session: Session) -> list[dict[str, Any]]:

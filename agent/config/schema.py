@@ -201,7 +201,7 @@ class HeartbeatConfig(Section, frozen=True):
 
 
 class LedConfig(Section, frozen=True):
-    """A light that shows what the agent is doing."""
+    """An LED that shows what the agent is doing."""
 
     driver: Literal["none", "sysfs", "gpio"] = "none"
     name: Annotated[

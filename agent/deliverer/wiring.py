@@ -75,7 +75,7 @@ class DelivererWiring:
             state.token, config.api.token_file, environ, self.disk, binding_file=state.path / BINDING
         )
         self.truetime = TimeSync(state.path, self.disk, self.clock, self.boot_id, machine)
-        self.ledger = GapLog(state.path, self.disk, DELIVERY_FILE)
+        self.gap_log = GapLog(state.path, self.disk, DELIVERY_FILE)
         """Of what was recorded, and dropped or deleted here."""
 
     def now(self) -> Instant:
@@ -92,7 +92,7 @@ class DelivererWiring:
         return Outbox(self.state.path, self.disk, self.now, self._note_deleted, self.credentials)
 
     def _note_deleted(self, entry: Entry) -> None:
-        self.ledger.add(Gap(Cause.DELETED, entry.started, None, entry.duration_ms, entry.id))
+        self.gap_log.add(Gap(Cause.DELETED, entry.started, None, entry.duration_ms, entry.id))
 
     @cached_property
     def retention(self) -> Retention:
@@ -246,7 +246,7 @@ class DelivererWiring:
             upload_everything=self.syncer.try_everything,
             upload_soon=self.outbox.arrived.set,
         )
-        vitals = HeartbeatPayload(
+        payload = HeartbeatPayload(
             self.board,
             self.outbox.store.counts,
             self.outbox.store.undelivered_bytes,
@@ -260,7 +260,7 @@ class DelivererWiring:
         )
         return Heartbeat(
             lambda body, urgent: self.api.heartbeat(body, urgent=urgent),
-            vitals.body,
+            payload.body,
             commands,
             self.conclusions,
             self.board,

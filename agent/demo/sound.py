@@ -62,28 +62,28 @@ def microphone(runtime: Path) -> Sound | None:
     names = [device.id for device in list_devices(cards) if device.id == DEFAULT] + hardware
     reasons = []
     for name in names:
-        ear = Microphone(name, _RATE, 1, "mix", runtime_directory=runtime, cards=cards)
+        capture = Microphone(name, _RATE, 1, "mix", runtime_directory=runtime, cards=cards)
         try:
-            if _is_heard(ear, even_silence=bool(hardware)):
-                return Sound(name, f"the microphone {ear.name} is recorded: say something")
-            reasons.append(MicrophoneError(f"{ear.name} gives no sound: check its plug"))
+            if _is_heard(capture, even_silence=bool(hardware)):
+                return Sound(name, f"the microphone {capture.name} is recorded: say something")
+            reasons.append(MicrophoneError(f"{capture.name} gives no sound: check its plug"))
         except (SourceLost, MicrophoneError) as error:
             reasons.append(error)
         finally:
-            ear.close()
+            capture.close()
     if hardware:
         raise reasons[-1]
     return None
 
 
-def _is_heard(ear: Microphone, *, even_silence: bool) -> bool:
+def _is_heard(capture: Microphone, *, even_silence: bool) -> bool:
     """Whether blocks come; a default without a sound card may be a sound server that has nothing but zeros.
 
     Raises:
         SourceLost: it cannot be opened.
     """
     for _ in range(_BLOCKS):
-        block = ear.read(OPEN_SECONDS)
+        block = capture.read(OPEN_SECONDS)
         if block is None:
             return False
         if even_silence or any(block.samples):

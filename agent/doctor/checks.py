@@ -28,7 +28,7 @@ def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[C
         Check("TLS", network.tls, needs=("DNS",)),
         Check("API", network.api, needs=("TLS",)),
         Check("device token", network.token, needs=("API", "daemon")),
-        Check("light", machine.light, needs=("config",)),
+        Check("light", machine.status_led, needs=("config",)),
         Check("service", machine.service),
         Check("temperature", machine.temperature),
     ]

@@ -43,8 +43,8 @@ class Machine:
             "recordings are dated by the API's time instead; `sudo timedatectl set-ntp true` where NTP may be used",
         )
 
-    def light(self, session: Session) -> Finding:
-        """Look whether the light can be driven, without driving it."""
+    def status_led(self, session: Session) -> Finding:
+        """Look whether the LED can be driven, without driving it."""
         settings = session.loaded.config.led
         if settings.driver == "none":
             return skipped("no light is configured")

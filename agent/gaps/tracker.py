@@ -24,11 +24,11 @@ class GapTracker:
 
     def __init__(
         self,
-        ledger: GapLog,
+        gap_log: GapLog,
         elapsed_ms: Callable[[Instant, Instant], int | None],
         next_number: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._ledger = ledger
+        self._gap_log = gap_log
         self._apart_ms = elapsed_ms
         self._next_number = next_number
         self.missing_ms = 0
@@ -69,7 +69,7 @@ class GapTracker:
             at = not_before(self._open.start, at)
             self.ended(at)
         self._open, self._open_is_asked = Gap(cause, at, before_number=self._next_number()), self._is_asked
-        self._ledger.add(self._open)
+        self._gap_log.add(self._open)
 
     def ended(self, at: Instant) -> None:
         """Recording goes on from ``at``, or is no longer wanted."""
@@ -79,13 +79,13 @@ class GapTracker:
         at = not_before(gap.start, at)
         length = self._apart_ms if self._open_is_asked else self.wanted_ms
         gap = Gap(gap.cause, gap.start, at, positive(length(gap.start, at)))
-        self._ledger.add(gap)
+        self._gap_log.add(gap)
         self.missing_ms += gap.milliseconds or 0
         self._say(gap)
 
     def note(self, cause: Cause, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Write a gap of known length."""
-        self._ledger.add(Gap(cause, at, None, milliseconds, recording_id))
+        self._gap_log.add(Gap(cause, at, None, milliseconds, recording_id))
 
     def overflow(self, at: Instant, milliseconds: int, recording_id: str | None) -> None:
         """Note samples that were lost while capturing."""
@@ -113,16 +113,16 @@ class GapTracker:
         """Write the lost samples that were noted."""
         gap, self._overflow = self._overflow, None
         if gap is not None:
-            self._ledger.add(gap)
+            self._gap_log.add(gap)
 
     def retry(self) -> None:
         """Write what the disk has refused; to be called before what is recorded next is remembered."""
-        self._ledger.retry()
+        self._gap_log.retry()
 
     def write(self, gap: Gap) -> bool:
         """Write a gap that is known in full; return whether it is durable."""
         self._say(gap)
-        return self._ledger.add(gap)
+        return self._gap_log.add(gap)
 
     @staticmethod
     def _say(gap: Gap) -> None:

@@ -140,7 +140,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     parked_tries: Count = 0
     held_ms: WallMs | None = None
     released_to: Word | None = None
-    """The lineage in force when a person let it go: whoever that is may have it."""
+    """The binding in force when a person let it go: whoever that is may have it."""
 
     ticket: Ticket | None = None
     attempts: Count = 0

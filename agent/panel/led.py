@@ -1,4 +1,4 @@
-"""The light: plays the pattern of the present condition, by this process, so that a hung daemon does not look alive."""
+"""The LED: plays the pattern of the present condition, by this process, so that a hung daemon does not look alive."""
 
 import threading
 from collections.abc import Callable
@@ -61,12 +61,12 @@ class StatusLed:
 
     def __init__(
         self,
-        lamp: LedDriver,
+        driver: LedDriver,
         condition: Callable[[], Condition],
         wait: Callable[[threading.Event, float], bool],
     ) -> None:
-        self._lamp = lamp
-        self._patterns = IN_COLOURS if lamp.in_colours else PATTERNS
+        self._driver = driver
+        self._patterns = IN_COLOURS if driver.in_colours else PATTERNS
         self._condition = condition
         self._wait = wait
         self._stopping = threading.Event()
@@ -80,7 +80,7 @@ class StatusLed:
         """Play until ``stop``; dark afterwards."""
         try:
             self._play()
-            self._lamp.close()
+            self._driver.close()
         except (OSError, AgentError) as error:
             log.warning("the light refuses, and is left alone", action="led_failed", error=error)
 
@@ -97,7 +97,7 @@ class StatusLed:
                 pattern, position = wanted, 0
             step = pattern[position % len(pattern)]
             position += 1
-            self._lamp.show(step.colour)
+            self._driver.show(step.colour)
             self._hold(step, pattern)
 
     def _wanted(self) -> Pattern:
@@ -118,13 +118,13 @@ class StatusLed:
                 return
 
 
-def identify_by_hand(lamp: LedDriver, seconds: float, wait: Callable[[float], object]) -> None:
+def identify_by_hand(driver: LedDriver, seconds: float, wait: Callable[[float], object]) -> None:
     """Flicker without a daemon, then go dark."""
     try:
         for number in range(round(seconds / IDENTIFY[0].seconds)):
             step = IDENTIFY[number % len(IDENTIFY)]
-            lamp.show(step.colour)
+            driver.show(step.colour)
             wait(step.seconds)
-        lamp.show(DARK)
+        driver.show(DARK)
     finally:
-        lamp.close()
+        driver.close()

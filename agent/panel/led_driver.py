@@ -1,4 +1,4 @@
-"""The LED itself: a light of the board through sysfs, or one to three GPIO pins through gpiozero."""
+"""The LED itself: an LED of the board through sysfs, or one to three GPIO pins through gpiozero."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from agent.panel.pins import gpiozero_for
 SYSFS = Path("/sys/class/leds")
 _UDEV_TRIES = 20
 _UDEV_SECONDS = 0.1
-"""The pace of a light the kernel drives may be set once udev has given the right to it: a moment later."""
+"""The pace of an LED the kernel drives may be set once udev has given the right to it: a moment later."""
 
 
 class Colour(NamedTuple):
@@ -44,7 +44,7 @@ class LedDriver(Protocol):
 
 
 class SysfsLedDriver:
-    """A light in /sys/class/leds, such as the Pi's ACT or PWR; the process drives it, no trigger of the kernel does.
+    """An LED in /sys/class/leds, such as the Pi's ACT or PWR; the process drives it, no trigger of the kernel does.
 
     Raises:
         AgentError: there is no such light, or it may not be driven.

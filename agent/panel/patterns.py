@@ -1,4 +1,4 @@
-"""What the light does, as data: each pattern is a cycle of steps, a colour and how long it is shown."""
+"""What the LED does, as data: each pattern is a cycle of steps, a colour and how long it is shown."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def flashes(colour: Colour, count: int, period: float) -> Pattern:
 
 
 def pulse(colour: Colour, period: float = 1.6) -> Pattern:
-    """Swelling and fading; dark in between, lest it is steady on a light that knows on and off only."""
+    """Swelling and fading; dark in between, lest it is steady on an LED that knows on and off only."""
     shares = (0.0, 0.0, 0.25, 0.6, 1.0, 0.6, 0.25, 0.0)
     return tuple(Step(colour.dimmed(share), period / len(shares)) for share in shares)
 

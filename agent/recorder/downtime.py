@@ -53,14 +53,14 @@ class Downtime:
         files: Files,
         memory: Memory,
         time: KnownTime,
-        coverage: GapTracker,
+        gap_tracker: GapTracker,
         settings: RecordingConfig,
         location: LocationConfig = NOWHERE,
     ) -> None:
         self._files = files
         self._memory = memory
         self._time = time
-        self._coverage = coverage
+        self._gap_tracker = gap_tracker
         self._settings = settings
         self._location = location
         self._end_of_ledger = end_of_ledger(files.root)
@@ -156,7 +156,7 @@ class Downtime:
             if is_by_calendar:
                 absences.append(Absence(since, began))
             else:
-                self._coverage.lost(Cause.NOT_RUNNING, since)
+                self._gap_tracker.lost(Cause.NOT_RUNNING, since)
         self._memory.begin(self._settings.mode, self._at_most(absences), began)
         if gap is not None and is_the_calendars:
             self._write(gap, gap.start)  # the calendar tells how much of it was wanted
@@ -186,7 +186,7 @@ class Downtime:
         length = self._time.elapsed_ms(since, until)
         if length is not None and length <= 0:
             return since
-        self._coverage.write(Gap(Cause.NOT_RUNNING, since, until, length))
+        self._gap_tracker.write(Gap(Cause.NOT_RUNNING, since, until, length))
         return until
 
     def _close(self, gap: Gap, before: Before, end: Instant, *, goes_on: bool) -> Instant | None:
@@ -195,14 +195,16 @@ class Downtime:
             self._write(gap, before.closed_at)
             return before.until
         if goes_on:
-            self._coverage.go_on(gap)
+            self._gap_tracker.go_on(gap)
             return None
         end = not_before(gap.start, end)
         self._write(gap, end)
         return end
 
     def _write(self, gap: Gap, end: Instant) -> None:
-        self._coverage.write(Gap(gap.cause, gap.start, end, positive(self._time.elapsed_ms(gap.start, end))))
+        self._gap_tracker.write(
+            Gap(gap.cause, gap.start, end, positive(self._time.elapsed_ms(gap.start, end)))
+        )
 
     def _judged(self, absences: list[Absence]) -> list[Absence]:
         """Note the windows of the schedule that were open in some absences; return those that cannot be judged yet."""
@@ -215,7 +217,7 @@ class Downtime:
     def _write_missed(self, absence: Absence) -> bool:
         """Write what was wanted of an absence; return whether that is durable."""
         gap = missed(absence, self._settings, self._time, self._location)
-        return gap is None or self._coverage.write(gap)
+        return gap is None or self._gap_tracker.write(gap)
 
     def _at_most(self, absences: list[Absence]) -> list[Absence]:
         """Judge the oldest of too many absences by the clocks as they are: better that than forgotten."""

@@ -27,9 +27,9 @@ PROGRESS_SECONDS = 0.5
 MARK_SECONDS = 5.0
 """How long the recorder may take to note a mark: it may be waiting for a slow disk."""
 IDENTIFY_SECONDS = 10.0
-"""How long the light says which device this is, when nobody says how long."""
+"""How long the LED says which device this is, when nobody says how long."""
 BLINK_SECONDS = 0.5
-"""How long the light says that a mark was noted."""
+"""How long the LED says that a mark was noted."""
 
 
 class RecorderHandlers:
@@ -44,7 +44,7 @@ class RecorderHandlers:
         wiring: RecorderWiring,
         recorder: Callable[[], Recorder],
         publisher: Publisher,
-        light: StatusLed | None,
+        status_led: StatusLed | None,
         *,
         stopping: threading.Event,
         reload: Callable[[], list[str]],
@@ -52,7 +52,7 @@ class RecorderHandlers:
         self._wiring = wiring
         self._recorder = recorder
         self._publisher = publisher
-        self._light = light
+        self._status_led = status_led
         self._stopping = stopping
         self._reload = reload
 
@@ -163,8 +163,8 @@ class RecorderHandlers:
             raise AgentError("the recorder is busy with a slow disk; the mark may be late or missing")
         if mark.error:
             raise AgentError(mark.error)
-        if self._light is not None:
-            self._light.identify(BLINK_SECONDS)
+        if self._status_led is not None:
+            self._status_led.identify(BLINK_SECONDS)
         return {"id": mark.recording_id, "offset_ms": mark.offset_ms}
 
     def _record(self, request: Request, peer: Peer) -> Any:
@@ -211,10 +211,10 @@ class RecorderHandlers:
         return True
 
     def _identify(self, request: Request, _peer: Peer) -> Any:
-        """Let the light flicker."""
-        if self._light is None:
+        """Let the LED flicker."""
+        if self._status_led is None:
             raise AgentError(f"there is no light; see {journal('recorder-agent')}")
-        self._light.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
+        self._status_led.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
         return {}
 
 

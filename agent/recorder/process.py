@@ -1,6 +1,6 @@
 """The recorder: starts its parts in their threads, watches them, speaks with systemd, and stops them in order.
 
-Start   lock → control socket → recorder thread → READY; behind it what it shows, the absence before it, the light,
+Start   lock → control socket → recorder thread → READY; behind it what it shows, the absence before it, the LED,
         the button. Recording waits for none of them.
 Watch   once a second: a thread that has died ends the process; the watchdog is fed while recording makes progress.
 Fault   what cannot be built (an input that is no file, a schedule that cannot be computed) is the state ``fault``,
@@ -42,7 +42,7 @@ logger = get_logger(__name__)
 STOP_SECONDS = 8.0
 """How long the parts may take to stop; systemd waits 10 s."""
 PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
-"""How long the published files may take to be removed, and the light to go dark."""
+"""How long the published files may take to be removed, and the LED to go dark."""
 DELIVERER_SECONDS = 6.0
 JUDGE_SECONDS, DAYS_SECONDS = 1.0, 10.0
 """How often the calendar is asked about absences, and how often it is looked whether a day is over."""
@@ -69,7 +69,7 @@ class RecorderProcess(SupervisedProcess):
         self._last_good = last_good
         self._with_deliverer = with_deliverer
         self._recorder: Recorder | None = None
-        self._light: StatusLed | None = None
+        self._status_led: StatusLed | None = None
         self._lighting: threading.Thread | None = None
         self._supervisor: Supervisor | None = None
         self._days_failed = False
@@ -93,12 +93,12 @@ class RecorderProcess(SupervisedProcess):
         discard_never_begun(wiring.files.recording, wiring.disk)
         publisher = self._publisher = Publisher(wiring)
         recording = self._threads.start("recorder", self._record)
-        self._light = self._lit()
+        self._status_led = self._lit()
         handlers = RecorderHandlers(
             wiring,
             self._present,
             publisher,
-            self._light,
+            self._status_led,
             stopping=self._signals.stopping,
             reload=self._reload,
         )
@@ -117,8 +117,8 @@ class RecorderProcess(SupervisedProcess):
         wiring.board.changed.set()
         if button is not None:
             button.close()
-        if self._light is not None:
-            self._light.stop()
+        if self._status_led is not None:
+            self._status_led.stop()
         recording.join(STOP_SECONDS)
         publishing.join(PUBLISHER_SECONDS)
         if self._lighting is not None:
@@ -169,7 +169,7 @@ class RecorderProcess(SupervisedProcess):
                 self._recorder.run()
             except AgentError as error:
                 self._recorder = None
-                self._show_fault(error, is_wanted=trigger is not None and trigger.wish() is not None)
+                self._show_fault(error, is_wanted=trigger is not None and trigger.spec() is not None)
                 self._signals.stopping.wait(RETRY_SECONDS)
             else:
                 return
@@ -202,12 +202,12 @@ class RecorderProcess(SupervisedProcess):
             self._days_failed = False
 
     def _show_fault(self, error: AgentError, *, is_wanted: bool) -> None:
-        board, coverage, now = self._wiring.board, self._wiring.coverage, self._wiring.now()
+        board, gap_tracker, now = self._wiring.board, self._wiring.gap_tracker, self._wiring.now()
         self._account_before(now)
         if is_wanted:
-            coverage.lost(Cause.FAULT, now)
+            gap_tracker.lost(Cause.FAULT, now)
         else:
-            coverage.ended(now)
+            gap_tracker.ended(now)
         if board.snapshot.fault != str(error):
             logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
         board.report(state=State.FAULT, fault=str(error))
@@ -229,20 +229,20 @@ class RecorderProcess(SupervisedProcess):
     # light and button
 
     def _lit(self) -> StatusLed | None:
-        """Start the light; one that is missing or forbidden is a warning, never a stop."""
+        """Start the LED; one that is missing or forbidden is a warning, never a stop."""
         wiring = self._wiring
         try:
-            lamp = led_driver_for(self._loaded.config.led)
+            driver = led_driver_for(self._loaded.config.led)
         except AgentError as error:
             logger.warning("there is no light", action="led_failed", reason=str(error))
             return None
-        if lamp is None:
+        if driver is None:
             return None
-        light = StatusLed(
-            lamp, lambda: condition(wiring.board.snapshot, self._publisher.counts), wiring.clock.wait
+        status_led = StatusLed(
+            driver, lambda: condition(wiring.board.snapshot, self._publisher.counts), wiring.clock.wait
         )
-        self._lighting = self._threads.start("light", light.run)
-        return light
+        self._lighting = self._threads.start("light", status_led.run)
+        return status_led
 
     def _with_button(self, handlers: RecorderHandlers) -> Button | None:
         """Listen to the button; one that is missing or forbidden is a warning, never a stop."""

@@ -171,6 +171,6 @@ class Publisher:
             level_dbfs=wiring.board.level_dbfs(),
             manual=self.manual,
             recordings=wiring.memory.last_number,
-            missing_ms=wiring.coverage.missing_ms,
+            missing_ms=wiring.gap_tracker.missing_ms,
         )
         return msgspec.json.encode(document) + b"\n"

@@ -47,14 +47,14 @@ class RoomKeeper:
         disk: Disk,
         settings: StorageConfig,
         reserve: ReserveFile,
-        coverage: GapTracker,
+        gap_tracker: GapTracker,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
         self._disk = disk
         self._settings = settings
         self._reserve = reserve
-        self._coverage = coverage
+        self._gap_tracker = gap_tracker
         self._folder = files.root
         self._usage = FolderUsage(files)
         self._unconfirmed: set[str] = set()
@@ -193,7 +193,7 @@ class RoomKeeper:
 
     def _note_dropped(self, entry: Entry, milliseconds: int) -> None:
         """Note how much of a recording is dropped; 0 takes back what was noted."""
-        self._coverage.note(Cause.DROPPED, entry.started, milliseconds, entry.id)
+        self._gap_tracker.note(Cause.DROPPED, entry.started, milliseconds, entry.id)
 
 
 def _sidecar_of(audio: Path) -> Entry | None:

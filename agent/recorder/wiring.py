@@ -62,7 +62,7 @@ class RecorderWiring:
         self.files = Files(state.path, self.disk)
         self.time = KnownTime(self.clock, self.boot_id, machine)
         self.time.read_clock(state.path)
-        self.coverage = GapTracker(
+        self.gap_tracker = GapTracker(
             GapLog(state.path, self.disk), self.time.elapsed_ms, lambda: self.memory.last_number + 1
         )
         self.reserve = ReserveFile(state.path, self.disk)
@@ -114,13 +114,13 @@ class RecorderWiring:
     @cached_property
     def space(self) -> RoomKeeper:
         """Room on the card."""
-        return RoomKeeper(self.files, self.disk, self.config.storage, self.reserve, self.coverage)
+        return RoomKeeper(self.files, self.disk, self.config.storage, self.reserve, self.gap_tracker)
 
     def downtime(self) -> Downtime:
         """Return what notes the absence before this start; to be made before anything is recorded."""
         settings = self.config
         return Downtime(
-            self.files, self.memory, self.time, self.coverage, settings.recording, settings.location
+            self.files, self.memory, self.time, self.gap_tracker, settings.recording, settings.location
         )
 
     def trigger(self) -> Trigger:
@@ -170,7 +170,7 @@ class RecorderWiring:
             disk=self.disk,
             clock=self.clock,
             instant=self.time.at_boot,
-            coverage=self.coverage,
+            gap_tracker=self.gap_tracker,
             flush_seconds=self.config.storage.flush_seconds,
             min_seconds=self.config.recording.min_seconds,
             lineage=self.binding.current,

@@ -20,7 +20,7 @@ Complain = Callable[[str], object]
 
 
 class End(NamedTuple):
-    """Where the recorder's ledger ended at some moment."""
+    """Where the recorder's gap log ended at some moment."""
 
     inode: int
     size: int
@@ -59,7 +59,7 @@ def let_go(folder: Path, causes: Collection[Cause]) -> set[str]:
 
 
 def end_of_ledger(folder: Path) -> End:
-    """Return where the recorder's ledger ends now."""
+    """Return where the recorder's gap log ends now."""
     try:
         status = (folder / FILE).stat()
     except OSError:
@@ -68,7 +68,7 @@ def end_of_ledger(folder: Path) -> End:
 
 
 def written_since(folder: Path, size: int) -> Iterator[Gap]:
-    """Yield what was written to the recorder's ledger since it had a size, line by line: one gap may come twice.
+    """Yield what was written to the recorder's gap log since it had a size, line by line: one gap may come twice.
 
     Since 0, or when the gap log is smaller by now, that is all there is.
     """
@@ -85,7 +85,7 @@ def written_since(folder: Path, size: int) -> Iterator[Gap]:
 
 
 def last_gaps(folder: Path, end: End) -> list[Gap]:
-    """Return the newest gaps of the recorder's ledger as it was when it ended there, oldest first."""
+    """Return the newest gaps of the recorder's gap log as it was when it ended there, oldest first."""
     path = folder / FILE
     with contextlib.ExitStack() as stack:
         files = _opened((path, older(path)), stack, ignore)

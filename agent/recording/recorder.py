@@ -30,8 +30,8 @@ class Recorder(SessionInHand):
     @property
     def records_unasked(self) -> bool:
         """Whether what is heard now is recorded without being asked for: of a voice only while there is one."""
-        wish = self._trigger.wish()
-        return wish is not None and (not wish.is_voiced or self._session is not None)
+        spec = self._trigger.spec()
+        return spec is not None and (not spec.is_voiced or self._session is not None)
 
     @property
     def manual(self) -> ManualRequest | None:
@@ -83,9 +83,9 @@ class Recorder(SessionInHand):
         if self._session is None and not self._begin() and not self._keeps_last():
             self._rest()
             return
-        if self._wish is not None and not self._listener.is_listening:
+        if self._spec is not None and not self._listener.is_listening:
             self._begin_account()
-            self._account.wanted(self._wish.since)
+            self._account.wanted(self._spec.since)
         self._listen(READ_SECONDS)
         if self._session is not None and self._over(self._session):
             self._end_session()
@@ -106,7 +106,7 @@ class Recorder(SessionInHand):
                 self._end_session()
                 self._manual = request
                 self._source_ended = False
-                self._account.asked(request.seconds, self._wish, is_listening=self._listener.is_listening)
+                self._account.asked(request.seconds, self._spec, is_listening=self._listener.is_listening)
 
     def _put_mark(self, request: MarkRequest) -> None:
         if self._session is not None and (self._session.open_segment or self._listener.is_listening):
@@ -117,32 +117,32 @@ class Recorder(SessionInHand):
     def _begin(self) -> bool:
         """Begin the session that is wanted, if there is one and the disk has room."""
         manual = self._manual
-        wish = manual_session(manual, self._settings) if manual else self._trigger.wish()
+        spec = manual_session(manual, self._settings) if manual else self._trigger.spec()
         if self._standby.for_voice:
-            if wish == self._wish:
+            if spec == self._spec:
                 return True
             self._stop_listening()
-        self._wish = wish
-        if wish is None or self._source_ended or self._storage.rests:
+        self._spec = spec
+        if spec is None or self._source_ended or self._storage.rests:
             return False
         if not self._has_room():
             return False
-        if wish.is_voiced:
+        if spec.is_voiced:
             self._standby.listen_for_voice()
         else:
-            self._begin_session(wish)
+            self._begin_session(spec)
         return True
 
     def _keeps_last(self) -> bool:
         """Whether it is listened to keep the last minutes, while nothing is wanted."""
-        return self._standby.keeps and self._wish is None and not (self._source_ended or self._storage.rests)
+        return self._standby.keeps and self._spec is None and not (self._source_ended or self._storage.rests)
 
     def _over(self, session: Session) -> bool:
         """Whether the session's wish has ended."""
         if session.complete:
             return True
         if self._manual is None:
-            return self._trigger.wish() != self._wish
+            return self._trigger.spec() != self._spec
         quiet = session.open_segment is None and not self._listener.is_listening
         return quiet and self._deadline is not None and self._clock.monotonic() > self._deadline
 
@@ -161,7 +161,7 @@ class Recorder(SessionInHand):
             return
         if heard is not None:
             self._begin_account()
-            if heard.resumed and self._wish is not None:
+            if heard.resumed and self._spec is not None:
                 is_for_voice = self._standby.for_voice
                 self._finish_segment()
                 self._stop_listening()
@@ -196,13 +196,13 @@ class Recorder(SessionInHand):
             self._board.report(state=State.LISTENING, recording=None, fault=None)
 
     def _rest(self) -> None:
-        """Nothing is recorded: let go of the device, and wait for a wish, or for the mute to end."""
+        """Nothing is recorded: let go of the device, and wait for a session, or for the mute to end."""
         self._standby.forget()
         self._listener.close()
         if self.is_muted:
-            self._wish = self._trigger.wish()
+            self._spec = self._trigger.spec()
         self._begin_account()
-        is_wanted = self._wish is not None and not self._source_ended
+        is_wanted = self._spec is not None and not self._source_ended
         if not is_wanted:
             self._account.not_wanted()
         elif self.is_muted:

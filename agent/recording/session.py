@@ -72,7 +72,7 @@ class SegmentFactory:
         disk: Disk,
         clock: Clock,
         instant: Callable[[float], Instant],
-        coverage: GapTracker,
+        gap_tracker: GapTracker,
         flush_seconds: float,
         min_seconds: float = 0,
         lineage: Callable[[], str | None] = lambda: None,
@@ -81,7 +81,7 @@ class SegmentFactory:
         self.clock = clock
         self.instant = instant
         """Gives a moment of the boot clock, in seconds, on the other clocks."""
-        self.coverage = coverage
+        self.gap_tracker = gap_tracker
         self.min_seconds = min_seconds
         self.lineage = lineage
         """Gives the binding of the device that is in force."""
@@ -103,7 +103,7 @@ class SegmentFactory:
 
         Rounding and the moment's own reading of the wall clock would make them a millisecond or more apart.
         """
-        fresh, until, missing = self.instant(seconds), self.until, self.coverage.open_since
+        fresh, until, missing = self.instant(seconds), self.until, self.gap_tracker.open_since
         if missing is not None and missing.boot_id == fresh.boot_id and fresh.boot_ms < missing.boot_ms:
             return msgspec.structs.replace(fresh, boot_ms=missing.boot_ms)
         if until is None or until.boot_id != fresh.boot_id:
@@ -162,7 +162,7 @@ class Session:
         """Taken in so far, per channel."""
         self.segments = 0
         self.open_segment: OpenSegment | None = None
-        self._workshop = segment_factory
+        self._segment_factory = segment_factory
         self._channels = channels
         self._width = 2 * channels
         self._segment_samples = max(1, round(segment_seconds * sample_rate))
@@ -202,7 +202,9 @@ class Session:
         if self.open_segment is not None:
             self.open_segment.clipped += heard.clipped
             if self.open_segment.flush_if_due():
-                self._workshop.coverage.settle_if_due(self._workshop.instant(heard.begins_at))
+                self._segment_factory.gap_tracker.settle_if_due(
+                    self._segment_factory.instant(heard.begins_at)
+                )
         if not rest:
             return None
         taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
@@ -214,7 +216,7 @@ class Session:
         segment = self.open_segment
         if segment is None:
             return
-        if is_other_owner(segment.start.lineage, self._workshop.lineage()):
+        if is_other_owner(segment.start.lineage, self._segment_factory.lineage()):
             self.cut(divided=True)
 
     def _fill(self, missing: int, begins_at: float) -> int:
@@ -223,11 +225,11 @@ class Session:
         What was lost before the session's first sample is only noted: a session begins with sound.
         """
         if missing and not self.samples:
-            if not self._workshop.coverage.is_open:
-                start = self._workshop.begins(begins_at)
-                end = self._workshop.instant(begins_at + missing / self.sample_rate)
-                self._workshop.coverage.overflow(start, max(0, end.boot_ms - start.boot_ms), None)
-                self._workshop.coverage.settle()  # no file has silence in its place
+            if not self._segment_factory.gap_tracker.is_open:
+                start = self._segment_factory.begins(begins_at)
+                end = self._segment_factory.instant(begins_at + missing / self.sample_rate)
+                self._segment_factory.gap_tracker.overflow(start, max(0, end.boot_ms - start.boot_ms), None)
+                self._segment_factory.gap_tracker.settle()  # no file has silence in its place
             return 0
         while missing and not self.complete:
             segment = self.open_segment or self._open(begins_at)
@@ -241,8 +243,8 @@ class Session:
         return missing
 
     def _note_lost(self, samples: int, begins_at: float, recording_id: str | None) -> None:
-        self._workshop.coverage.overflow(
-            self._workshop.instant(begins_at), samples * 1000 // self.sample_rate, recording_id
+        self._segment_factory.gap_tracker.overflow(
+            self._segment_factory.instant(begins_at), samples * 1000 // self.sample_rate, recording_id
         )
 
     def _write_silence(self, samples: int, begins_at: float) -> None:
@@ -272,11 +274,11 @@ class Session:
         return samples
 
     def _open(self, begins_at: float, prelude: Prelude | None = None) -> OpenSegment:
-        started = self._workshop.begins(begins_at)
-        self._workshop.coverage.retry()
+        started = self._segment_factory.begins(begins_at)
+        self._segment_factory.gap_tracker.retry()
         start = SegmentStart(
-            id=self._workshop.new_id(),
-            seq=self._workshop.sink.next_sequence(started),
+            id=self._segment_factory.new_id(),
+            seq=self._segment_factory.sink.next_sequence(started),
             session_id=self.id,
             segment=self.segments + 1,
             mode=self.mode,
@@ -285,13 +287,13 @@ class Session:
             channels=self._channels,
             name=self._name,
             metadata=self._metadata,
-            lineage=self._workshop.lineage(),
+            lineage=self._segment_factory.lineage(),
         )
-        self.open_segment = self._workshop.open(start, prelude)
+        self.open_segment = self._segment_factory.open(start, prelude)
         self.segments += 1
         self._position = begins_at
-        if self._workshop.coverage.is_open:
-            self._workshop.coverage.ended(started)
+        if self._segment_factory.gap_tracker.is_open:
+            self._segment_factory.gap_tracker.ended(started)
         log.info(
             "recording",
             action="recording_started",
@@ -314,13 +316,13 @@ class Session:
         segment, self.open_segment = self.open_segment, None
         if segment is None:
             return
-        self._workshop.coverage.settle()
+        self._segment_factory.gap_tracker.settle()
         try:
             if not divided and self._is_too_short(segment):
                 self._drop(segment)
                 return
-            self._workshop.sink.accept(segment.finish())
-            self._workshop.ended(self._position, end_of(segment.start, segment.samples))
+            self._segment_factory.sink.accept(segment.finish())
+            self._segment_factory.ended(self._position, end_of(segment.start, segment.samples))
         except OSError:
             self._fail(segment)
             raise
@@ -330,11 +332,14 @@ class Session:
 
     def _is_too_short(self, segment: OpenSegment) -> bool:
         """Whether the whole session is shorter than ``recording.min_seconds``; the tail of a long one is kept."""
-        return segment.start.segment == 1 and segment.samples < self._workshop.min_seconds * self.sample_rate
+        return (
+            segment.start.segment == 1
+            and segment.samples < self._segment_factory.min_seconds * self.sample_rate
+        )
 
     def _drop(self, segment: OpenSegment) -> None:
         segment.discard()
-        self._workshop.coverage.note(
+        self._segment_factory.gap_tracker.note(
             Cause.TOO_SHORT, segment.start.started, segment.duration_ms, segment.start.id
         )
         log.info(
@@ -343,17 +348,17 @@ class Session:
             id=segment.start.id,
             duration_ms=segment.duration_ms,
         )
-        self._workshop.ended(self._position, end_of(segment.start, segment.samples))
+        self._segment_factory.ended(self._position, end_of(segment.start, segment.samples))
 
     def abandon(self) -> None:
         """Let go of the open file without finishing it: the disk refuses it; repair will take it up."""
         segment, self.open_segment = self.open_segment, None
-        self._workshop.coverage.settle()
+        self._segment_factory.gap_tracker.settle()
         if segment is not None:
             self._fail(segment)
 
     def _fail(self, segment: OpenSegment) -> None:
         segment.abandon()
         written = segment.samples - segment.unwritten_samples
-        self._workshop.sink.left(segment.start, written)
-        self._workshop.ended(self._position, end_of(segment.start, written))
+        self._segment_factory.sink.left(segment.start, written)
+        self._segment_factory.ended(self._position, end_of(segment.start, written))

@@ -43,7 +43,7 @@ class SessionInHand(Inbox):
     ) -> None:
         self._listener = Listener(source, board, segment_factory.clock)
         self._trigger = trigger
-        self._workshop = segment_factory
+        self._segment_factory = segment_factory
         self._settings = settings
         self._board = board
         self._tell_disk_full = disk_full
@@ -57,7 +57,7 @@ class SessionInHand(Inbox):
         )
         self._stopped_at: float | None = None
         self._session: Session | None = None
-        self._wish: SessionSpec | None = None
+        self._spec: SessionSpec | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._source_ended = False
@@ -74,14 +74,14 @@ class SessionInHand(Inbox):
             self._storage_failed(fault)
         return fault is None
 
-    def _begin_session(self, wish: SessionSpec) -> None:
+    def _begin_session(self, spec: SessionSpec) -> None:
         manual = self._manual
         session = self._session = Session(
-            self._workshop,
-            wish.mode,
+            self._segment_factory,
+            spec.mode,
             sample_rate=self._listener.sample_rate,
             channels=self._listener.channels,
-            segment_seconds=wish.segment_seconds,
+            segment_seconds=spec.segment_seconds,
             total_seconds=manual.seconds if manual else None,
             name=manual.name if manual else None,
             metadata=self._settings.metadata | (manual.metadata if manual else {}),
@@ -95,15 +95,15 @@ class SessionInHand(Inbox):
 
     def _begin_account(self) -> None:
         if not self._account.is_begun:
-            is_wanted = self._trigger.wish() is not None
+            is_wanted = self._trigger.spec() is not None
             cause = Cause.MUTED if self.is_muted else Cause.NOT_RUNNING
             self._account.begin(cause if is_wanted else None)
 
     def _follow(self, event: Event) -> None:
         """Do what the voice gate says; after a failure the rest of a stretch is passed over."""
         if isinstance(event, Begin):
-            if self._standby.for_voice and self._wish is not None and self._has_room():
-                self._begin_session(self._wish)
+            if self._standby.for_voice and self._spec is not None and self._has_room():
+                self._begin_session(self._spec)
         elif isinstance(event, Write):
             self._write(event.heard)
         elif isinstance(event, End):
@@ -174,7 +174,7 @@ class SessionInHand(Inbox):
         self._finish_segment()
         self._stop_listening()
         self._standby.interrupt()
-        if self._wish is not None:
+        if self._spec is not None:
             self._lost(Cause.NO_MICROPHONE)
         self._show_no_microphone()
         if not self._unattended:

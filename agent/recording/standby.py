@@ -29,7 +29,7 @@ class Standby:
         self, settings: StandbySettings, segment_factory: SegmentFactory, sample_rate: int, channels: int
     ) -> None:
         self._settings = settings
-        self._workshop = segment_factory
+        self._segment_factory = segment_factory
         self._format = sample_rate, channels
         self._watch: VoiceWatch | None = None
         self._ring: PacketRing | None = None
@@ -50,18 +50,18 @@ class Standby:
         if self._watch is None:
             if self._settings.gate is None:
                 raise RuntimeError("nothing was made to listen for a voice")
-            self._watch = VoiceWatch(self._settings.gate(), self._workshop, *self._format)
+            self._watch = VoiceWatch(self._settings.gate(), self._segment_factory, *self._format)
         return self._watch
 
     def listen_for_voice(self) -> None:
         """Begin to listen for a voice."""
         if not self.for_voice:
-            self._owner = self._workshop.lineage()
+            self._owner = self._segment_factory.lineage()
             self.for_voice = bool(self.watch)
 
     def hear(self, heard: Heard, *, is_recording: bool) -> list[Event]:
         """Listen to a block for a voice; return what is to be done, in order."""
-        owner = self._workshop.lineage()
+        owner = self._segment_factory.lineage()
         events: list[Event] = []
         if not is_recording and is_other_owner(self._owner, owner):
             events = self.watch.stop()
@@ -76,9 +76,9 @@ class Standby:
     def keep(self, heard: Heard) -> None:
         """Keep a block for a recording that may be asked for."""
         if self._ring is None:
-            encoder = self._workshop.encoder(*self._format)
+            encoder = self._segment_factory.encoder(*self._format)
             self._ring = PacketRing(encoder, *self._format, self._settings.keep_last_seconds)
-        owner = self._workshop.lineage()
+        owner = self._segment_factory.lineage()
         if is_other_owner(self._owner, owner):
             self._ring.clear()
         self._owner, self.for_ring = owner, True

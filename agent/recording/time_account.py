@@ -24,11 +24,11 @@ class TimeAccount:
         *,
         unattended: bool,
     ) -> None:
-        self._workshop = segment_factory
+        self._segment_factory = segment_factory
         self._trigger = trigger
-        self._coverage = segment_factory.coverage
+        self._gap_tracker = segment_factory.gap_tracker
         if isinstance(trigger, Schedule):
-            self._coverage.wanted_ms = trigger.wanted_ms
+            self._gap_tracker.wanted_ms = trigger.wanted_ms
         self._before = before
         self._unattended = unattended
         self._is_begun = False
@@ -59,16 +59,16 @@ class TimeAccount:
         """
         if not self._unattended:
             return
-        since, until = self._wanted_since, self._workshop.until
-        if self._coverage.is_open:
+        since, until = self._wanted_since, self._segment_factory.until
+        if self._gap_tracker.is_open:
             since = self._now()
         elif until is not None and until.boot_ms > since.boot_ms:
             since = until
-        self._coverage.lost(cause, since)
+        self._gap_tracker.lost(cause, since)
 
     def wanted(self, since_wall: float | None) -> None:
         """A recording is wanted now; ``since_wall``: since then by the calendar, in unix seconds."""
-        if self._coverage.is_open:
+        if self._gap_tracker.is_open:
             return
         if since_wall is not None:
             now = self._now()
@@ -83,36 +83,36 @@ class TimeAccount:
 
         ``earlier`` was wanted until now; what the settings want may be wanted for longer.
         """
-        unasked = self._trigger.wish()
+        unasked = self._trigger.spec()
         if self._is_begun and not is_listening:
             if unasked is not None:
                 self.wanted(unasked.since)
             elif earlier is None:
                 self.not_wanted()
-        self._coverage.asked(on=True)
+        self._gap_tracker.asked(on=True)
         self._asked = Asked(self._now(), None if seconds is None else round(seconds * 1000))
-        self._workshop.sink.asked(self._asked)
+        self._segment_factory.sink.asked(self._asked)
 
     def asked_ends(self) -> None:
         """The manual recording was wanted until now, and a kill while its file is finished makes it no longer."""
-        self._coverage.asked(on=False)
+        self._gap_tracker.asked(on=False)
         if self._asked is not None:
             length = max(0, self._now().boot_ms - self._asked.since.boot_ms)
             longest = self._asked.milliseconds
             self._asked = Asked(self._asked.since, length if longest is None else min(length, longest))
-            self._workshop.sink.asked(self._asked)
+            self._segment_factory.sink.asked(self._asked)
 
     def not_wanted(self) -> None:
         """Nothing is wanted until now; all that was asked for is in files and in the gap log."""
         self._wanted_since = self._now()
-        self._coverage.ended(self._wanted_since)
+        self._gap_tracker.ended(self._wanted_since)
         if self._asked is not None:
             self._asked = None
-            self._workshop.sink.asked(None)
+            self._segment_factory.sink.asked(None)
 
     def close(self) -> None:
         """The run ends now."""
-        self._coverage.ended(self._now())
+        self._gap_tracker.ended(self._now())
 
     def _now(self) -> Instant:
-        return self._workshop.instant(self._workshop.clock.boottime())
+        return self._segment_factory.instant(self._segment_factory.clock.boottime())

@@ -27,7 +27,7 @@ class SessionSpec(msgspec.Struct, frozen=True):
     segment_seconds: int
     """Where a segment is cut."""
     key: object = None
-    """Tells one wish from the next: another key is another session."""
+    """Tells one session from the next: another key is another session."""
     is_voiced: bool = False
     """Only what the voice trigger finds is recorded, each stretch in a session of its own."""
     since: float | None = None
@@ -37,7 +37,7 @@ class SessionSpec(msgspec.Struct, frozen=True):
 class Trigger(Protocol):
     """Says, at any moment, which session is wanted by configuration."""
 
-    def wish(self) -> SessionSpec | None:
+    def spec(self) -> SessionSpec | None:
         """Return what is wanted now, or None for nothing."""
 
 
@@ -45,28 +45,28 @@ class Continuous:
     """Always the same wish."""
 
     def __init__(self, settings: RecordingConfig) -> None:
-        self._wish = SessionSpec("continuous", settings.segment_seconds)
+        self._spec = SessionSpec("continuous", settings.segment_seconds)
 
-    def wish(self) -> SessionSpec | None:
+    def spec(self) -> SessionSpec | None:
         """Record."""
-        return self._wish
+        return self._spec
 
 
 class Voice:
     """Always the same wish: what the voice trigger finds."""
 
     def __init__(self, settings: RecordingConfig) -> None:
-        self._wish = SessionSpec("voice", settings.segment_seconds, is_voiced=True)
+        self._spec = SessionSpec("voice", settings.segment_seconds, is_voiced=True)
 
-    def wish(self) -> SessionSpec | None:
+    def spec(self) -> SessionSpec | None:
         """Listen."""
-        return self._wish
+        return self._spec
 
 
 class OnRequest:
-    """Never a wish of its own: recordings are started by a person or a command."""
+    """Never a session of its own: recordings are started by a person or a command."""
 
-    def wish(self) -> SessionSpec | None:
+    def spec(self) -> SessionSpec | None:
         """Nothing."""
         return None
 
@@ -94,10 +94,10 @@ class Schedule:
         self._said = ""
         self._same_from = self._same_until = 0
         """Unix seconds within which nothing opens or closes."""
-        self._wish: SessionSpec | None = None
+        self._spec: SessionSpec | None = None
 
-    def wish(self) -> SessionSpec | None:
-        """Return the wish of the first window that is open now.
+    def spec(self) -> SessionSpec | None:
+        """Return the session of the first window that is open now.
 
         While the clock is not right nobody can tell whether the sun shines: windows that go by it are open.
         """
@@ -108,7 +108,7 @@ class Schedule:
         if not self._same_from <= second < self._same_until:
             moment = datetime.fromtimestamp(second, tz=UTC)
             opening = self._calendar.open_at(moment)
-            self._wish = opening and SessionSpec(
+            self._spec = opening and SessionSpec(
                 "schedule",
                 self._settings.segment_seconds,
                 (opening.line, opening.opened_at),
@@ -118,7 +118,7 @@ class Schedule:
             self._say_what_stays(moment)
             self._same_from = second
             self._same_until = int(self._calendar.next_change(moment).timestamp())
-        return self._wish
+        return self._spec
 
     def _say_what_stays(self, moment: datetime) -> None:
         """Say once a day that the sun does not rise or set."""
@@ -169,5 +169,5 @@ def wants_voice(settings: RecordingConfig) -> bool:
 
 
 def manual_session(request: ManualRequest, settings: RecordingConfig) -> SessionSpec:
-    """Return the wish of a manual recording: one file up to ``max_seconds``, then the next without a gap."""
+    """Return the session of a manual recording: one file up to ``max_seconds``, then the next without a gap."""
     return SessionSpec("manual", settings.max_seconds, request)

@@ -16,7 +16,7 @@ class VoiceWatch:
         self, gate: VoiceGate, segment_factory: SegmentFactory, sample_rate: int, channels: int
     ) -> None:
         self._gate = gate
-        self._workshop = segment_factory
+        self._segment_factory = segment_factory
         self._bytes_per_second = 2 * channels * sample_rate
         self._rate = sample_rate
         self._heard_until: float | None = None
@@ -30,10 +30,10 @@ class VoiceWatch:
 
     def take(self, heard: Heard) -> list[Event]:
         """Listen to a block; return what is to be done, in order."""
-        coverage = self._workshop.coverage
-        if coverage.is_open:
-            coverage.retry()
-            coverage.ended(self._workshop.begins(heard.begins_at))
+        gap_tracker = self._segment_factory.gap_tracker
+        if gap_tracker.is_open:
+            gap_tracker.retry()
+            gap_tracker.ended(self._segment_factory.begins(heard.begins_at))
             heard = heard._replace(missing=0)
         if self._noted_at is None:
             self._noted_at = heard.begins_at
@@ -42,22 +42,22 @@ class VoiceWatch:
 
     def missed(self, event: Missed) -> None:
         """Note samples that were lost while nothing was recorded."""
-        coverage = self._workshop.coverage
-        if not coverage.is_open:
-            coverage.overflow(
-                self._workshop.instant(event.begins_at), event.samples * 1000 // self._rate, None
+        gap_tracker = self._segment_factory.gap_tracker
+        if not gap_tracker.is_open:
+            gap_tracker.overflow(
+                self._segment_factory.instant(event.begins_at), event.samples * 1000 // self._rate, None
             )
-            coverage.settle()
+            gap_tracker.settle()
 
     def account(self) -> None:
         """Nothing is being recorded: all up to the newest block is accounted for; durable once a minute."""
         until = self._until()
         if until is None or self._heard_until is None or self._noted_at is None:
             return
-        self._workshop.ended(self._heard_until, until)
+        self._segment_factory.ended(self._heard_until, until)
         if self._heard_until - self._noted_at >= NOTED_SECONDS:
             self._noted_at = self._heard_until
-            self._workshop.sink.listened(until)
+            self._segment_factory.sink.listened(until)
 
     def stop(self) -> list[Event]:
         """Listen no more, and forget what is held; return what is to be done before ``closed``."""
@@ -66,10 +66,14 @@ class VoiceWatch:
     def closed(self) -> None:
         """All is done that ``stop`` gave: note durably up to when was listened."""
         until = self._until()
-        if until is not None and self._heard_until is not None and not self._workshop.coverage.is_open:
-            self._workshop.ended(self._heard_until, until)
-            self._workshop.sink.listened(until)
+        if (
+            until is not None
+            and self._heard_until is not None
+            and not self._segment_factory.gap_tracker.is_open
+        ):
+            self._segment_factory.ended(self._heard_until, until)
+            self._segment_factory.sink.listened(until)
         self._heard_until = self._noted_at = None
 
     def _until(self) -> Instant | None:
-        return None if self._heard_until is None else self._workshop.instant(self._heard_until)
+        return None if self._heard_until is None else self._segment_factory.instant(self._heard_until)

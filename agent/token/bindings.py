@@ -1,6 +1,6 @@
 """Whose audio is it: tokens, the bindings they belong to, and the end users each has shown (api.md section 7).
 
-A lineage is one binding of the device to a person. A refresh keeps it, a token set by a person begins a new one
+A binding is one binding of the device to a person. A refresh keeps it, a token set by a person begins a new one
 unless that person says otherwise, an earlier token set again returns to its own. Its id is the fingerprint of its
 first token, so that even a file that could not be written yet names it right. ``lineages.json`` holds fingerprints
 only. Unknown means held: a file that is lost or torn lets nothing go to a stranger.
@@ -142,7 +142,7 @@ class Bindings:
 
     @property
     def current(self) -> str | None:
-        """The lineage of the token that was in use last."""
+        """The binding of the token that was in use last."""
         return self._read().current
 
     def of(self, fingerprint: str) -> str:

@@ -2,7 +2,7 @@
 
 Invariants (api.md section 7)
     A token is used only while its binding is in force, and for a recording only by ``Bindings.allows``.
-    The lineage file is durable before a token that is written here is.
+    The binding file is durable before a token that is written here is.
     A refreshed token is on disk before anything uses it.
 
 Procedures

@@ -106,7 +106,7 @@ def test_a_person_reads_a_line_for_each(patient: Patient) -> None:
 
 def test_nothing_is_left_behind(patient: Patient) -> None:
     """An examination changes nothing in the state directory."""
-    with_parts(patient, lambda parts: parts.ledger.add(Gap(Cause.CUT, parts.now(), None, 1)))
+    with_parts(patient, lambda parts: parts.gap_log.add(Gap(Cause.CUT, parts.now(), None, 1)))
     before = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}
     patient.examined()
     after = {path: path.stat().st_mtime_ns for path in patient.state.rglob("*") if path.is_file()}

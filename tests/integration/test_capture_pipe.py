@@ -26,7 +26,7 @@ open({done!r}, "w").close()
 BLOCK_MS = 120
 
 
-def fast_ear(folder: Path, rate: int, channels: int, seconds: float) -> tuple[CaptureSettings, Path]:
+def fast_capture(folder: Path, rate: int, channels: int, seconds: float) -> tuple[CaptureSettings, Path]:
     """Return a capture process that gives so many seconds of sound at once, and the file it leaves then."""
     block = rate * BLOCK_MS // 1000 * channels * 2
     count = int(seconds * 1000) // BLOCK_MS
@@ -56,28 +56,28 @@ def appears(path: Path, seconds: float) -> bool:
     return path.exists()
 
 
-def frames(ear: CaptureProcess) -> Iterator[tuple[int, bytes]]:
+def frames(capture: CaptureProcess) -> Iterator[tuple[int, bytes]]:
     """Yield sequence and samples of each block to the end."""
     while True:
-        message = ear.receive()
+        message = capture.receive()
         if message is not None:
             yield message.sequence, message.payload
-        elif ear.ended:
+        elif capture.ended:
             return
         else:
-            assert ear.wait(20)
+            assert capture.wait(20)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 1), (48000, 2)])
 def test_half_a_minute_of_sound_waits_at_every_setting(tmp_path: Path, rate: int, channels: int) -> None:
     """Nobody takes anything, and the capture process is not held up; then all of it is there, in order."""
-    settings, done = fast_ear(tmp_path, rate, channels, 35)
-    ear = settings.start("any", None)
+    settings, done = fast_capture(tmp_path, rate, channels, 35)
+    capture = settings.start("any", None)
     try:
         assert appears(done, 20)
-        taken = list(frames(ear))
+        taken = list(frames(capture))
     finally:
-        ear.kill()
+        capture.kill()
     assert [sequence for sequence, _ in taken] == list(range(35_000 // BLOCK_MS))
     assert all(samples[:4] == sequence.to_bytes(4, "little") for sequence, samples in taken)
     assert {len(samples) for _, samples in taken} == {rate * BLOCK_MS // 1000 * channels * 2}
@@ -85,26 +85,26 @@ def test_half_a_minute_of_sound_waits_at_every_setting(tmp_path: Path, rate: int
 
 def test_without_the_memory_behind_the_pipe_the_ear_waits(tmp_path: Path) -> None:
     """The control: the pipe alone does not hold half a minute of 48 kHz stereo."""
-    settings, done = fast_ear(tmp_path, 48000, 2, 35)
-    ear = CaptureProcess([], os.environ, settings.python)
+    settings, done = fast_capture(tmp_path, 48000, 2, 35)
+    capture = CaptureProcess([], os.environ, settings.python)
     try:
         assert not appears(done, 2)
-        next(frames(ear))
+        next(frames(capture))
     finally:
-        ear.kill()
+        capture.kill()
 
 
 def test_what_waits_is_bounded(tmp_path: Path) -> None:
     """When a minute and a half is given and nobody takes it, the capture process waits; nothing is lost in between."""
-    settings, done = fast_ear(tmp_path, 48000, 2, 90)
+    settings, done = fast_capture(tmp_path, 48000, 2, 90)
     before = resident_bytes()
-    ear = settings.start("any", None)
+    capture = settings.start("any", None)
     try:
         assert not appears(done, 3)
         assert resident_bytes() - before < 2 * BUFFER_SECONDS * 48000 * 4
-        assert [sequence for sequence, _ in frames(ear)] == list(range(90_000 // BLOCK_MS))
+        assert [sequence for sequence, _ in frames(capture)] == list(range(90_000 // BLOCK_MS))
     finally:
-        ear.kill()
+        capture.kill()
 
 
 def resident_bytes() -> int:
@@ -179,9 +179,9 @@ def test_the_caller_s_folder_gives_no_code(tmp_path: Path, monkeypatch: pytest.M
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"open({str(mark)!r}, 'w')\n")
     monkeypatch.chdir(tmp_path)
-    ear = CaptureProcess(["--list"], os.environ)
+    capture = CaptureProcess(["--list"], os.environ)
     try:
-        assert ear.wait(20)
+        assert capture.wait(20)
     finally:
-        ear.kill()
+        capture.kill()
     assert not mark.exists()

@@ -112,7 +112,7 @@ def test_one_look_reads_the_status_file_once(both: Both, monkeypatch: pytest.Mon
 
 
 def test_what_waits_without_a_deliverer_is_counted(both: Both) -> None:
-    """One that hangs knows nothing of what was recorded since: the light and ``status`` say that it waits."""
+    """One that hangs knows nothing of what was recorded since: the LED and ``status`` say that it waits."""
     both.turn()
     both.hears.board.report(state=State.RECORDING, credential=CredentialState.ACCEPTED)
     for number in range(3):

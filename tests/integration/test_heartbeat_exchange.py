@@ -80,7 +80,7 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     """Every field and every flag, names cut to their lengths, counted in the API's units."""
     board = Board(bench.clock.monotonic)
     board.report(state=State.RECORDING, recording=RecordingNow("a", 0, 1), transfer=Transfer("b", 0, 1))
-    vitals = HeartbeatPayload(
+    payload = HeartbeatPayload(
         board,
         lambda: {"pending": 3},
         lambda: 2_500_000,
@@ -92,7 +92,7 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
         min_free_mb=200,
         max_mb=0,
     )
-    body = vitals.body()
+    body = payload.body()
     assert body == {
         "battery_percent": 15,
         "storage_used_mb": 2,
@@ -114,7 +114,7 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
 )
 def test_the_storage_is_the_recorders_own_share(bench: Bench, free: int, max_mb: int, total: int) -> None:
     """What must stay, and how much that may become by the owner's limit and by what is free."""
-    vitals = HeartbeatPayload(
+    payload = HeartbeatPayload(
         bench.parts.board,
         lambda: {"pending": 0},
         lambda: 50_900_000,
@@ -126,7 +126,7 @@ def test_the_storage_is_the_recorders_own_share(bench: Bench, free: int, max_mb:
         min_free_mb=200,
         max_mb=max_mb,
     )
-    body = vitals.body()
+    body = payload.body()
     assert (body["storage_used_mb"], body["storage_total_mb"]) == (50, total)
     assert "device_name" not in body
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
     def gone() -> DiskUsage:
         raise OSError(5, "Input/output error")
 
-    vitals = HeartbeatPayload(
+    payload = HeartbeatPayload(
         bench.parts.board,
         broken,
         broken,
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
         min_free_mb=200,
         max_mb=0,
     )
-    assert vitals.body() == {
+    assert payload.body() == {
         "battery_percent": 80,
         "firmware_version": "recorder-agent/0.1.0",
         "device_state": "idle",

@@ -1,4 +1,4 @@
-"""The light: patterns as time series, on a fake sysfs that refuses what the real one refuses, and on mock pins."""
+"""The LED: patterns as time series, on a fake sysfs that refuses what the real one refuses, and on mock pins."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ from agent.status.condition import condition as condition_of
 
 
 class Recorded:
-    """A lamp and a clock in one: notes what is shown for how long, and ends the light after some seconds."""
+    """An LED and a clock in one: notes what is shown for how long, and ends the LED after some seconds."""
 
     in_colours = False
 
@@ -48,16 +48,16 @@ class Recorded:
 
 
 def played(condition: Condition, seconds: float) -> list[tuple[float, Colour]]:
-    """Return the changes of the light under one condition."""
-    lamp = Recorded(seconds)
-    light = StatusLed(lamp, lambda: condition, lamp.wait)
-    light.run()
-    assert lamp.closed
-    return lamp.series
+    """Return the changes of the LED under one condition."""
+    driver = Recorded(seconds)
+    status_led = StatusLed(driver, lambda: condition, driver.wait)
+    status_led.run()
+    assert driver.closed
+    return driver.series
 
 
 def lit_spans(series: list[tuple[float, Colour]]) -> list[tuple[float, float]]:
-    """Return when the light was on, as (from, to), without the last, which may be cut."""
+    """Return when the LED was on, as (from, to), without the last, which may be cut."""
     ends = [at for at, _ in series[1:]]
     return [(at, end) for (at, colour), end in zip(series, ends, strict=False) if colour != DARK]
 
@@ -89,7 +89,7 @@ def test_flashes_in_a_period(condition: Condition, period: float, flashes: int) 
     ],
 )
 def test_gaps_in_a_recording(condition: Condition, period: float, dark: int) -> None:
-    """While recording the light is on, with one, two or three short gaps."""
+    """While recording the LED is on, with one, two or three short gaps."""
     series = played(condition, period * 3)
     gaps = [at for at, colour in series if colour == DARK and at < period]
     assert len(gaps) == dark
@@ -108,30 +108,30 @@ def test_no_two_conditions_look_alike() -> None:
 
 
 def test_nothing_is_ever_steady() -> None:
-    """A daemon that hangs leaves a light that has stopped moving."""
+    """A daemon that hangs leaves an LED that has stopped moving."""
     assert all(len({step.colour for step in pattern}) > 1 for pattern in PATTERNS.values())
 
 
 def test_a_new_condition_is_seen_within_half_a_second() -> None:
-    """The light does not finish a ten second pattern first."""
-    lamp = Recorded(6.0)
-    light = StatusLed(
-        lamp,
-        lambda: Condition.IDLE if lamp.now < 3 else Condition.FAULT,
-        lamp.wait,
+    """The LED does not finish a ten second pattern first."""
+    driver = Recorded(6.0)
+    status_led = StatusLed(
+        driver,
+        lambda: Condition.IDLE if driver.now < 3 else Condition.FAULT,
+        driver.wait,
     )
-    light.run()
-    reds = [at for at, colour in lamp.series if colour == Colour(1, 0, 0)]
+    status_led.run()
+    reds = [at for at, colour in driver.series if colour == Colour(1, 0, 0)]
     assert 3.0 <= reds[0] <= 3.5
 
 
 def test_identify_takes_over_and_ends() -> None:
     """Identify flickers for as long as asked, then the condition's pattern goes on."""
-    lamp = Recorded(8.0)
-    light = StatusLed(lamp, lambda: Condition.IDLE, lamp.wait)
-    light.identify(2.0)
-    light.run()
-    flicker = [at for at, colour in lamp.series if colour == IDENTIFY[4].colour]
+    driver = Recorded(8.0)
+    status_led = StatusLed(driver, lambda: Condition.IDLE, driver.wait)
+    status_led.identify(2.0)
+    status_led.run()
+    flicker = [at for at, colour in driver.series if colour == IDENTIFY[4].colour]
     assert len(flicker) >= 3
     assert max(flicker) < 2.2
 
@@ -139,11 +139,11 @@ def test_identify_takes_over_and_ends() -> None:
 def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
     """The trigger is switched off first; then only numbers up to max_brightness are written."""
     sysfs = FakeLed(tmp_path, most=255)
-    lamp = SysfsLedDriver("ACT", brightness=50, root=tmp_path)
+    driver = SysfsLedDriver("ACT", brightness=50, root=tmp_path)
     assert sysfs.read("trigger") == "none"
-    lamp.show(Colour(0, 1, 0))
+    driver.show(Colour(0, 1, 0))
     assert sysfs.read("brightness") == "128"
-    lamp.close()
+    driver.close()
     assert sysfs.read("brightness") == "0"
 
 
@@ -164,7 +164,7 @@ def test_a_missing_light_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_forbidden_light_is_one_sentence(tmp_path: Path) -> None:
-    """A light that may not be written is named with the way to the right."""
+    """An LED that may not be written is named with the way to the right."""
     sysfs = FakeLed(tmp_path)
     (sysfs.folder / "trigger").unlink()
     os.mkdir(sysfs.folder / "trigger")  # noqa: PTH102 - root may write any file; nobody writes a folder
@@ -185,30 +185,32 @@ def mock_pins() -> Iterator[None]:
 @pytest.mark.usefixtures("mock_pins")
 def test_gpio_lamp_of_three_colours() -> None:
     """Each pin gets its colour, dimmed, and all are dark in the end."""
-    lamp = GpioLedDriver((17, 27, 22), brightness=50)
-    lamp.show(Colour(1, 0.5, 0))
+    driver = GpioLedDriver((17, 27, 22), brightness=50)
+    driver.show(Colour(1, 0.5, 0))
     states = [Device.pin_factory.pin(number).state for number in (17, 27, 22)]
     assert states == pytest.approx([0.5, 0.25, 0.0])
-    lamp.close()
+    driver.close()
 
 
 @pytest.mark.usefixtures("mock_pins")
 def test_gpio_lamp_of_one_colour_active_low() -> None:
-    """A light between pin and plus is on when the pin is low."""
-    lamp = GpioLedDriver((17,), active_low=True)
-    lamp.show(Colour(0, 0, 1))
+    """An LED between pin and plus is on when the pin is low."""
+    driver = GpioLedDriver((17,), active_low=True)
+    driver.show(Colour(0, 0, 1))
     assert Device.pin_factory.pin(17).state == 0
-    lamp.show(DARK)
+    driver.show(DARK)
     assert Device.pin_factory.pin(17).state == 1
-    lamp.close()
+    driver.close()
 
 
 def test_an_index_that_fails_does_not_end_the_light(tmp_path: Path) -> None:
     """The condition is asked for at every step: without the index it is shown without what waits."""
     with agent(tmp_path, "http://127.0.0.1:1") as (parts, _clock):
         parts.outbox.store.close()
-        lamp = Recorded(3.0)
-        StatusLed(lamp, lambda: condition_of(parts.board.snapshot, parts.outbox.counts()), lamp.wait).run()
+        driver = Recorded(3.0)
+        StatusLed(
+            driver, lambda: condition_of(parts.board.snapshot, parts.outbox.counts()), driver.wait
+        ).run()
         parts.outbox.store._open()  # so that the parts can be closed
-    assert lamp.closed
-    assert len(lamp.series) > 1
+    assert driver.closed
+    assert len(driver.series) > 1

@@ -102,7 +102,7 @@ def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
     command = [sys.executable, "-c", LISTENER, str(tmp_path), str(raw)]
     with subprocess.Popen(command, env=virtual_microphone.env, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        ear = Path("/proc") / parent.stdout.readline().strip()
+        capture = Path("/proc") / parent.stdout.readline().strip()
         player = play(virtual_microphone, SPEECH)
         time.sleep(0.5)
         parent.send_signal(signal.SIGSTOP)
@@ -110,16 +110,16 @@ def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
         player.wait()
         parent.send_signal(signal.SIGCONT)
         time.sleep(1)
-        ear_lived_through = ear.exists()
+        ear_lived_through = capture.exists()
         parent.kill()
     played = read_wav(SPEECH)
     heard = np.frombuffer(raw.read_bytes(), dtype="<i2")
     assert np.array_equal(part_like(heard, played), played)
     assert ear_lived_through
     deadline = time.monotonic() + 2
-    while _alive(ear) and time.monotonic() < deadline:
+    while _alive(capture) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not _alive(ear)
+    assert not _alive(capture)
 
 
 def _alive(process: Path) -> bool:
@@ -134,13 +134,13 @@ def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
     """SIGINT and SIGHUP, which a terminal sends to a whole group, leave the capture process alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
-    ear = microphone.ear_pid
-    assert ear is not None
-    os.kill(ear, signal.SIGINT)
-    os.kill(ear, signal.SIGHUP)
+    capture = microphone.ear_pid
+    assert capture is not None
+    os.kill(capture, signal.SIGINT)
+    os.kill(capture, signal.SIGHUP)
     assert len(collect(microphone, 0.5)) > 0
-    assert microphone.ear_pid == ear
-    os.kill(ear, signal.SIGTERM)
+    assert microphone.ear_pid == capture
+    os.kill(capture, signal.SIGTERM)
     assert lose(microphone, 2)[0] < 1
 
 

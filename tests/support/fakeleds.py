@@ -1,4 +1,4 @@
-"""A light of /sys/class/leds that is watched while it is driven, with what kernel and udev do beside it."""
+"""An LED of /sys/class/leds that is watched while it is driven, with what kernel and udev do beside it."""
 
 import os
 import threading

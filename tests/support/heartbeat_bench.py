@@ -70,7 +70,7 @@ class Bench:
         recorder = Recorder(
             ScriptedSource(self.clock, self.script),
             trigger_for(RecordingConfig(), self.clock.wall),
-            self.recorder._workshop,
+            self.recorder._segment_factory,
             RecordingConfig(),
             Board(self.clock.monotonic),
         )

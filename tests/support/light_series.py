@@ -1,4 +1,4 @@
-"""What a light should show, as time series: the table of design 5 typed anew, and what plays a condition on an LED."""
+"""What an LED should show, as time series: the table of design 5 typed anew, and what plays a condition on an LED."""
 
 import itertools
 from typing import Any
@@ -68,7 +68,7 @@ SYSFS_ALIKE = [condition for condition in Condition if condition not in PULSES]
 
 
 def played(
-    lamp: LedDriver, condition: Condition, seconds: float, clock: SimulatedClock, sample: Any = None
+    driver: LedDriver, condition: Condition, seconds: float, clock: SimulatedClock, sample: Any = None
 ) -> None:
     """Show a condition for so long; ``sample`` is called whenever time is about to pass."""
 
@@ -77,9 +77,9 @@ def played(
             sample()
         return clock.wait(event, left)
 
-    light = StatusLed(lamp, lambda: condition, wait)
-    clock.after(seconds, light.stop)
-    light.run()
+    status_led = StatusLed(driver, lambda: condition, wait)
+    clock.after(seconds, status_led.stop)
+    status_led.run()
 
 
 def expected(cycle: Cycle, seconds: float, bright: float = 1.0) -> Series:

@@ -54,7 +54,7 @@ class RecordingSetup:
         self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
         self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
         closed_after_test(self.outbox)
-        self.coverage = GapTracker(GapLog(self.folder, self.disk), self.truetime.elapsed_ms)
+        self.gap_tracker = GapTracker(GapLog(self.folder, self.disk), self.truetime.elapsed_ms)
         self.disk_failures = 0
 
     def record(
@@ -69,7 +69,7 @@ class RecordingSetup:
             disk=self.disk,
             clock=self.clock,
             instant=self.truetime.at_boot,
-            coverage=self.coverage,
+            gap_tracker=self.gap_tracker,
             flush_seconds=5,
             min_seconds=self.settings.min_seconds,
             lineage=self.lineage,

@@ -223,9 +223,9 @@ class Life:
         memory = Memory(self.folder, card, files)
         time = KnownTime(clock, clock.boot_id, clock.machine)
         self.memory, self.time = memory, time
-        coverage = GapTracker(GapLog(self.folder, card), time.elapsed_ms, lambda: memory.last_number + 1)
+        gap_tracker = GapTracker(GapLog(self.folder, card), time.elapsed_ms, lambda: memory.last_number + 1)
         wall = lambda: time.at_boot(clock.boottime()).wall_ms / 1000  # noqa: E731 - as the wiring has it
-        downtime = Downtime(files, memory, time, coverage, self.settings)
+        downtime = Downtime(files, memory, time, gap_tracker, self.settings)
         discard_never_begun(files.recording, Disk())
         schedule = Schedule(self.settings, wall) if self.mode == "schedule" else None
         windows = windows_of(schedule) if schedule is not None else None
@@ -238,7 +238,7 @@ class Life:
             disk=card,
             clock=clock,
             instant=time.at_boot,
-            coverage=coverage,
+            gap_tracker=gap_tracker,
             flush_seconds=self.rng.choice([1, 5]),
             min_seconds=self.settings.min_seconds,
         )

@@ -23,7 +23,7 @@ from agent.recording.triggers import trigger_for
 RATE, CHANNELS, BLOCK_MS = 48_000, 2, 120
 STALL_SECONDS = 14.0
 """More than the pipe and the least that is kept behind it hold: 11 s."""
-EAR = """
+CAPTURE = """
 import os, sys, time
 sys.path.insert(0, {root!r})
 from agent.capture.child import pack, write
@@ -57,13 +57,13 @@ class SlowCard(Disk):
 
 
 @pytest.fixture
-def ear(tmp_path: Path) -> tuple[str, Path]:
+def capture(tmp_path: Path) -> tuple[str, Path]:
     """Return the command of a capture process in real time, and the file it makes when held up for a second."""
     held = tmp_path / "held"
     script = tmp_path / "ear.py"
     size = RATE * BLOCK_MS // 1000 * CHANNELS * 2
     root = str(Path(protocol.__file__).parents[2])
-    script.write_text(EAR.format(root=root, size=size, seconds=BLOCK_MS / 1000, held=str(held)))
+    script.write_text(CAPTURE.format(root=root, size=size, seconds=BLOCK_MS / 1000, held=str(held)))
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
     program.chmod(0o755)
@@ -101,9 +101,9 @@ def recorded(
     return wiring, microphone
 
 
-def test_not_one_sample_is_lost(tmp_path: Path, ear: tuple[str, Path]) -> None:
+def test_not_one_sample_is_lost(tmp_path: Path, capture: tuple[str, Path]) -> None:
     """The capture process is never held up; what was heard is written in order, and the gap log has nothing."""
-    python, held = ear
+    python, held = capture
     enough = (STALL_SECONDS + 2) * 1000 / BLOCK_MS
     wiring, microphone = recorded(tmp_path, python, lambda microphone: microphone._next_sequence > enough)
     assert not held.exists()
@@ -115,9 +115,9 @@ def test_not_one_sample_is_lost(tmp_path: Path, ear: tuple[str, Path]) -> None:
 
 
 def test_the_pipe_alone_is_not_enough(
-    tmp_path: Path, ear: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capture: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: without the memory behind the pipe the same card holds up the capture process."""
     monkeypatch.setattr(process, "BUFFER_SECONDS", 0.0)
-    python, held = ear
+    python, held = capture
     recorded(tmp_path, python, lambda _microphone: held.exists())

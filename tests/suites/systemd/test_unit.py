@@ -53,9 +53,9 @@ def give_leds(container: Container) -> None:
     rules = (PROJECT / "systemd/60-recorder-agent.rules").read_text("utf-8")
     commands = re.findall(r"RUN\+=\"/bin/sh -c '([^']+)'\"", rules)
     assert len(commands) == 1
-    for light in ("ACT", "other"):
+    for status_led in ("ACT", "other"):
         container.run(
-            "sh", "-c", commands[0].replace("/sys%p", f"/sys/class/leds/{light}").replace("$$", "$")
+            "sh", "-c", commands[0].replace("/sys%p", f"/sys/class/leds/{status_led}").replace("$$", "$")
         )
 
 
@@ -239,7 +239,7 @@ def test_without_the_udev_rule_the_light_is_refused(recorder: Recorder) -> None:
 
 @pytest.fixture
 def lit(recorder: Recorder) -> Iterator[Recorder]:
-    """The recorder itself, with its light."""
+    """The recorder itself, with its LED."""
     give_leds(recorder.container)
     recorder.configure(led='driver = "sysfs"')
     recorder.systemctl("start")
@@ -249,7 +249,7 @@ def lit(recorder: Recorder) -> Iterator[Recorder]:
 
 
 def led(recorder: Recorder, file: str) -> str:
-    """Return what stands in a file of the light."""
+    """Return what stands in a file of the LED."""
     return recorder.container.run("cat", f"/sys/class/leds/ACT/{file}").stdout.strip()
 
 

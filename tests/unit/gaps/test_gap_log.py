@@ -28,25 +28,25 @@ def apart(start: Instant, end: Instant) -> int | None:
 
 def test_a_gap_that_closes_stands_once(tmp_path: Path) -> None:
     """It is there, without an end, from the moment it opens; closed it has both ends and its length."""
-    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
+    gap_tracker = GapTracker(GapLog(tmp_path, Disk()), apart)
 
-    coverage.lost(Cause.NO_MICROPHONE, at(10))
+    gap_tracker.lost(Cause.NO_MICROPHONE, at(10))
     assert read_gaps(tmp_path) == [Gap(Cause.NO_MICROPHONE, at(10))]
-    coverage.lost(Cause.NO_MICROPHONE, at(12))
-    coverage.ended(at(15.5))
+    gap_tracker.lost(Cause.NO_MICROPHONE, at(12))
+    gap_tracker.ended(at(15.5))
 
     assert read_gaps(tmp_path) == [Gap(Cause.NO_MICROPHONE, at(10), at(15.5), 5500)]
-    assert not coverage.is_open
+    assert not gap_tracker.is_open
 
 
 def test_another_cause_ends_one_gap_and_begins_the_next(tmp_path: Path) -> None:
     """Together they have every second once."""
-    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
+    gap_tracker = GapTracker(GapLog(tmp_path, Disk()), apart)
 
-    coverage.lost(Cause.NO_MICROPHONE, at(10))
-    coverage.lost(Cause.STORAGE, at(40))
-    coverage.ended(at(100))
-    coverage.ended(at(200))
+    gap_tracker.lost(Cause.NO_MICROPHONE, at(10))
+    gap_tracker.lost(Cause.STORAGE, at(40))
+    gap_tracker.ended(at(100))
+    gap_tracker.ended(at(200))
 
     assert [(gap.cause, gap.milliseconds) for gap in read_gaps(tmp_path)] == [
         (Cause.NO_MICROPHONE, 30_000),
@@ -62,20 +62,20 @@ def test_what_the_disk_refused_is_written_with_the_next(tmp_path: Path) -> None:
         if step in failing:
             raise OSError(errno.ENOSPC, "injected")
 
-    coverage = GapTracker(GapLog(tmp_path, Disk(observe)), apart)
-    coverage.note(Cause.OVERFLOW, at(1), 100, "a")
+    gap_tracker = GapTracker(GapLog(tmp_path, Disk(observe)), apart)
+    gap_tracker.note(Cause.OVERFLOW, at(1), 100, "a")
     failing.remove("ledger.write")
-    coverage.note(Cause.OVERFLOW, at(2), 200, "a")
+    gap_tracker.note(Cause.OVERFLOW, at(2), 200, "a")
     failing.clear()
-    coverage.note(Cause.OVERFLOW, at(3), 300, "b")
+    gap_tracker.note(Cause.OVERFLOW, at(3), 300, "b")
 
     assert [gap.milliseconds for gap in read_gaps(tmp_path)] == [100, 200, 300]
 
 
 def test_a_torn_line_costs_no_other(tmp_path: Path) -> None:
     """A power cut in the middle of a line: the lines before stand, and the next is not glued to the torn one."""
-    ledger = GapLog(tmp_path, Disk())
-    ledger.add(Gap(Cause.STORAGE, at(1), at(2), 1000))
+    gap_log = GapLog(tmp_path, Disk())
+    gap_log.add(Gap(Cause.STORAGE, at(1), at(2), 1000))
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"cause":"overf')
 
@@ -86,12 +86,12 @@ def test_a_torn_line_costs_no_other(tmp_path: Path) -> None:
 
 def test_equal_moments_of_two_boots_are_two_gaps(tmp_path: Path) -> None:
     """Gaps are told apart by boot; one between boots has no length until the clock is known."""
-    coverage = GapTracker(GapLog(tmp_path, Disk()), apart)
+    gap_tracker = GapTracker(GapLog(tmp_path, Disk()), apart)
 
-    coverage.lost(Cause.NOT_RUNNING, at(10))
-    coverage.ended(at(20, "boot-2", "unsynchronized"))
-    coverage.lost(Cause.NOT_RUNNING, at(10, "boot-2"))
-    coverage.ended(at(11, "boot-2"))
+    gap_tracker.lost(Cause.NOT_RUNNING, at(10))
+    gap_tracker.ended(at(20, "boot-2", "unsynchronized"))
+    gap_tracker.lost(Cause.NOT_RUNNING, at(10, "boot-2"))
+    gap_tracker.ended(at(11, "boot-2"))
 
     assert [gap.milliseconds for gap in read_gaps(tmp_path)] == [None, 1000]
 
@@ -108,10 +108,10 @@ NEWEST = Gap(Cause.DROPPED, at(9), None, 1234, "new")
 @pytest.mark.parametrize("file", [FILE, DELIVERY_FILE])
 def test_of_a_ledger_that_is_too_large_the_newest_gaps_are_read(tmp_path: Path, file: str) -> None:
     """Beyond 64 MiB, however it came to be, its end still tells; what was dropped is found too."""
-    with (tmp_path / file).open("wb") as ledger:
-        ledger.truncate(MOST_BYTES + (1 << 20))
-        ledger.seek(0, 2)
-        ledger.write(b"\n" + LINE + msgspec.json.encode(NEWEST) + b"\n")
+    with (tmp_path / file).open("wb") as gap_log:
+        gap_log.truncate(MOST_BYTES + (1 << 20))
+        gap_log.seek(0, 2)
+        gap_log.write(b"\n" + LINE + msgspec.json.encode(NEWEST) + b"\n")
 
     assert read_gaps(tmp_path) == [Gap(Cause.DELETED, at(0), None, 1, "old"), NEWEST]
     assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
@@ -122,13 +122,13 @@ def test_a_ledger_begins_a_new_file_before_it_is_too_large(
 ) -> None:
     """Two files of a bounded size hold the newest gaps; one that opened in one and closed in the other stands once."""
     monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 3_000)
-    ledger = GapLog(tmp_path, Disk())
+    gap_log = GapLog(tmp_path, Disk())
     for number in range(120):
-        ledger.add(Gap(Cause.NO_MICROPHONE, at(number)))
+        gap_log.add(Gap(Cause.NO_MICROPHONE, at(number)))
         end = end_of_ledger(tmp_path)
         newest = [gap.start for gap in last_gaps(tmp_path, end)][-5:]
         assert newest == [at(each) for each in range(max(0, number - 4), number + 1)]
-        ledger.add(Gap(Cause.NO_MICROPHONE, at(number), at(number + 0.5), 500))
+        gap_log.add(Gap(Cause.NO_MICROPHONE, at(number), at(number + 0.5), 500))
         assert last_gaps(tmp_path, end)[-1] == Gap(Cause.NO_MICROPHONE, at(number))
 
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
@@ -144,9 +144,9 @@ def test_a_ledger_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pyt
     """With a folder in the place of the older file no gap is lost."""
     monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 1000)
     older(tmp_path / FILE).mkdir()
-    ledger = GapLog(tmp_path, Disk())
+    gap_log = GapLog(tmp_path, Disk())
     for number in range(50):
-        assert ledger.add(Gap(Cause.STORAGE, at(number), None, 1))
+        assert gap_log.add(Gap(Cause.STORAGE, at(number), None, 1))
     assert len(read_gaps(tmp_path)) == 50
 
 
@@ -165,10 +165,10 @@ def test_gaps_that_cannot_be_read_are_not_called_none(tmp_path: Path, name: str)
 
 def test_what_was_to_be_dropped_and_stayed_is_not_gone(tmp_path: Path) -> None:
     """A drop that was taken back is no gap, and nobody takes the recording for dropped."""
-    ledger = GapLog(tmp_path, Disk())
-    ledger.add(NEWEST)
+    gap_log = GapLog(tmp_path, Disk())
+    gap_log.add(NEWEST)
     assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
     assert let_go(tmp_path, {Cause.DELETED}) == set()
-    ledger.add(Gap(Cause.DROPPED, at(9), None, 0, "new"))
+    gap_log.add(Gap(Cause.DROPPED, at(9), None, 0, "new"))
     assert let_go(tmp_path, {Cause.DROPPED}) == set()
     assert read_gaps(tmp_path) == []

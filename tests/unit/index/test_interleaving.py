@@ -119,8 +119,8 @@ class World:
         self.files = Files(self.folder, disk)
         self.sink = OutboxFolder(self.folder, disk, Memory(self.folder, disk, self.files))
         settings = StorageConfig(min_free_mb=0, max_mb=0, when_full="drop_oldest")
-        coverage = GapTracker(GapLog(self.folder, disk), lambda _a, _b: None)
-        self.space = RoomKeeper(self.files, disk, settings, ReserveFile(self.folder, disk), coverage)
+        gap_tracker = GapTracker(GapLog(self.folder, disk), lambda _a, _b: None)
+        self.space = RoomKeeper(self.files, disk, settings, ReserveFile(self.folder, disk), gap_tracker)
 
     def start_deliverer(self) -> None:
         """Build what a deliverer that has just been started has."""

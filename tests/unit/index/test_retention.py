@@ -45,12 +45,12 @@ class Card:
         self.disk = Disk()
         self.outbox = Outbox(folder, self.disk, self.now)
         closed_after_test(self.outbox)
-        self.ballast = ReserveFile(folder, self.disk)
-        self.coverage = GapTracker(GapLog(folder, self.disk), lambda _a, _b: None)
+        self.reserve_file = ReserveFile(folder, self.disk)
+        self.gap_tracker = GapTracker(GapLog(folder, self.disk), lambda _a, _b: None)
         storage = StorageConfig(**settings)  # type: ignore[arg-type] # a test's own words
         self.retention = Retention(self.outbox, storage, self.now)
         self.space = RoomKeeper(
-            self.outbox.files, self.disk, storage, self.ballast, self.coverage, self.clock.monotonic
+            self.outbox.files, self.disk, storage, self.reserve_file, self.gap_tracker, self.clock.monotonic
         )
         self.arrivals = arrivals_of(self.outbox, self.disk)
 

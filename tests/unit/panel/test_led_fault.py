@@ -49,7 +49,7 @@ def test_an_orderly_stop_leaves_the_light_alone(
 
 
 def test_brightness_0_stays_dark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who wants no light gets none, not even then."""
+    """Who wants no LED gets none, not even then."""
     with FakeLed(tmp_path / "leds") as led:
         fault(tmp_path, monkeypatch, "watchdog", '[led]\ndriver = "sysfs"\nbrightness = 0\n')
     assert (led.read("trigger"), led.read("brightness")) == ("none", "0")
@@ -95,9 +95,9 @@ def test_a_kernel_without_the_timer_is_one_sentence(tmp_path: Path) -> None:
     """The files of the pace never appear, and are not made: after two seconds it says what to do."""
     waited: list[float] = []
     led = FakeLed(tmp_path)
-    light = SysfsLedDriver("ACT", root=tmp_path)
+    status_led = SysfsLedDriver("ACT", root=tmp_path)
     with pytest.raises(AgentError, match=r"ledtrig-timer"):
-        light.blink_by_kernel(0.1, waited.append)
+        status_led.blink_by_kernel(0.1, waited.append)
     assert sum(waited) == pytest.approx(2.0)
     assert led.stray == set()
     assert not (led.folder / "delay_on").exists()

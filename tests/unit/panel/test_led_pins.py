@@ -37,7 +37,7 @@ def pins() -> Iterator[Any]:
 
 
 def on_pins(
-    factory: Any, lamp: GpioLedDriver, numbers: tuple[int, ...], condition: Condition, clock: SimulatedClock
+    factory: Any, driver: GpioLedDriver, numbers: tuple[int, ...], condition: Condition, clock: SimulatedClock
 ) -> tuple[list[Series], list[float]]:
     """Show a condition for three periods; return the series of each pin, and their last states."""
     seconds = 3 * period_of(condition)
@@ -48,16 +48,16 @@ def on_pins(
             samples.append((clock.monotonic(), factory.pin(number).state))
 
     held = [factory.pin(number) for number in numbers]
-    played(lamp, condition, seconds, clock, sample)
+    played(driver, condition, seconds, clock, sample)
     return [changes(samples, seconds) for samples in series], [float(pin.states[-1].state) for pin in held]
 
 
 @pytest.mark.parametrize("active_low", [False, True])
 @pytest.mark.parametrize("condition", SYSFS_ALIKE)
 def test_one_pin(pins: Any, clock: SimulatedClock, condition: Condition, active_low: bool) -> None:
-    """A light of one colour on a pin shows the same series, dim where the table says dim."""
-    lamp = GpioLedDriver((17,), active_low=active_low)
-    (series,), _ = on_pins(pins, lamp, (17,), condition, clock)
+    """An LED of one colour on a pin shows the same series, dim where the table says dim."""
+    driver = GpioLedDriver((17,), active_low=active_low)
+    (series,), _ = on_pins(pins, driver, (17,), condition, clock)
     _, cycle, colour = TABLE[condition]
     shown = expected(cycle, 3 * period_of(condition), max(colour))
     assert series == [(at, round(1 - value if active_low else value, 3)) for at, value in shown]
@@ -95,14 +95,14 @@ def test_pins_are_dark_in_the_end(
 ) -> None:
     """The last state before the pins are let go of is dark."""
     numbers = (17, 27, 22)
-    lamp = GpioLedDriver(numbers, active_low=active_low)
+    driver = GpioLedDriver(numbers, active_low=active_low)
     dark: list[float] = []
-    close = lamp._led.close
+    close = driver._led.close
 
     def noted() -> None:
         dark.extend(pins.pin(number).state for number in numbers)
         close()
 
-    monkeypatch.setattr(lamp._led, "close", noted)
-    on_pins(pins, lamp, numbers, Condition.RECORDING, clock)
+    monkeypatch.setattr(driver._led, "close", noted)
+    on_pins(pins, driver, numbers, Condition.RECORDING, clock)
     assert dark == [float(active_low)] * 3

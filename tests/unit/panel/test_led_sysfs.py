@@ -1,4 +1,4 @@
-"""What arrives at a light of the board, as time series, on a fake sysfs."""
+"""What arrives at an LED of the board, as time series, on a fake sysfs."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ __all__ = ["clock"]
 
 
 class Sysfs:
-    """A folder of /sys/class/leds, and the kernel behind it: stands where ``lamp`` has its ``os``.
+    """A folder of /sys/class/leds, and the kernel behind it: stands where ``LED`` has its ``os``.
 
     No file can be made there, and nonsense is refused with the kernel's own errors (kstrtoul, known triggers only).
     """
@@ -48,11 +48,11 @@ class Sysfs:
         """When what was written to which file."""
         self._clock = clock
         self._opened: dict[int, str] = {}
-        light = root / "ACT"
-        light.mkdir()
-        (light / "max_brightness").write_text(f"{most}\n")
-        (light / "trigger").write_text("none [mmc0] timer heartbeat default-on\n")
-        (light / "brightness").write_text("0\n")
+        status_led = root / "ACT"
+        status_led.mkdir()
+        (status_led / "max_brightness").write_text(f"{most}\n")
+        (status_led / "trigger").write_text("none [mmc0] timer heartbeat default-on\n")
+        (status_led / "brightness").write_text("0\n")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
@@ -86,7 +86,7 @@ MakeBoard = Callable[[int], Sysfs]
 
 @pytest.fixture
 def board(tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> MakeBoard:
-    """Return what makes a fake sysfs whose light has so many levels above dark."""
+    """Return what makes a fake sysfs whose LED has so many levels above dark."""
 
     def make(most: int) -> Sysfs:
         sysfs = Sysfs(tmp_path, clock, most)
@@ -99,12 +99,12 @@ def board(tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("most", [1, 255])
 @pytest.mark.parametrize("condition", SYSFS_ALIKE)
 def test_sysfs_series(board: MakeBoard, clock: SimulatedClock, condition: Condition, most: int) -> None:
-    """Each change of brightness arrives when the table says, for three periods, and the light is dark in the end."""
+    """Each change of brightness arrives when the table says, for three periods, and the LED is dark in the end."""
     seconds = 3 * period_of(condition)
     sysfs = board(most)
-    lamp = led_driver_for(LedConfig(driver="sysfs"), sysfs.root)
-    assert lamp is not None
-    played(lamp, condition, seconds, clock)
+    driver = led_driver_for(LedConfig(driver="sysfs"), sysfs.root)
+    assert driver is not None
+    played(driver, condition, seconds, clock)
     assert sysfs.log[0][1:] == ("trigger", "none")
     _, cycle, colour = TABLE[condition]
     bright = max(colour) if most > 1 else 1.0
@@ -114,7 +114,7 @@ def test_sysfs_series(board: MakeBoard, clock: SimulatedClock, condition: Condit
 
 @pytest.mark.parametrize("condition", PULSES)
 def test_sysfs_pulse(board: MakeBoard, clock: SimulatedClock, condition: Condition) -> None:
-    """A light with many levels swells and fades once in 1.6 s."""
+    """An LED with many levels swells and fades once in 1.6 s."""
     sysfs = board(255)
     played(SysfsLedDriver("ACT", root=sysfs.root), condition, 3 * PULSE_SECONDS, clock)
     assert_pulses(changes(sysfs.series(), 3 * PULSE_SECONDS))
@@ -134,11 +134,11 @@ def test_a_light_of_two_states_is_never_steady(
 @pytest.mark.parametrize("most", [1, 255])
 @pytest.mark.parametrize("condition", list(SYSFS_ALIKE))
 def test_sysfs_active_low(board: MakeBoard, clock: SimulatedClock, condition: Condition, most: int) -> None:
-    """A light that is on when its line is low shows the same series, and is dark in the end."""
+    """An LED that is on when its line is low shows the same series, and is dark in the end."""
     seconds = 3 * period_of(condition)
     sysfs = board(most)
-    lamp = SysfsLedDriver("ACT", active_low=True, root=sysfs.root)
-    played(lamp, condition, seconds, clock)
+    driver = SysfsLedDriver("ACT", active_low=True, root=sysfs.root)
+    played(driver, condition, seconds, clock)
     _, cycle, colour = TABLE[condition]
     bright = max(colour) if most > 1 else 1.0
     assert changes(sysfs.series(active_low=True), seconds) == expected(cycle, seconds, bright)
@@ -156,7 +156,7 @@ def test_sysfs_brightness(board: MakeBoard, clock: SimulatedClock, percent: int,
 def test_the_fake_refuses_what_the_kernel_refuses(board: MakeBoard) -> None:
     """Unknown triggers, words and negative numbers for brightness, and files that are not there."""
     sysfs = board(1)
-    light = sysfs.root / "ACT"
+    status_led = sysfs.root / "ACT"
     for name, text in (
         ("trigger", "party"),
         ("brightness", "on"),
@@ -164,26 +164,26 @@ def test_the_fake_refuses_what_the_kernel_refuses(board: MakeBoard) -> None:
         ("brightness", "0.5"),
     ):
         with pytest.raises(OSError, match="Invalid argument"):
-            sysfs.write(sysfs.open(light / name, os.O_WRONLY), text.encode())
+            sysfs.write(sysfs.open(status_led / name, os.O_WRONLY), text.encode())
     for name in ("max_brightness", "delay_on"):
         with pytest.raises(PermissionError):
-            sysfs.open(light / name, os.O_WRONLY | os.O_CREAT)
+            sysfs.open(status_led / name, os.O_WRONLY | os.O_CREAT)
     assert sysfs.log == []
 
 
 def test_a_light_that_starts_to_refuse_is_left_alone(
     board: MakeBoard, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The light's own thread ends with one warning, and nothing else is harmed."""
+    """The LED's own thread ends with one warning, and nothing else is harmed."""
     sysfs = board(1)
 
     def gone(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
-    lamp = SysfsLedDriver("ACT", root=sysfs.root)
+    driver = SysfsLedDriver("ACT", root=sysfs.root)
     clock.after(5, lambda: monkeypatch.setattr(sysfs, "write", gone))
     with capture_logs() as logs:
-        played(lamp, Condition.FAULT, 10, clock)
+        played(driver, Condition.FAULT, 10, clock)
     assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "led_failed")]
 
 

@@ -33,7 +33,7 @@ def asker(settings: RecordingConfig) -> Callable[[str], bool]:
     def is_open(moment: str) -> bool:
         nonlocal now
         now = datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
-        return trigger.wish() is not None
+        return trigger.spec() is not None
 
     return is_open
 

@@ -149,11 +149,11 @@ def test_a_year_has_every_window_once(place: str) -> None:
 def test_days_without_sunrise_or_sunset() -> None:
     """From sunrise to sunset: all of a day of midnight sun, nothing of the polar night; and it is said."""
     june, december = datetime(2026, 6, 21, 6, tzinfo=UTC), datetime(2026, 12, 21, 6, tzinfo=UTC)
-    light = calendar("Tromso", start="sunrise-1h", end="sunset+1h")
+    status_led = calendar("Tromso", start="sunrise-1h", end="sunset+1h")
     night = calendar("Tromso", start="sunset", end="sunrise")
-    assert light.between(june, june + DAY) == [Stretch(june, june + DAY)]
+    assert status_led.between(june, june + DAY) == [Stretch(june, june + DAY)]
     assert night.between(june, june + DAY) == []
-    assert light.between(december, december + DAY) == []
+    assert status_led.between(december, december + DAY) == []
     assert night.between(december, december + DAY) == [Stretch(december, december + DAY)]
     assert calendar("Tromso", start="sunrise", minutes=60).between(june, june + DAY) == []
     until_dark = calendar("Tromso", start="0 9 * * *", end="sunset").between(june, june + DAY)
@@ -188,10 +188,10 @@ def test_while_the_clock_is_not_right_windows_by_the_sun_are_open() -> None:
     settings = RecordingConfig(mode="schedule", schedule=(window(start="sunrise", end="sunset"),))
     asked = Schedule(settings, lambda: now, PLACES["Berlin"][0], lambda: is_right[0])
     by_cron = RecordingConfig(mode="schedule", schedule=(window(start="0 9 * * *", minutes=60),))
-    assert asked.wish() is not None
-    assert Schedule(by_cron, lambda: now, PLACES["Berlin"][0], lambda: False).wish() is None
+    assert asked.spec() is not None
+    assert Schedule(by_cron, lambda: now, PLACES["Berlin"][0], lambda: False).spec() is None
     is_right[0] = True
-    assert asked.wish() is None
+    assert asked.spec() is None
     begin = round(now * 1000)
     for clock, wanted in ((UNSYNCHRONIZED, 60_000), (NTP, 0)):
         ends = [Instant(begin + at, BOOT, at, clock) for at in (0, 60_000)]
