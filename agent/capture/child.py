@@ -9,6 +9,7 @@ It uses a callback stream: PyAudio's blocking read either hides an overflow or c
 write into a full pipe blocks the callback, so PortAudio itself counts what is lost meanwhile and says so.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     import pyaudio
 
 POLL_SECONDS = 0.1
+BUFFER_SECONDS = 1.0
+"""Of sound that the driver keeps while this process gets no time."""
+PERIODS = 64
+"""More than it has blocks: with fewer PortAudio would hand out several blocks at a time, the first of them late."""
 PR_SET_PDEATHSIG = 1
 
 Options = dict[str, list[str]]
@@ -172,6 +177,7 @@ def open_stream(output: int, options: Options) -> "pyaudio.Stream":
     for pcm in options["pcm"]:
         try:
             device = find(devices, pcm)
+            ask_for_buffer(int(device["index"]))
             stream = audio.open(
                 rate=rate,
                 channels=channels,
@@ -188,9 +194,37 @@ def open_stream(output: int, options: Options) -> "pyaudio.Stream":
             last = CaptureError(protocol.OPEN_FAILED, f"{pcm}: {error}")
         else:
             hello = {"device": device["name"], "rate": rate, "channels": channels, "portaudio": version()}
+            hello["buffer_ms"] = round(stream.get_input_latency() * 1000)
             write(output, pack(protocol.HELLO, json.dumps(hello).encode()))
             return stream
     raise last
+
+
+class DeviceInfo(ctypes.Structure):
+    """PortAudio's ``PaDeviceInfo``, as far as the latency that PyAudio opens an input with."""
+
+    _fields_ = [
+        ("version", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("host_api", ctypes.c_int),
+        ("inputs", ctypes.c_int),
+        ("outputs", ctypes.c_int),
+        ("low_input_latency", ctypes.c_double),
+    ]
+
+
+def ask_for_buffer(index: int) -> None:
+    """Have the device opened with a buffer of BUFFER_SECONDS, or the largest that it allows.
+
+    PyAudio asks for the device's own low latency, of two blocks: a machine that is busy for longer loses samples.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a PortAudio of another make keeps its own idea
+        library = ctypes.CDLL("libportaudio.so.2")
+        library.PaAlsa_SetNumPeriods(PERIODS)
+        library.Pa_GetDeviceInfo.restype = ctypes.POINTER(DeviceInfo)
+        found = library.Pa_GetDeviceInfo(index)
+        if found:
+            found.contents.low_input_latency = BUFFER_SECONDS
 
 
 def version() -> str:

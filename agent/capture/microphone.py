@@ -47,7 +47,8 @@ class Microphone:
     from the moment at which the device is open. Both time-outs are doubled by each attempt that hangs, up to
     LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for STEADY_SECONDS.
 
-    ``block_ms`` also sets ALSA's buffer, to two blocks: so late may the capture process be before samples are lost.
+    A block comes each ``block_ms``; ALSA's buffer has a second where the card allows it (``agent.capture.child``): so
+    late may the capture process be before samples are lost.
     """
 
     def __init__(

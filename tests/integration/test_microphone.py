@@ -30,6 +30,7 @@ from logcapture import capture_logs
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.audio.source import SourceLost, SourceState
+from agent.capture import protocol
 from agent.capture.process import capture_command, capture_environment
 from agent.errors import MicrophoneError
 
@@ -278,3 +279,31 @@ def test_the_ear_stays_small(virtual_microphone: VirtualMicrophone, make: Make) 
     environment = capture_environment(virtual_microphone.env)
     done = subprocess.run(command, env=environment, capture_output=True, timeout=10, check=True)
     assert [entry["name"] for entry in json.loads(done.stdout)] == ["mic", "default"]
+
+
+def hello(virtual_microphone: VirtualMicrophone, *, rate: int, channels: int) -> dict[str, object]:
+    """Open the device once; return what the capture process says of it."""
+    command = capture_command(
+        sys.executable, "--pcm", "default", "--rate", str(rate), "--channels", str(channels),
+        "--block-samples", str(rate * 120 // 1000),
+    )  # fmt: skip
+    environment = capture_environment(virtual_microphone.env)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        _, kind, _, length, _, _ = protocol.HEADER.unpack(process.stdout.read(protocol.HEADER.size))
+        facts = json.loads(process.stdout.read(length))
+        process.kill()
+    assert kind == protocol.HELLO
+    return dict(facts)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2)])
+def test_the_driver_keeps_a_second_of_sound(
+    virtual_microphone: VirtualMicrophone, rate: int, channels: int
+) -> None:
+    """A capture process that gets no time for a second loses nothing: the device is opened with such a buffer."""
+    buffer_ms = hello(virtual_microphone, rate=rate, channels=channels)["buffer_ms"]
+    assert isinstance(buffer_ms, int)
+    assert 900 <= buffer_ms <= 2000
