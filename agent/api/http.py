@@ -19,6 +19,7 @@ from typing import NamedTuple
 import httpx
 
 from agent import bounds
+from agent.api.alarms import Alarms
 from agent.api.answers import Answer
 from agent.api.dual_stack import PatientBackend, use_backend
 from agent.api.errors import Aborted, ApiFailure, NotSent, Offline, OfflineKind
@@ -60,7 +61,8 @@ class HttpConnection:
         for name in ("httpx", "httpcore"):  # they log URLs with their query, and headers
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeouts = timeouts
-        self._wires = SocketTracker(timeouts.answer, send_buffer)
+        self._alarms = Alarms("call watch")
+        self._wires = SocketTracker(timeouts.answer, send_buffer, self._alarms)
         self._turn = threading.Lock()
         self._client = _client(tls, timeouts, user_agent)
         use_backend(self._client, PatientBackend(timeouts.other_family))
@@ -112,7 +114,7 @@ class HttpConnection:
         self._wires.begin()
         try:
             request = self._request(method, url, headers, body)
-            with sending.watched(self._wires.cut) if sending else contextlib.nullcontext():
+            with sending.watched(self._alarms, self._wires.cut) if sending else contextlib.nullcontext():
                 answer = self._exchange(request)
         except (httpx.HTTPError, UnicodeError) as error:
             # Raised below, outside of this handler: the error's chain holds the request with its secrets.

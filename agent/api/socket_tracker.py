@@ -12,6 +12,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from agent.api.alarms import Alarm, Alarms
+
 
 class SocketTracker:
     """Follows the sockets of a client that makes one call at a time.
@@ -20,13 +22,14 @@ class SocketTracker:
     ``send_buffer`` sets SO_SNDBUF, so that bytes handed to the kernel are soon on the line.
     """
 
-    def __init__(self, answer_seconds: float, send_buffer: int | None) -> None:
+    def __init__(self, answer_seconds: float, send_buffer: int | None, alarms: Alarms) -> None:
         self._answer_seconds = answer_seconds
         self._send_buffer = send_buffer
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._in_handshake: socket.socket | None = None
-        self._deadline: threading.Timer | None = None
+        self._alarms = alarms
+        self._deadline: Alarm | None = None
         self.peer: str | None = None
         """The host this call connected to: the proxy, where there is one; None on a kept connection."""
         self.expired = False
@@ -98,19 +101,18 @@ class SocketTracker:
 
     def _arm(self) -> None:
         self._disarm()
-        deadline = threading.Timer(self._answer_seconds, lambda: self._expire(deadline))
-        deadline.daemon = True
         with self._lock:
-            self._deadline = deadline
-        deadline.start()
+            self._deadline = deadline = self._alarms.after(
+                self._answer_seconds, lambda: self._expire(deadline)
+            )
 
     def _disarm(self) -> None:
         with self._lock:
             deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            deadline.cancel()
+            self._alarms.call_off(deadline)
 
-    def _expire(self, deadline: threading.Timer) -> None:
+    def _expire(self, deadline: Alarm) -> None:
         with self._lock:
             if self._deadline is deadline:
                 self.expired = True

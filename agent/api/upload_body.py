@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from agent.api.alarms import Alarm, Alarms
 from agent.api.errors import ApiFailure, UnreadableFile
 from agent.errors import StillWaiting
 from agent.hints import typed
@@ -45,12 +46,12 @@ class Sending:
         window: float,
     ) -> None:
         self._file = file
-        self._size = size
+        self.size = size
         self._on_progress = on_progress
         self._pace = pace
-        self._life = life
-        self._least_rate = least_rate
-        self._window = window
+        self.life = life
+        self.least_rate = least_rate
+        self.window = window
         self._sent = 0
         self._paced = 0.0
         self._pacing_since: float | None = None
@@ -69,29 +70,26 @@ class Sending:
             raise
 
     @contextlib.contextmanager
-    def watched(self, cut: Callable[[], None]) -> Iterator[None]:
+    def watched(self, alarms: Alarms, cut: Callable[[], None]) -> Iterator[None]:
         """Call ``cut`` when the upload is too slow, until the block ends."""
-        done = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(cut, done), name="upload watch", daemon=True)
-        watch.start()
+        watch = _Watch(self, alarms, cut)
         try:
             yield
         finally:
-            done.set()
-            watch.join()
+            watch.end()
 
     def _pieces(self) -> Iterator[bytes]:
         longest = CHUNK if self._pace is None else PACED_CHUNK
-        while self._sent < self._size:
+        while self._sent < self.size:
             try:
-                piece = self._file.read(min(longest, self._size - self._sent))
+                piece = self._file.read(min(longest, self.size - self._sent))
             except OSError as error:
                 raise UnreadableFile(
                     f"The file cannot be read ({error.strerror}); check the card."
                 ) from error
             if not piece:
                 raise UnreadableFile(
-                    f"The file ends after {self._sent} of {self._size} bytes; {typed('repair')} checks it."
+                    f"The file ends after {self._sent} of {self.size} bytes; {typed('repair')} checks it."
                 )
             self._wait_for_pace(len(piece))
             yield piece
@@ -109,22 +107,61 @@ class Sending:
             self._pacing_since = None
             self._paced += time.monotonic() - begun
 
-    def _watch(self, cut: Callable[[], None], done: threading.Event) -> None:
-        """Judge the life, and the rate over windows in which the owner's limit was not waited for."""
-        begun = since = time.monotonic()
-        sent = paced = 0.0
-        while not done.wait(self._window / WATCHES):
-            now = time.monotonic()
-            if now - begun >= self._life:
-                self.too_slow = "did not take the upload within the life of its URL"
-            elif self._sent < self._size and now - since - (self._paced_until(now) - paced) >= self._window:
-                if self._sent - sent < self._least_rate * self._window:
-                    self.too_slow = f"takes the upload slower than {self._least_rate:g} bytes a second"
-                since, sent, paced = now, self._sent, self._paced_until(now)
-            if self.too_slow:
-                cut()
-                return
+    @property
+    def sent(self) -> int:
+        """Bytes that were taken so far."""
+        return self._sent
 
-    def _paced_until(self, now: float) -> float:
+    def paced_until(self, now: float) -> float:
+        """Return how many seconds the owner's limit of the speed has been waited for."""
         since = self._pacing_since
         return self._paced + (now - since if since is not None else 0.0)
+
+
+class _Watch:
+    """Judges one upload: its life, and the rate over windows in which the owner's limit was not waited for."""
+
+    def __init__(self, sending: Sending, alarms: Alarms, cut: Callable[[], None]) -> None:
+        self._sending = sending
+        self._alarms = alarms
+        self._cut = cut
+        self._lock = threading.Lock()
+        """Held while it is judged: an upload that has ended is not cut."""
+        self._ended = False
+        self._begun = time.monotonic()
+        self._window_begins(self._begun)
+        self._next = self._look_later()
+
+    def end(self) -> None:
+        """The upload has ended."""
+        with self._lock:
+            self._ended = True
+        self._alarms.call_off(self._next)
+
+    def _look_later(self) -> Alarm:
+        return self._alarms.after(self._sending.window / WATCHES, self._look)
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._sending.too_slow = self._verdict(time.monotonic())
+            if self._sending.too_slow:
+                self._cut()
+            else:
+                self._next = self._look_later()
+
+    def _verdict(self, now: float) -> str:
+        """Return what is wrong; empty when nothing is."""
+        sending = self._sending
+        if now - self._begun >= sending.life:
+            return "did not take the upload within the life of its URL"
+        paced = sending.paced_until(now) - self._paced
+        if sending.sent < sending.size and now - self._since - paced >= sending.window:
+            if sending.sent - self._sent < sending.least_rate * sending.window:
+                return f"takes the upload slower than {sending.least_rate:g} bytes a second"
+            self._window_begins(now)
+        return ""
+
+    def _window_begins(self, now: float) -> None:
+        self._since, self._sent, self._paced = now, self._sending.sent, self._sending.paced_until(now)

@@ -12,7 +12,7 @@ from agent.facade.context import Session
 from agent.facade.service import deliverer_here
 from agent.index.database import diagnose
 from agent.index.earlier_place import bring_over, left_in
-from agent.index.schema import migrations
+from agent.index.schema import SCHEMA
 from agent.process.state_directory import Process
 from agent.terminal.output import echo, print_json
 
@@ -83,7 +83,7 @@ def _ask_deliverer(session: Session, *, dry_run: bool) -> list[str]:
 def _repair_here(session: Session, *, dry_run: bool) -> list[str]:
     state = session.state
     with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as wiring:
-        problem = diagnose(state.database, migrations) if dry_run else None
+        problem = diagnose(state.database, SCHEMA) if dry_run else None
         return (
             [f"{state.database.name}: {problem}"] if problem else wiring.reconcile(dry_run=dry_run).sentences
         )

@@ -15,7 +15,7 @@ from agent.host.storage import disk_usage, space_problem
 from agent.index.database import diagnose
 from agent.index.earlier_place import Left, bring_hint, left_elsewhere
 from agent.index.reading import open_for_reading
-from agent.index.schema import migrations
+from agent.index.schema import SCHEMA
 from agent.index.store import Store
 from agent.process.places import service_folder
 from agent.process.state_directory import Process
@@ -148,7 +148,7 @@ def index(session: Session) -> Finding:
     path = session.look().database
     if not path.exists():
         return healthy("there is no index yet")
-    problem = diagnose(path, migrations)
+    problem = diagnose(path, SCHEMA)
     if problem:
         return warning(problem, f"the recorder does that by itself; see {typed('repair --dry-run')}")
     store = open_for_reading(session.state)

@@ -5,20 +5,23 @@ The files are the truth (see the package's invariants), so nothing is lost with 
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.disk import Disk
 from agent.host.disk_fault import is_disk_failing
 from agent.index.totals import totals_are_right
 from agent.log import get_logger
 from agent.small_file import is_regular
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
 
 log = get_logger(__name__)
 
@@ -32,6 +35,16 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT,
 
 
 _OF_THE_DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
+class Schema(NamedTuple):
+    """What an index of the present version is like, and how one becomes it."""
+
+    steps: tuple[str, ...]
+    """The names of all its migrations."""
+    fingerprint: str
+    """By which ``fingerprint`` knows it without them; another one only costs the time to make it for comparison."""
+    migrations: "Callable[[], Migrations]"
 
 
 class ForeignIndex(sqlite3.DatabaseError):
@@ -90,9 +103,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def open_index(
-    path: Path, migrations: Migrations, disk: Disk, wall: Callable[[], float]
-) -> sqlite3.Connection:
+def open_index(path: Path, schema: Schema, disk: Disk, wall: Callable[[], float]) -> sqlite3.Connection:
     """Return a connection to a sound index of the present schema; a damaged one is set aside first.
 
     Raises:
@@ -101,14 +112,14 @@ def open_index(
     with _one_at_a_time(path.parent):
         _make_writable(path)
         try:
-            return _open_sound(path, migrations, disk)
+            return _open_sound(path, schema, disk)
         except UnicodeDecodeError:  # SQLite quotes what it finds, whatever it is
             set_aside(path, disk, wall, "it holds text that is none")
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             set_aside(path, disk, wall, str(error))
-        return _open_sound(path, migrations, disk)
+        return _open_sound(path, schema, disk)
 
 
 def _make_writable(path: Path) -> None:
@@ -151,7 +162,7 @@ def set_aside(path: Path, disk: Disk, wall: Callable[[], float], reason: str) ->
     )
 
 
-def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Connection:
+def _open_sound(path: Path, schema: Schema, disk: Disk) -> sqlite3.Connection:
     disk.step("index.open")
     if (odd := _odd_one(path)) is not None:
         raise ForeignIndex(f"{odd.name} is not a regular file")
@@ -164,9 +175,10 @@ def _open_sound(path: Path, migrations: Migrations, disk: Disk) -> sqlite3.Conne
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
                 raise ForeignIndex(str(found))
-        _migrate(connection, path, migrations, disk, existed=existed)
-        if existed and _schema(connection) != _wanted_schema(migrations):
-            raise ForeignIndex("its schema is not what was written")
+        if not existed or not _is_known(connection, schema):
+            _migrate(connection, path, schema.migrations(), disk, existed=existed)
+            if existed and _schema(connection) != _wanted_schema(schema.migrations()):
+                raise ForeignIndex("its schema is not what was written")
         if existed and not totals_are_right(connection):
             raise ForeignIndex("its totals are not those of its rows")
     except BaseException:
@@ -190,10 +202,26 @@ def _has_known_versions(path: Path) -> bool:
         return set(file.read(100)[18:20]) <= {1, 2}
 
 
+def _is_known(connection: sqlite3.Connection, schema: Schema) -> bool:
+    """Tell whether an index says of itself that it is of this schema, by all of its steps."""
+    if fingerprint(connection) != schema.fingerprint:
+        return False
+    steps = connection.execute("SELECT name FROM _sqlite_migrations ORDER BY id")
+    return tuple(name for (name,) in steps) == schema.steps
+
+
+def fingerprint(connection: sqlite3.Connection) -> str:
+    """Return the SHA-256 of what an index's tables, indexes and triggers say of themselves, its own table included."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return hashlib.sha256("\n".join(sorted(map(repr, rows))).encode()).hexdigest()
+
+
 def _migrate(
-    connection: sqlite3.Connection, path: Path, migrations: Migrations, disk: Disk, *, existed: bool
+    connection: sqlite3.Connection, path: Path, migrations: "Migrations", disk: Disk, *, existed: bool
 ) -> None:
     """Bring the schema up to date in one transaction; the index as it was stays beside it."""
+    from sqlite_utils import Database  # noqa: PLC0415 - see ``Schema``
+
     db = Database(connection, execute_plugins=False)
     applied = _applied(db, migrations) if existed else set()
     pending = [step.name for step in migrations.pending(db)]
@@ -215,7 +243,7 @@ def _migrate(
         migrations.apply(db)
 
 
-def _applied(db: Database, migrations: Migrations) -> set[str]:
+def _applied(db: "Database", migrations: "Migrations") -> set[str]:
     """Return the names of the migrations that an index has been through."""
     try:
         return {step.name for step in migrations.applied(db)}
@@ -236,13 +264,15 @@ def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
     }
 
 
-def _wanted_schema(migrations: Migrations) -> set[tuple[str, ...]]:
+def _wanted_schema(migrations: "Migrations") -> set[tuple[str, ...]]:
+    from sqlite_utils import Database  # noqa: PLC0415 - see ``Schema``
+
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrations.apply(Database(connection, execute_plugins=False))
         return _schema(connection)
 
 
-def diagnose(path: Path, migrations: Migrations) -> str | None:
+def diagnose(path: Path, schema: Schema) -> str | None:
     """Return what is wrong with an index, changing nothing; None for a sound one.
 
     Raises:
@@ -255,10 +285,7 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
     connection = connect(path, read_only=True)
     try:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        db = Database(connection, execute_plugins=False)
-        applied = _applied(db, migrations) if found == "ok" else set()
-        ours = {step.name for step in migrations._migrations}  # noqa: SLF001 - the library has no public list
-        if found == "ok" and applied == ours and _schema(connection) == _wanted_schema(migrations):
+        if found == "ok" and (_is_known(connection, schema) or _is_made_alike(connection, schema)):
             return None
         reason = found if found != "ok" else "its schema is not the present one"
     except sqlite3.DatabaseError as error:
@@ -270,3 +297,12 @@ def diagnose(path: Path, migrations: Migrations) -> str | None:
     finally:
         connection.close()
     return f"the index would be set aside or brought up to date: {reason}"
+
+
+def _is_made_alike(connection: sqlite3.Connection, schema: Schema) -> bool:
+    """Tell whether an index is what the migrations make, though another version of the library wrote it."""
+    from sqlite_utils import Database  # noqa: PLC0415 - see ``Schema``
+
+    migrations = schema.migrations()
+    applied = _applied(Database(connection, execute_plugins=False), migrations)
+    return applied == set(schema.steps) and _schema(connection) == _wanted_schema(migrations)

@@ -7,9 +7,10 @@ every zone's midnight is the end of one. An index that was lost counts what stil
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlite_utils import Database
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 QUARTER_MS = 900_000
 _LENGTH = "coalesce({row}samples * 1000 / {row}sample_rate, 0)"
@@ -27,7 +28,7 @@ class Sum(NamedTuple):
     milliseconds: int
 
 
-def create_deliveries(db: Database) -> None:
+def create_deliveries(db: "Database") -> None:
     """Create the table ``deliveries`` and the triggers that keep it, and count what was delivered before."""
     db.execute(
         "CREATE TABLE deliveries (quarter INTEGER PRIMARY KEY, count INTEGER NOT NULL, milliseconds INTEGER NOT NULL)"

@@ -1,14 +1,13 @@
-"""The schema of the index, and the conditions its partial indexes are made of."""
+"""The conditions that the index's partial indexes are made of, and how its present schema is known."""
 
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING
 
-from agent.index.deliveries import create_deliveries
-from agent.index.rows import CHECKSUM
-from agent.index.totals import create_totals
+from agent.index.database import Schema
 from agent.outbox.entry import Status
 from agent.outbox.files import DAMAGED
 
-migrations = Migrations("outbox")
+if TYPE_CHECKING:
+    from sqlite_utils import Migrations
 
 WHERE = {
     Status.UPLOADED: "completed_ms IS NOT NULL",
@@ -44,99 +43,14 @@ AGAIN_MS = "json_extract(next_attempt, '$.boot_ms')"
 DAY_MS = 86_400_000
 
 
-@migrations()
-def first_schema(db: Database) -> None:
-    """Create the tables and their partial indexes."""
-    table = db.table("recordings")
-    table.create(
-        {
-            "id": str,
-            "seq": int,
-            "session_id": str,
-            "segment": int,
-            "stem": str,
-            "mode": str,
-            "started": str,
-            "sample_rate": int,
-            "channels": int,
-            "samples": int,
-            "size_bytes": int,
-            "sha256": str,
-            "recovered": int,
-            "gap_ms": int,
-            "overflows": int,
-            "clipped": int,
-            "name": str,
-            "metadata": str,
-            "lineage": str,
-            "request": str,
-            "remote_id": str,
-            "created_ms": int,
-            "stored_ms": int,
-            "asked_ms": int,
-            "conflicts": int,
-            "completed_ms": int,
-            "completed_clock": str,
-            "verified": int,
-            "parked_ms": int,
-            "parked_reason": str,
-            "parked_tries": int,
-            "held_ms": int,
-            "released_to": str,
-            "ticket": str,
-            "attempts": int,
-            "last_error": str,
-            "next_attempt_ms": int,
-            "next_attempt": str,
-            CHECKSUM: int,
-        },
-        pk="id",
-        not_null={"seq", "stem", "started", "samples", "sha256"},
-    )
-    table.create_index(["seq"])
-    table.create_index(["stem"], unique=True)
-    for name, condition in (
-        ("waiting", WAITING),
-        ("parked", WHERE[Status.PARKED]),
-        ("held", WHERE[Status.HELD]),
-    ):
-        db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
-    db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
-    for name, columns, condition in (
-        ("ready", f"{GATE}, seq", READY),
-        ("again", f"{AGAIN_BOOT}, {AGAIN_MS}", BACKING_OFF),
-        ("revivable", "parked_ms", REVIVABLE),
-    ):
-        db.execute(f"CREATE INDEX recordings_{name} ON recordings({columns}) WHERE {condition}")
-    db.execute("CREATE INDEX recordings_unasked ON recordings(seq) WHERE mode IN ('continuous', 'schedule')")
-    create_totals(db)
-    db.table("pauses").create({"name": str, "until": str}, pk="name")
+def _migrations() -> "Migrations":
+    from agent.index.migrations import migrations  # noqa: PLC0415 - sqlite-utils is 3 MiB that a sound index spares
+
+    return migrations
 
 
-@migrations()
-def media(db: Database) -> None:
-    """Add what the server says of the upload itself."""
-    table = db.table("recordings")
-    table.add_column("media_id", str)
-    table.add_column("evidence", str)
-
-
-@migrations()
-def idempotency(db: Database) -> None:
-    """Add how often the create call was refused."""
-    db.table("recordings").add_column("create_refusals", int, not_null_default=0)
-
-
-@migrations()
-def loudness(db: Database) -> None:
-    """Add how loud a recording is."""
-    table = db.table("recordings")
-    table.add_column("peak_dbfs", float)
-    table.add_column("rms_dbfs", float)
-    table.add_column("clipped_seconds", int)
-
-
-@migrations()
-def deliveries(db: Database) -> None:
-    """Add how much was delivered when."""
-    create_deliveries(db)
+SCHEMA = Schema(
+    ("first_schema", "media", "idempotency", "loudness", "deliveries"),
+    "d502d52d496458c9cdc81b16dcdc147a8f11c8fc7a85c94fbe5136722bd77ac5",
+    _migrations,
+)

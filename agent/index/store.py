@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlite_utils import Database
 
 from agent.clock import INSTANT, Instant
 from agent.disk import Disk
@@ -34,9 +33,9 @@ from agent.index.schema import (
     OVER,
     READY,
     REVIVABLE,
+    SCHEMA,
     WAITING,
     WHERE,
-    migrations,
 )
 from agent.index.totals import totals
 from agent.outbox.entry import Entry, Status, number_given
@@ -68,9 +67,8 @@ class Store:
         if self._read_only:
             self._connection = connect(self.path, read_only=True)
         else:
-            self._connection = open_index(self.path, migrations, self._disk, self._wall)
+            self._connection = open_index(self.path, SCHEMA, self._disk, self._wall)
             self._file = identity(self.path)
-        self._db = Database(self._connection, execute_plugins=False)
 
     def close(self) -> None:
         """Close the index; its write-ahead log is folded in when no other process has it open."""
@@ -141,27 +139,33 @@ class Store:
 
     def insert(self, entries: Sequence[Entry], step: str) -> int:
         """Add rows in one transaction, but none whose id is there already; return how many were added."""
-        added = 0
         with self._transaction(step):
-            for entry in entries:
-                row = row_of(entry)
-                marks = ", ".join("?" * len(row))
-                cursor = self._connection.execute(
-                    f"INSERT OR IGNORE INTO recordings({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - our fields
-                    list(row.values()),
-                )
-                added += cursor.rowcount
-        return added
+            return sum(self._insert(row_of(entry), "OR IGNORE") for entry in entries)
 
     def update(self, entry: Entry, step: str) -> None:
-        """Write all of an entry's columns; a row that a rebuilt index does not have yet is added."""
+        """Write what differs (a column named costs pages of its indexes); add a row that is not there yet."""
         row = row_of(entry)
         with self._transaction(step):
-            self._connection.execute(
-                f"INSERT INTO recordings({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "  # noqa: S608 - our fields
-                f"ON CONFLICT(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in row)}",
-                list(row.values()),
-            )
+            before = self._row(entry.id)
+            if before is None:
+                self._insert(row)
+            elif news := {name: value for name, value in row.items() if value != before.get(name)}:
+                self._connection.execute(
+                    f"UPDATE recordings SET {', '.join(f'{name} = ?' for name in news)} WHERE id = ?",  # noqa: S608 - our fields
+                    [*news.values(), entry.id],
+                )
+
+    def _row(self, recording_id: str) -> dict[str, Any] | None:
+        cursor = self._connection.execute("SELECT * FROM recordings WHERE id = ?", (recording_id,))
+        row = cursor.fetchone()
+        return (
+            None if row is None else dict(zip((column[0] for column in cursor.description), row, strict=True))
+        )
+
+    def _insert(self, row: dict[str, Any], otherwise: str = "") -> int:
+        """Add a row, and return how many were added; ``otherwise`` says what becomes of one that is there."""
+        sql = f"INSERT {otherwise} INTO recordings({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608 - our fields
+        return self._connection.execute(sql, list(row.values())).rowcount
 
     def delete(self, recording_id: str, step: str) -> None:
         """Remove a row; one that a rebuilt index does not have is no error."""

@@ -1,9 +1,10 @@
 """How many recordings there are of each kind, and how large: kept by SQLite itself, so that nobody counts rows."""
 
 import sqlite3
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlite_utils import Database
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 KINDS = ("pending", "parked", "held", "uploaded")
 _KIND = (
@@ -25,7 +26,7 @@ class Total(NamedTuple):
     size_bytes: int
 
 
-def create_totals(db: Database) -> None:
+def create_totals(db: "Database") -> None:
     """Create the table ``totals`` and the triggers on ``recordings`` that keep it; a REPLACE would get past them."""
     db.execute(
         "CREATE TABLE totals (kind TEXT PRIMARY KEY, count INTEGER NOT NULL, size_bytes INTEGER NOT NULL)"

@@ -13,6 +13,7 @@ from api_bench import PATIENT, SHORT, TOKEN, Secret, Settings, call, client_of, 
 from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
 
+from agent.api.alarms import Alarms
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import Aborted, ApiFailure, OfflineKind, UnreadableFile, UploadRefused
 from agent.api.socket_tracker import SocketTracker
@@ -227,7 +228,7 @@ def test_a_connection_made_during_an_abort_is_cut_too() -> None:
     """The abort that came while a connection was being made reaches it as soon as it is there."""
     near, far = socket.socketpair()
     with near, far:
-        wires = SocketTracker(1.0, None)
+        wires = SocketTracker(1.0, None, Alarms("test"))
         wires.abort()
         wires.trace("connection.connect_tcp.complete", {"return_value": Stream(near)})
         far.settimeout(1)

@@ -1,14 +1,13 @@
 """What encoding costs: processor seconds of whole processes, start-up included, in interleaved rounds."""
 
 import os
-import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from bench_device import FOLDER, Device, environment, run
+from bench_spread import Spread, spread
 from speech import speech, write_wav
 
 RATE = 16000
@@ -25,19 +24,6 @@ _WAV_HEADER = 44
 
 AGENT, LOOP, FFMPEG, OPUSENC = "agent", "C loop", "ffmpeg", "opusenc"
 START_UP, DEARER = "agent, start-up", "agent, complexity 10"
-
-
-class Spread(NamedTuple):
-    """Median and both ends of some figures."""
-
-    median: float
-    least: float
-    most: float
-
-
-def spread(figures: Sequence[float]) -> Spread:
-    """Return the spread of at least one figure."""
-    return Spread(statistics.median(figures), min(figures), max(figures))
 
 
 class Costs:

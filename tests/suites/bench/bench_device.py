@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,10 +19,18 @@ sys.exit(main())
 """
 
 
-def environment(base: dict[str, str] | None = None) -> dict[str, str]:
-    """Return an environment without Python's own switches: they change what start-up costs."""
+CONTROL = "BENCH_CONTROL"
+_LOAD_CONTROL = f"import os; {CONTROL!r} in os.environ and __import__('bench_control')\n"
+
+
+def environment(base: dict[str, str] | None = None, control: str = "") -> dict[str, str]:
+    """Return an environment without Python's own switches: they change what start-up costs.
+
+    ``control`` names what makes the agent dearer in it (``bench_control``).
+    """
     given = dict(os.environ) if base is None else base
-    return {name: value for name, value in given.items() if not name.startswith("PYTHON")}
+    kept = {name: value for name, value in given.items() if not name.startswith("PYTHON")}
+    return kept | ({CONTROL: control} if control else {})
 
 
 class Device:
@@ -46,15 +55,14 @@ class Device:
             self._script.write_text(_SCRIPT.format(python=self._python))
             self._script.chmod(0o755)
             stamp.write_text(digest)
+        site = next(self._venv.glob("lib/python*/site-packages"))
+        shutil.copy(Path(__file__).with_name("bench_control.py"), site)
+        (site / "zz_bench_control.pth").write_text(_LOAD_CONTROL)
         run(str(self._python), "-m", "compileall", "-q", str(ROOT / "agent"))
 
     def agent(self, config: Path, *arguments: str) -> list[str]:
         """Return the command line of the agent."""
         return [str(self._script), "--config", str(config), *arguments]
-
-    def python(self, code: str) -> list[str]:
-        """Return the command line of bare Python."""
-        return [str(self._python), "-c", code]
 
 
 def run(*command: str) -> None:

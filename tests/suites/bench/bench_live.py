@@ -3,68 +3,121 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from bench_cpu import COMPLEXITY, FRAME_MS, KBITS, RATE
-from bench_device import Device
-from bench_memory import CAPTURE, DELIVERER, child_of, daemon, speaking
+from bench_device import Device, environment
+from bench_memory import CAPTURE, DELIVERER, child_of, daemon, figure, prepare, speaking
+from bench_spread import Spread, spread
+
+from agent.sandbox.server import SandboxServer
 
 SETTLED_SECONDS = 4.0
 """All have started by then, and the service has looked through its folders."""
 ARECORD, FFMPEG = "arecord | opusenc", "ffmpeg"
+PULSE_THREAD = "threaded-ml"
+"""What libpulse calls the thread that it starts in whoever hears through it."""
 SERVICE = ("recorder", "capture", "deliverer")
 BEGIN_SECONDS = 20.0
 END_SECONDS = 5.0
 
 
-class Live(NamedTuple):
-    """Processor time of the same seconds of the same microphone."""
+class Count(NamedTuple):
+    """What some processes have used so far."""
 
-    seconds: dict[str, float]
-    """By process of the service, and by pipeline."""
+    cpu: float
+    """Seconds, to the nanosecond as the scheduler counts them."""
+    wake_ups: int
+    """Voluntary context switches, but for those of PulseAudio's own thread: its server decides on them."""
+
+
+class Live(NamedTuple):
+    """What was used in windows of time, by process of the service and by pipeline; each heard the same."""
+
+    windows: list[dict[str, Count]]
+    window_seconds: float
+
+    def cpu(self, name: str) -> Spread:
+        """Return a part's processor time, in percent of one processor."""
+        return spread([100 * window[name].cpu / self.window_seconds for window in self.windows])
+
+    def ratio(self, other: str) -> Spread:
+        """Return the processor time of the three processes in terms of a pipeline's, window by window."""
+        return spread(
+            [sum(window[name].cpu for name in SERVICE) / window[other].cpu for window in self.windows]
+        )
 
     @property
-    def service(self) -> float:
-        """All three processes."""
-        return sum(self.seconds[name] for name in SERVICE)
+    def wake_ups(self) -> Spread:
+        """Wake-ups a second of the three processes together."""
+        return spread(
+            [sum(window[name].wake_ups for name in SERVICE) / self.window_seconds for window in self.windows]
+        )
 
 
-def measure(device: Device, wav: Path, window_seconds: float) -> Live:
-    """Let the service and both pipelines hear one microphone at once, and count what each uses."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, speaking(Path(name), wav) as hearing:
+def measure(device: Device, wav: Path, window_seconds: float, windows: int, *, control: str = "") -> Live:
+    """Let the service and both pipelines hear one microphone at once, with heartbeats, and count what each uses."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as name,
+        speaking(Path(name), wav) as hearing,
+        SandboxServer(Path(name) / "sandbox") as sandbox,
+        ExitStack() as running,
+    ):
         folder = Path(name)
-        log = folder / "log"
-        with ExitStack() as running:
-            recorder = running.enter_context(daemon(device, _config(folder), hearing, log)).pid
-            pids = {
-                ARECORD: running.enter_context(_arecord_and_opusenc(folder, hearing)),
-                FFMPEG: running.enter_context(_ffmpeg(folder, hearing)),
-                SERVICE[0]: [recorder],
-            }
-            time.sleep(SETTLED_SECONDS)
-            for title, mark in zip(SERVICE[1:], (CAPTURE, DELIVERER), strict=True):
-                child = child_of(recorder, mark)
-                if child is None:
-                    raise SystemExit(f"there is no {title} process:\n{log.read_text(errors='replace')}")
-                pids[title] = [child]
-            before = {title: _used(of) for title, of in pids.items()}
-            time.sleep(window_seconds)
-            found = Live({title: _used(of) - before[title] for title, of in pids.items()})
-        least = window_seconds * KBITS * 1000 / 8 / 4
-        files = [folder / "arecord.opus", folder / "ffmpeg.opus", *folder.glob("state/outbox/*.opus")]
-        sizes = {file.name: file.stat().st_size for file in files if file.is_file()}
-        if len(sizes) != 3 or min(sizes.values()) < least:
-            raise SystemExit(
-                f"somebody has not recorded all of it: {sizes}\n{log.read_text(errors='replace')}"
-            )
-        return found
+        config, log = _config(folder, sandbox.base_url), folder / "log"
+        prepare(device, config, hearing)
+        recorder = running.enter_context(daemon(device, config, environment(hearing, control), log)).pid
+        pids = {
+            ARECORD: running.enter_context(_arecord_and_opusenc(folder, hearing)),
+            FFMPEG: running.enter_context(_ffmpeg(folder, hearing)),
+        }
+        time.sleep(SETTLED_SECONDS)
+        pids |= {SERVICE[0]: [recorder]} | {
+            title: [_child(recorder, title, mark, log)]
+            for title, mark in zip(SERVICE[1:], (CAPTURE, DELIVERER), strict=True)
+        }
+        found = [_window(pids, window_seconds) for _ in range(windows)]
+        running.close()
+        _check_files(folder, least=windows * window_seconds * KBITS * 1000 / 8 / 4, log=log)
+    return Live(found, window_seconds)
 
 
-def first_samples(device: Device, wav: Path, starts: int) -> list[float]:
+def _window(pids: Mapping[str, Sequence[int]], seconds: float) -> dict[str, Count]:
+    before = {title: _used(of) for title, of in pids.items()}
+    time.sleep(seconds)
+    after = {title: _used(of) for title, of in pids.items()}
+    return {
+        title: Count(after[title].cpu - then.cpu, after[title].wake_ups - then.wake_ups)
+        for title, then in before.items()
+    }
+
+
+def _child(recorder: int, title: str, mark: bytes, log: Path) -> int:
+    child = child_of(recorder, mark)
+    if child is None:
+        raise SystemExit(f"there is no {title} process:\n{log.read_text(errors='replace')}")
+    return child
+
+
+def _check_files(folder: Path, *, least: float, log: Path) -> None:
+    """See that everybody has recorded all of it."""
+    service = sorted(folder.glob("state/outbox/*.opus")) + sorted(folder.glob("state/sent/*.opus"))
+    files = [folder / "arecord.opus", folder / "ffmpeg.opus", *service]
+    sizes = {file.name: file.stat().st_size for file in files if file.is_file()}
+    heard = [
+        sizes.get("arecord.opus", 0),
+        sizes.get("ffmpeg.opus", 0),
+        sum(sizes[file.name] for file in service),
+    ]
+    if min(heard) < least:
+        raise SystemExit(f"somebody has not recorded all of it: {sizes}\n{log.read_text(errors='replace')}")
+
+
+def first_samples(device: Device, wav: Path, starts: int, *, control: str = "") -> Spread:
     """Return seconds from the exec of the recorder to its first sample, by the sidecars of so many starts."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, speaking(Path(name), wav) as hearing:
         folder = Path(name)
@@ -72,7 +125,7 @@ def first_samples(device: Device, wav: Path, starts: int) -> list[float]:
         found = []
         for number in range(1, starts + 1):
             began = time.time()
-            with daemon(device, config, hearing, folder / "log") as process:
+            with daemon(device, config, environment(hearing, control), folder / "log") as process:
                 _wait_for_recording(folder, process)
                 time.sleep(0.5)
             sidecars = sorted(folder.glob("state/outbox/*.json"))
@@ -80,13 +133,13 @@ def first_samples(device: Device, wav: Path, starts: int) -> list[float]:
                 raise SystemExit(f"start {number} recorded nothing: {(folder / 'log').read_text()}")
             newest = msgspec.json.decode(sidecars[-1].read_bytes())
             found.append(newest["started"]["wall_ms"] / 1000 - began)
-        return found
+        return spread(found)
 
 
-def _config(folder: Path) -> Path:
+def _config(folder: Path, base_url: str = "http://127.0.0.1:9/v1") -> Path:
     config = folder / "config.toml"
     config.write_text(
-        f'[api]\nbase_url = "http://127.0.0.1:9/v1"\n[storage]\ndirectory = "{folder / "state"}"\nmin_free_mb = 0\n'
+        f'[api]\nbase_url = "{base_url}"\n[storage]\ndirectory = "{folder / "state"}"\nmin_free_mb = 0\n'
         f'[recording]\nmode = "continuous"\n[opus]\nbitrate_kbps = {KBITS}\nframe_ms = {FRAME_MS}\n'
         f'complexity = {COMPLEXITY}\napplication = "voip"\n[audio]\nsample_rate = {RATE}\n'
     )
@@ -149,10 +202,12 @@ def _ended(command: Sequence[str], env: dict[str, str], **pipes: object) -> Iter
             process.wait()
 
 
-def _used(pids: Sequence[int]) -> float:
-    """Return CPU seconds, to the nanosecond as the scheduler counts them, of all threads that live."""
-    total = 0
+def _used(pids: Sequence[int]) -> Count:
+    """Return what all threads that live have used."""
+    cpu = wake_ups = 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+            cpu += int((task / "schedstat").read_text().split()[0])
+            if (task / "comm").read_text().strip() != PULSE_THREAD:
+                wake_ups += figure((task / "status").read_text(), "voluntary_ctxt_switches")
+    return Count(cpu / 1e9, wake_ups)

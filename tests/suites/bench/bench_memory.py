@@ -65,7 +65,9 @@ class Residents(NamedTuple):
     """Recordings that the sandbox had by then."""
 
 
-def measure(device: Device, wav: Path, window_seconds: float, *, mode: str = "continuous") -> Residents:
+def measure(
+    device: Device, wav: Path, window_seconds: float, *, mode: str = "continuous", control: str = ""
+) -> Residents:
     """Run the service on speech out of a virtual microphone, with a delivery and heartbeats, and look at it."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, speaking(Path(name), wav) as hearing:
         folder = Path(name)
@@ -75,25 +77,12 @@ def measure(device: Device, wav: Path, window_seconds: float, *, mode: str = "co
                 f'[api]\nbase_url = "{sandbox.base_url}"\n[storage]\ndirectory = "{folder / "state"}"\n'
                 f'[recording]\nmode = "{mode}"\n'
             )
-            _prepare(device, config, hearing)
+            prepare(device, config, hearing)
             began = time.monotonic()
-            with daemon(device, config, hearing, folder / "log") as main:
+            with daemon(device, config, environment(hearing, control), folder / "log") as main:
                 _wait_for_delivery(sandbox, main, folder / "log")
                 time.sleep(max(0.0, began + LEAST_SECONDS - time.monotonic()))
                 return _look(main.pid, window_seconds, delivered=_uploaded(sandbox))
-
-
-def control(device: Device, mebibytes: int) -> float:
-    """Return the PSS of a bare process that holds so many MiB: a measurement that works shows more than those."""
-    code = f"held = bytearray({mebibytes} << 20)\nprint(flush=True)\ninput()"
-    pipe = subprocess.PIPE
-    with subprocess.Popen(device.python(code), env=environment(), stdin=pipe, stdout=pipe) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdout.readline()
-        held = _kib(process.pid, "smaps_rollup", "Pss") / 1024
-        process.stdin.write(b"\n")
-    return held
 
 
 @contextmanager
@@ -111,7 +100,7 @@ def speaking(folder: Path, wav: Path) -> Iterator[dict[str, str]]:
         microphone.stop()
 
 
-def _prepare(device: Device, config: Path, env: dict[str, str]) -> None:
+def prepare(device: Device, config: Path, env: dict[str, str]) -> None:
     """Give the device its token, and something to deliver."""
     short = str(FOLDER / "start-up.wav")
     for arguments in (["token", "set"], ["record", "--input", short]):
@@ -179,9 +168,9 @@ def child_of(recorder: int, marked: bytes) -> int | None:
 def _counters(pid: int) -> tuple[float, float, float]:
     """Return wake-ups, bytes written and CPU seconds since the process began."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
-    wake_ups = sum(_figure((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks)
+    wake_ups = sum(figure((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks)
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    written = _figure(Path(f"/proc/{pid}/io").read_text(), "write_bytes")
+    written = figure(Path(f"/proc/{pid}/io").read_text(), "write_bytes")
     return wake_ups, written, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
@@ -217,10 +206,11 @@ def _file_pages(pid: int) -> Counter[tuple[str, str]]:
 
 
 def _kib(pid: int, file: str, name: str) -> int:
-    return _figure(Path(f"/proc/{pid}/{file}").read_text(), name)
+    return figure(Path(f"/proc/{pid}/{file}").read_text(), name)
 
 
-def _figure(text: str, name: str) -> int:
+def figure(text: str, name: str) -> int:
+    """Return what a file of /proc says under a name."""
     found = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
     assert found, name
     return int(found[1])
