@@ -21,7 +21,7 @@ DAY = 86_400
 
 def run(lab: Lab) -> None:
     """Run all of it."""
-    lab.machine.power_on()
+    lab.power_on()
     lab.machine.wait_ready()
     default(lab)
     choose(lab, NAMED)

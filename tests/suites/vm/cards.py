@@ -25,7 +25,7 @@ def run(lab: Lab) -> None:
     """Run all of it; microphone 1 is the one that the settings name."""
     machine = lab.machine
     lab.microphones[2].command("unplug")
-    machine.power_on()
+    lab.power_on()
     machine.wait_ready()
     name_first(lab)
     unplug(lab, with_led=False)

@@ -9,7 +9,7 @@ CUTS = 3
 def run(lab: Lab) -> None:
     """Cut the power of a machine whose agent syncs nothing; it is good when the judge of ``cuts`` finds it bad."""
     done = cuts.campaign(lab, CUTS, blind=False)
-    lab.machine.power_on()
+    lab.power_on()
     booted = lab.machine.started_at
     lab.machine.wait_ready()
     lab.wait_stream(5)

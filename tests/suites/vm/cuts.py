@@ -35,7 +35,7 @@ def run(lab: Lab, count: int, *, blind: bool) -> list[Cut]:
     """Cut the power so many times, boot once more, and judge; the machine is left running."""
     cuts = campaign(lab, count, blind=blind)
     booted = time.time()
-    lab.machine.power_on()
+    lab.power_on()
     seconds = lab.machine.wait_ready()
     lab.findings.figure("boot_until_commands", f"{seconds:.0f} s")
     recording = lab.wait_stream(5)
@@ -58,7 +58,7 @@ def campaign(lab: Lab, count: int, *, blind: bool) -> list[Cut]:
     """Boot and kill so many times; ``blind``: some of the cuts come during boot."""
     cuts = []
     for number in range(1, count + 1):
-        lab.machine.power_on()
+        lab.power_on()
         if blind and lab.rng.random() < BLIND_SHARE:
             time.sleep(lab.rng.uniform(*BLIND_SECONDS))
         else:

@@ -21,6 +21,7 @@ from vm.microphones import Microphone
 STREAM_SECONDS = 240
 """The recorder takes sound this long after power on at the latest."""
 DELIVERY_SECONDS = 240
+GONE_SECONDS = 20
 FLUSH_SECONDS = 5
 """What the image's settings promise: a power cut costs no more sound than this, and what is on its way to a page."""
 
@@ -39,6 +40,13 @@ class Lab:
     collection: Collection
     findings: Findings
     rng: random.Random
+
+    def power_on(self) -> None:
+        """Switch the machine on, when its microphones know that it was off."""
+        end = time.monotonic() + GONE_SECONDS
+        while any(each.streamed_seconds for each in self.microphones.values()) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.machine.power_on()
 
     def wait_stream(self, seconds: float, number: int = 1, limit: float = STREAM_SECONDS) -> bool:
         """Wait until a program has been taking a microphone's sound for so long."""
