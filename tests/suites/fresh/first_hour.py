@@ -45,11 +45,11 @@ MICROPHONE = """\
 Description=A microphone
 
 [Service]
-RuntimeDirectory=microphone
+RuntimeDirectory=microphone microphone-socket
 RuntimeDirectoryMode=0755
 Environment=HOME=/run/microphone PULSE_RUNTIME_PATH=/run/microphone XDG_RUNTIME_DIR=/run/microphone
 ExecStart=/usr/bin/pulseaudio -n --daemonize=no --use-pid-file=no --exit-idle-time=-1 --disable-shm=yes --realtime=no \\
-    --high-priority=no -L "module-native-protocol-unix auth-anonymous=1 socket=/run/microphone/native" \\
+    --high-priority=no -L "module-native-protocol-unix auth-anonymous=1 socket=/run/microphone-socket/native" \\
     -L "module-null-sink sink_name=room rate=48000 channels=1" \\
     -L "module-remap-source source_name=mic master=room.monitor channels=1"
 Restart=always
@@ -69,7 +69,7 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 """
-CLIENT = "default-server = unix:/run/microphone/native\nautospawn = no\nenable-shm = no\n"
+CLIENT = "default-server = unix:/run/microphone-socket/native\nautospawn = no\nenable-shm = no\n"
 ALSA = "pcm.!default { type pulse }\nctl.!default { type pulse }\n"
 
 

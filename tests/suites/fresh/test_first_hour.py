@@ -31,6 +31,7 @@ def _live(owner: Owner) -> None:
         watched = "last delivery" if "--watch" in command else ""
         step = owner.type(command, timeout=COMMAND_SECONDS, leave_after=watched)
         if step.code and not CONTROL:
+            print(owner.container.journal())
             return
 
 
