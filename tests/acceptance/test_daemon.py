@@ -130,7 +130,7 @@ def test_writers_beside_a_daemon(machine: Machine, server: SandboxServer, wav: P
     assert_shape(shown, ROW)
     assert shown["status"] == "uploaded"
 
-    assert machine.ok("queue", "delete", row["id"]).out == f"delete {row['id']}\n"
+    assert machine.ok("queue", "delete", row["id"]).out == f"deleted {row['id']}\n"
 
     assert row["id"] not in [each["id"] for each in machine.queue()]
     assert not Path(shown["path"]).exists()
@@ -156,7 +156,7 @@ def test_the_parked_beside_a_daemon(
     machine.ok("queue", "export", tmp_path / "copies")
     assert (tmp_path / "copies" / Path(row["path"]).name).stat().st_size == row["size_bytes"]
 
-    assert machine.ok("queue", "retry", "--all").out == f"retry {row['id']}\n"
+    assert machine.ok("queue", "retry", "--all").out == f"trying again {row['id']}\n"
     wait_for(lambda: bool(stored(server, row["id"])))
 
 

@@ -39,7 +39,9 @@ def _actions() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "action":
                 found |= {leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)}
-            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".found", "_say_once")):
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                (".found", ".left_alone", "_say_once")
+            ):
                 found |= {word.value for word in node.args[1:2] if isinstance(word, ast.Constant)}
     return {str(action) for action in found}
 
