@@ -55,6 +55,7 @@ TABLE: dict[Condition, tuple[str, Cycle, Colour]] = {
         BLUE,
     ),
     Condition.RECORDING: ("on, 1 short gap every 2 s", [(True, 1.85), short(lit=False)], GREEN),
+    Condition.LISTENING: ("short flash every 3 s", [short(lit=True), (False, 2.85)], DIM_GREEN),
     Condition.IDLE_WAITING: (
         "2 short flashes every 10 s",
         [short(lit=True), short(lit=False), short(lit=True), (False, 9.55)],
