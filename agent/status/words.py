@@ -69,7 +69,10 @@ def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
     if snapshot.state in {State.STORAGE_FULL, State.FAULT} and snapshot.fault:
         parts = [f"{parts[0]}: {snapshot.fault}"]
     if snapshot.state is State.NO_MICROPHONE:
-        parts = [parts[0], snapshot.fault] if snapshot.fault else [missing(snapshot.microphone_name)]
+        name = snapshot.microphone_name
+        parts.append(snapshot.fault or f"waiting for {name}")
+        if not snapshot.fault and name in {None, "", DEFAULT}:
+            parts = [missing(name)]
     if snapshot.delivery is not Delivery.RUNNING:
         parts.append(f"delivery {snapshot.delivery.value}")
     return ", ".join(parts + _delivery(snapshot, counts))

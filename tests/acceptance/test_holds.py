@@ -97,7 +97,7 @@ def test_a_person_releases_and_that_stays_so(machine: Machine, server: SandboxSe
     bind(server, NEW, BERT)
     machine.give_token(NEW)
     machine.ok("sync")
-    assert machine.ok("queue", "release", kept).out == f"release {kept}\n"
+    assert machine.ok("queue", "release", kept).out == f"released {kept}\n"
     (machine.state / "outbox.db").unlink(missing_ok=True)
     machine.ok("repair")
     assert statuses(machine) == {kept: "ready", other: "held"}
