@@ -1,8 +1,10 @@
 """Making a torn Ogg Opus file whole again: cut behind the last sound page, and let the stream end there."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from agent.audio.ogg import NotOggOpus, read_headers
 from agent.audio.ogg_page import HEADER, LAST, MAGIC, NO_GRANULE, Page, build_page, read_page, read_pages
@@ -11,6 +13,7 @@ from agent.errors import AgentError
 from agent.small_file import open_file
 
 _CHUNK = 1 << 16
+_MOST_EXTENTS = 1000
 
 
 class Unrepairable(AgentError):  # noqa: N818 - a verdict on a file, not a malfunction
@@ -79,21 +82,45 @@ def carry_out(plan: RepairPlan, path: Path, disk: Disk) -> None:
 
 
 def holds_sound(path: Path) -> bool:
-    """Whether a file has a whole page of sound anywhere, whatever its beginning looks like; in constant memory."""
+    """Whether a file has a whole page of sound anywhere, whatever its beginning looks like; in constant memory.
+
+    Holes are passed over: a torn file can claim any size.
+    """
     with open_file(path) as file:
-        begin, tail = 0, b""
-        while chunk := file.read(_CHUNK):
-            data = tail + chunk
-            at = data.find(MAGIC)
-            while at >= 0:
-                file.seek(begin + at)
-                page = read_page(file, begin + at)
-                if page is not None and page.granule > 0:
-                    return True
-                at = data.find(MAGIC, at + 1)
-            tail = data[1 - len(MAGIC) :]
-            begin += len(data) - len(tail)
-            file.seek(begin + len(tail))
+        return any(_has_sound(file, begin, end) for begin, end in _extents(file))
+
+
+def _extents(file: BinaryIO) -> list[tuple[int, int]]:
+    """Return where a file that was just opened has data; of very many pieces the last goes to the end."""
+    descriptor, found, at = file.fileno(), list[tuple[int, int]](), 0
+    try:
+        while len(found) < _MOST_EXTENTS:
+            begin = os.lseek(descriptor, at, os.SEEK_DATA)
+            at = os.lseek(descriptor, begin, os.SEEK_HOLE)
+            found.append((begin, at))
+        found[-1] = (found[-1][0], os.fstat(descriptor).st_size)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # behind the last data
+            raise
+    return found
+
+
+def _has_sound(file: BinaryIO, begin: int, end: int) -> bool:
+    """Whether a whole page of sound begins in a part of a file."""
+    tail = b""
+    file.seek(begin)
+    while begin < end and (chunk := file.read(_CHUNK)):
+        data = tail + chunk
+        at = data.find(MAGIC)
+        while at >= 0:
+            file.seek(begin - len(tail) + at)
+            page = read_page(file, begin - len(tail) + at)
+            if page is not None and page.granule > 0:
+                return True
+            at = data.find(MAGIC, at + 1)
+        tail = data[1 - len(MAGIC) :]
+        begin += len(chunk)
+        file.seek(begin)
     return False
 
 

@@ -215,8 +215,10 @@ class Delivery:
         return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), ticket=None)
 
     def _problem_of_file(self, entry: Entry) -> str | None:
+        audio = self._outbox.files.audio(entry)
         try:
-            same = digest(self._outbox.files.audio(entry)) == entry.sha256
+            # Of another size it need not be read: a file on a bad card may claim a terabyte.
+            same = audio.stat().st_size == entry.size_bytes and digest(audio) == entry.sha256
         except FileNotFoundError:
             return "its audio file is missing"
         return None if same else "its audio is not what was recorded (SHA-256 differs)"

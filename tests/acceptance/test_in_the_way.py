@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from logcapture import capture_logs
 from owners import recorded
 
 from agent.audio.ogg import read_summary
+from agent.audio.ogg_page import build_page
 from agent.audio.ogg_repair import holds_sound, plan_repair
 from agent.clock import Instant
 from agent.config.schema import Config, LoadedConfig
@@ -167,6 +169,22 @@ def test_what_is_left_alone_is_said_once(tmp_path: Path) -> None:
 def refuse(error: OSError) -> None:
     """Fail as a disk does."""
     raise error
+
+
+def test_a_terabyte_of_nothing_is_looked_through_at_once(tmp_path: Path) -> None:
+    """A torn file may claim any size: its holes are passed over, and a page behind them is found."""
+    path = tmp_path / "a.opus.part"
+    path.write_bytes(b"rubbish")
+    os.truncate(path, 1 << 40)
+    began = time.monotonic()
+    assert not holds_sound(path)
+    with path.open("r+b") as file:
+        file.seek(1 << 39)
+        file.write(
+            b"x" * 70_000 + build_page(serial=1, sequence=3, granule=960, flags=0, lacing=b"\x02", body=b"ab")
+        )
+    assert holds_sound(path)
+    assert time.monotonic() - began < 5
 
 
 @ways

@@ -10,11 +10,14 @@ BAD_SECONDS, LONGEST_BAD_SECONDS = 1.0, 6.0
 """How long the server is bad at least, and at most while no call of the cell's kind comes."""
 GOOD_SECONDS = 60.0
 """Within so long everything is to be delivered, the server being good again."""
+MOST_SLOW = 10.0
+"""How many times longer all this may take on a machine that is busy with something else; 1 on one that is not."""
 PAUSE_SECONDS = 1.8
 """A page of 0.8 s is written at once: samples were not written for a second longer than that."""
 TRIES = 8
 """Tries of one call for one recording while it is answered absurdly, for some seconds and with waits shortened."""
-BEATS_PER_SECOND = 6.0
+BEATS_PER_SECOND, BEATS_OF_COMMANDS = 6.0, 20
+"""The second: each command that is obeyed is answered by a heartbeat, and so many are obeyed in a minute."""
 COMPLAINTS = 60
 """Lines of warnings and errors that one cell may cause in a process."""
 LINE_CHARS = 8192
@@ -28,7 +31,8 @@ def serve(pair: Pair, cell: Cell, lateness: Lateness) -> list[str]:
     pair.forget_pauses()
     pair.hostile.poison(cell)
     began = time.monotonic()
-    while time.monotonic() - began < LONGEST_BAD_SECONDS and not pair.dead():
+    slow = min(MOST_SLOW, lateness.slowness(began - 5))
+    while time.monotonic() - began < LONGEST_BAD_SECONDS * slow and not pair.dead():
         if pair.hostile.poisoned and time.monotonic() - began >= BAD_SECONDS:
             break
         if cell.call == "refresh" and not pair.hostile.poisoned:
@@ -39,28 +43,29 @@ def serve(pair: Pair, cell: Cell, lateness: Lateness) -> list[str]:
     healed = time.monotonic()
     wrong = [f"tried {count} times: {step}" for step, count in steps.items() if step[1] and count > TRIES]
     beats = steps.get(("heartbeat", ""), 0)
-    if beats > 3 + BEATS_PER_SECOND * (healed - began):
+    if beats > BEATS_OF_COMMANDS + BEATS_PER_SECOND * (healed - began):
         wrong.append(f"{beats} heartbeats in {healed - began:.1f} s")
     if not served:
         wrong.append("no such call was made")
-    while pair.missing(healed) and not pair.dead() and time.monotonic() - healed < GOOD_SECONDS:
+    while pair.missing(healed) and not pair.dead() and time.monotonic() - healed < GOOD_SECONDS * slow:
         time.sleep(0.02)
     if left := pair.missing(healed):
         wrong.append(f"{len(left)} not delivered {time.monotonic() - healed:.0f} s after it was well")
-    wrong += standing(pair, lateness.since(began))
+    slow = min(MOST_SLOW, lateness.slowness(began - 5))
+    wrong += standing(pair, 2 * lateness.since(began) + PAUSE_SECONDS * slow)
     for name, count in before.items():
         wrong += talk(pair, name, count)
     return [f"{cell}: {each}" for each in wrong]
 
 
-def standing(pair: Pair, late: float) -> list[str]:
-    """Return what is wrong with the two processes now, on a machine that stood still for ``late`` seconds itself."""
+def standing(pair: Pair, pause: float) -> list[str]:
+    """Return what is wrong with the two processes now, which may write nothing for ``pause`` seconds."""
     wrong = [f"the {name} has ended" for name in pair.dead()]
     if wrong:
         return wrong
     longest = max(pair.pauses, default=0.0)
-    if longest > PAUSE_SECONDS + 2 * late:
-        wrong.append(f"nothing was written for {longest:.2f} s, the machine was {late:.2f} s late")
+    if longest > pause:
+        wrong.append(f"nothing was written for {longest:.2f} s, {pause:.2f} s at most were allowed")
     wrong += [
         f"the {name} had {pair.most_memory(name)} KiB"
         for name in pair.processes

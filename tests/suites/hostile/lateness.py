@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -17,21 +18,23 @@ class Lateness:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lateness"
         self._late: list[tuple[float, float]] = []
+        self._began = time.monotonic()
         self._slow: list[tuple[float, float]] = []
 
     def since(self, moment: float) -> float:
-        """Return the longest lateness since a moment of the monotonic clock, in seconds."""
-        return max((late for at, late in list(self._late) if at >= moment), default=0.0)
+        """Return the longest lateness since a moment of the monotonic clock, in seconds; one that goes on counts."""
+        present = time.monotonic() - self._began - 2 * EVERY_SECONDS
+        return max(present, *(late for at, late in list(self._late) if at >= moment), 0.0)
 
     def slowness(self, moment: float) -> float:
-        """Return how many times longer than on an idle machine work takes, at most since a moment; from 1 on."""
-        return max((slow for at, slow in list(self._slow) if at >= moment), default=1.0)
+        """Return how many times longer than on an idle machine work took since a moment, the median; from 1 on."""
+        return statistics.median([slow for at, slow in list(self._slow) if at >= moment] or [1.0])
 
     def watch(self, ended: threading.Event) -> None:
         """Measure until ``ended`` is set."""
         with self._path.open("wb", buffering=0) as file:
             while not ended.is_set():
-                began = time.monotonic()
+                began = self._began = time.monotonic()
                 time.sleep(EVERY_SECONDS)
                 file.write(b"x")
                 os.fdatasync(file.fileno())

@@ -93,9 +93,8 @@ def broken(folder: Path, what: str, cell: Cell) -> list[str]:
 
 def test_without_a_limit_the_judge_sees_it(tmp_path: Path) -> None:
     """A control: where ids have no limit, one of 70 kB is kept, and its recording is never delivered."""
-    assert any(
-        "not delivered" in wrong for wrong in broken(tmp_path, "limit", Cell("create", "field:id", "70 kB"))
-    )
+    wrong = broken(tmp_path, "limit", Cell("create", "field:id", "70 kB"))
+    assert any("not delivered" in each for each in wrong), wrong
 
 
 def test_without_a_net_the_judge_sees_it(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _as_nobody() -> list[str]:
 
 
 @contextlib.contextmanager
-def segment_factory() -> Iterator[Path]:
+def workshop() -> Iterator[Path]:
     """Give a folder that everybody may enter, and remove it with all that is in it."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-", dir="/tmp"))
     folder.chmod(0o755)
@@ -131,7 +131,7 @@ def used(folder: Path) -> Device:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """A folder that the processes of others may enter."""
-    with segment_factory() as folder:
+    with workshop() as folder:
         yield folder
 
 

@@ -181,9 +181,10 @@ def test_an_export_is_the_callers_and_for_nobody_else(machine: Machine, place: P
 
 @pytest.fixture
 def _cores() -> Iterator[None]:
-    """Let processes leave cores as large as they like."""
+    """Let processes leave cores as large as they may here: who held a token before has forbidden them for good."""
     before = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    print("cores of at most", before[1], "bytes; -1: as large as they like")
     yield
     resource.setrlimit(resource.RLIMIT_CORE, before)
 
