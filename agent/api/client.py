@@ -32,7 +32,7 @@ from agent.api.http import HttpConnection, Timeouts
 from agent.api.responses import fields_of
 from agent.api.upload_body import CHUNK, PACED_CHUNK, Sending, TooSlow
 from agent.api.urls import base_url, check_storage_url, host_of, is_loopback, segment
-from agent.errors import ConfigError
+from agent.errors import AgentError, ConfigError
 from agent.hints import typed
 from agent.log import get_logger
 
@@ -72,8 +72,9 @@ class RecordingsApi:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         user_agent: str = USER_AGENT,
         gate: Gate | None = None,
+        meter: Callable[[int], object] = lambda _bytes: None,
     ) -> None:
-        """Open nothing yet; the token is asked for with every call.
+        """Open nothing yet; the token is asked for with every call. ``meter`` gets the bytes that cross the network.
 
         Raises:
             ConfigError: the base URL, the CA file or a proxy of the environment cannot be used.
@@ -91,9 +92,9 @@ class RecordingsApi:
         self._rate_limit: RateLimit | None = None
         self._timeouts = timeouts
         tls = _trust(settings.ca_file)
-        self._api = HttpConnection(tls, timeouts, user_agent)
+        self._api = HttpConnection(tls, timeouts, user_agent, meter=meter)
         # Without a small buffer a slow line swallows megabytes at once and then seems to stall for minutes.
-        self._storage = HttpConnection(tls, timeouts, user_agent, send_buffer=_SEND_BUFFER)
+        self._storage = HttpConnection(tls, timeouts, user_agent, send_buffer=_SEND_BUFFER, meter=meter)
 
     @property
     def last_date(self) -> ServerDate | None:
@@ -144,12 +145,14 @@ class RecordingsApi:
         *,
         pace: Callable[[int], None] | None = None,
         life: float | None = None,
+        may_not: Callable[[], AgentError | None] = lambda: None,
     ) -> None:
         """Upload ``size`` bytes of ``file`` from where it stands (api.md section 3).
 
         ``on_progress`` gets the bytes sent so far after each piece. ``pace`` gets the length of each piece
         before it is sent and may wait; it must itself end its wait when the agent stops. ``life`` is what is left
-        of the URL's life in seconds, all of it by default: the upload ends with it, or below the least rate.
+        of the URL's life in seconds, all of it by default: the upload ends with it, or below the least rate; and it
+        ends with the error that ``may_not`` gives, once it gives one.
 
         Raises:
             UnreadableFile: the file is shorter than ``size``, or cannot be read.
@@ -169,6 +172,7 @@ class RecordingsApi:
             life=ticket.lifetime if life is None else life,
             least_rate=self._timeouts.least_rate,
             window=self._timeouts.rate_window,
+            may_not=may_not,
         )
         answer = self._stored_answer(ticket, sending, size, host)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from agent.api.errors import Aborted, ApiFailure, NotSent, Offline, OfflineKind
 from agent.api.outage import outage
 from agent.api.responses import headers_of, uncompressed
 from agent.api.socket_tracker import SocketTracker
-from agent.api.upload_body import Sending, TooSlow
+from agent.api.upload_body import Sending
 from agent.api.urls import host_of
 from agent.errors import AgentError, ConfigError
 
@@ -56,13 +56,19 @@ class HttpConnection:
     """Sends requests one after another and reads each answer whole; thread-safe."""
 
     def __init__(
-        self, tls: ssl.SSLContext, timeouts: Timeouts, user_agent: str, *, send_buffer: int | None = None
+        self,
+        tls: ssl.SSLContext,
+        timeouts: Timeouts,
+        user_agent: str,
+        *,
+        send_buffer: int | None = None,
+        meter: Callable[[int], object] = lambda _bytes: None,
     ) -> None:
         for name in ("httpx", "httpcore"):  # they log URLs with their query, and headers
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeouts = timeouts
         self._alarms = Alarms("call watch")
-        self._wires = SocketTracker(timeouts.answer, send_buffer, self._alarms)
+        self._wires = SocketTracker(timeouts.answer, send_buffer, self._alarms, meter)
         self._turn = threading.Lock()
         self._client = _client(tls, timeouts, user_agent)
         use_backend(self._client, PatientBackend(timeouts.other_family))
@@ -128,8 +134,8 @@ class HttpConnection:
             self._wires.end()
         if self._wires.aborted:
             raise _aborted()
-        if sending is not None and sending.too_slow:
-            raise TooSlow(f"{host_of(url)} {sending.too_slow}.")
+        if sending is not None:
+            sending.raise_why_it_was_cut(host_of(url))
         if self._wires.expired:
             raise Offline(
                 f"{host_of(url)} did not end its answer in {self._timeouts.answer:g} s; check the network.",

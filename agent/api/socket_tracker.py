@@ -8,8 +8,9 @@ of the socket beneath TLS: ``close`` would not wake a thread that waits in ``pol
 import contextlib
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.api.alarms import Alarm, Alarms
@@ -22,8 +23,17 @@ class SocketTracker:
     ``send_buffer`` sets SO_SNDBUF, so that bytes handed to the kernel are soon on the line.
     """
 
-    def __init__(self, answer_seconds: float, send_buffer: int | None, alarms: Alarms) -> None:
+    def __init__(
+        self,
+        answer_seconds: float,
+        send_buffer: int | None,
+        alarms: Alarms,
+        meter: Callable[[int], object] = lambda _bytes: None,
+    ) -> None:
         self._answer_seconds = answer_seconds
+        self._meter = meter
+        self._metered: dict[int, int] = {}
+        """Bytes of each open connection that were told to the meter, by descriptor."""
         self._send_buffer = send_buffer
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
@@ -45,7 +55,21 @@ class SocketTracker:
 
     def end(self) -> None:
         """End a call: no deadline cuts the next one."""
+        self.count()
         self._disarm()
+
+    def count(self) -> None:
+        """Tell the meter what has crossed the open connections since it was told last, in bytes above TCP."""
+        fresh = 0
+        with self._lock:
+            for wire in self._open:
+                crossed = _crossed(wire)
+                if crossed is not None:
+                    descriptor = wire.fileno()
+                    fresh += max(0, crossed - self._metered.get(descriptor, 0))
+                    self._metered[descriptor] = crossed
+        if fresh:
+            self._meter(fresh)
 
     def cut(self) -> None:
         """Cut all connections; later ones are untouched."""
@@ -64,7 +88,9 @@ class SocketTracker:
             case "connect_tcp.started":
                 self.peer = str(info["host"])
             case "connect_tcp.complete":
-                self._add(info["return_value"].get_extra_info("socket"))
+                wire = info["return_value"].get_extra_info("socket")
+                self._metered.pop(wire.fileno(), None)
+                self._add(wire)
             case "start_tls.started":
                 self._hold()
             case "start_tls.failed":
@@ -76,6 +102,8 @@ class SocketTracker:
                 self._disarm()
             case "receive_response_headers.started":
                 self._arm()
+            case "receive_response_headers.complete" | "response_closed.started":
+                self.count()  # the connection may be closed at the end of this answer
 
     def _add(self, wire: socket.socket) -> None:
         with self._lock:
@@ -119,7 +147,24 @@ class SocketTracker:
                 self._cut()
 
     def _cut(self) -> None:
+        """Who calls holds the lock."""
         wires = [*self._open, self._in_handshake] if self._in_handshake is not None else self._open
         for wire in wires:
             with contextlib.suppress(OSError):  # already closed, or the other side was first
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+
+def _crossed(wire: socket.socket) -> int | None:
+    """Return the bytes that a connection has sent, as far as they were acknowledged, and received; None: not known."""
+    try:
+        told = socket.socket.getsockopt(wire, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        acked, received = _BYTES.unpack_from(told, _BYTES_AT)
+    except (OSError, struct.error):  # closed, or a kernel that does not tell
+        return None
+    return int(acked + received)
+
+
+_BYTES = struct.Struct("=QQ")
+_BYTES_AT = 120
+"""tcpi_bytes_acked and tcpi_bytes_received in struct tcp_info (linux/tcp.h)."""
+_TCP_INFO_BYTES = _BYTES_AT + _BYTES.size

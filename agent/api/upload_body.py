@@ -12,12 +12,14 @@ from typing import BinaryIO
 
 from agent.api.alarms import Alarm, Alarms
 from agent.api.errors import ApiFailure, UnreadableFile
-from agent.errors import StillWaiting
+from agent.errors import AgentError, StillWaiting
 from agent.hints import typed
 
 CHUNK = 64 * 1024
 PACED_CHUNK = 4 * 1024
 """With a throttle the pieces are small: storage gives up a connection that is silent for about 20 s."""
+LOOK_SECONDS = 1.0
+"""How often it is asked whether it may go on."""
 WATCHES = 10
 """How often in a window of the rate it is looked at."""
 
@@ -31,7 +33,7 @@ class Sending:
 
     ``on_progress`` gets the bytes sent so far after each piece. ``pace`` gets the length of each piece before it is
     sent and may wait. ``life`` is how many seconds it may take; ``least_rate`` bytes a second must be taken over each
-    ``window`` seconds.
+    ``window`` seconds. ``may_not`` says why it may not go on, when it may not.
     """
 
     def __init__(
@@ -44,9 +46,13 @@ class Sending:
         life: float,
         least_rate: float,
         window: float,
+        may_not: Callable[[], AgentError | None] = lambda: None,
     ) -> None:
         self._file = file
         self.size = size
+        self.may_not = may_not
+        self.forbidden: AgentError | None = None
+        """Why the upload was cut although nothing was wrong with it."""
         self._on_progress = on_progress
         self._pace = pace
         self.life = life
@@ -77,6 +83,13 @@ class Sending:
             yield
         finally:
             watch.end()
+
+    def raise_why_it_was_cut(self, host: str) -> None:
+        """Raise the reason for which this side has ended the upload, if it has."""
+        if self.forbidden is not None:
+            raise self.forbidden
+        if self.too_slow:
+            raise TooSlow(f"{host} {self.too_slow}.")
 
     def _pieces(self) -> Iterator[bytes]:
         longest = CHUNK if self._pace is None else PACED_CHUNK
@@ -139,14 +152,15 @@ class _Watch:
         self._alarms.call_off(self._next)
 
     def _look_later(self) -> Alarm:
-        return self._alarms.after(self._sending.window / WATCHES, self._look)
+        return self._alarms.after(min(self._sending.window / WATCHES, LOOK_SECONDS), self._look)
 
     def _look(self) -> None:
         with self._lock:
             if self._ended:
                 return
-            self._sending.too_slow = self._verdict(time.monotonic())
-            if self._sending.too_slow:
+            sending = self._sending
+            sending.forbidden, sending.too_slow = sending.may_not(), self._verdict(time.monotonic())
+            if sending.forbidden or sending.too_slow:
                 self._cut()
             else:
                 self._next = self._look_later()

@@ -133,6 +133,19 @@ def _why(waiting: Json) -> str:
     return f"{until}({waiting['reason']})"
 
 
+def _network(network: Json) -> str:
+    """Return the connection in use, and how much of the day's limits is used."""
+    words = [network["connection"] or "not known"]
+    words += [word for word in ("metered", "roaming") if network[word]]
+    used, limits = network.get("used_today_mb") or {}, network.get("daily_limit_mb") or {}
+    for kind, limit in limits.items():
+        if limit:
+            words.append(f"{used[kind] or 0:.1f} of {limit} MB {kind} today")
+    if network.get("waits_for") is not None:
+        words.append(f"waits for {' or '.join(network['waits_for']) or 'no network'}")
+    return ", ".join(words)
+
+
 def _text(now: Json) -> list[str]:
     """Return all of it, a line each."""
     recording, waiting, transfer = now["recording"], now["waiting"], now["transfer"]
@@ -157,6 +170,7 @@ def _text(now: Json) -> list[str]:
     if now.get("next_windows"):
         shown = (f"{local_date(each['from'])} to {local_date(each['until'])}" for each in now["next_windows"])
         lines.append(("next windows", "; ".join(shown)))
+    lines.append(("network", _network(now["network"])))
     if waiting:
         lines.append(("waiting", _why(waiting)))
     if transfer:

@@ -20,8 +20,13 @@ from agent.terminal.output import echo, log_nothing, moving_line, percent, print
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what was delivered, parked, and what still waits."
 )
+@click.option(
+    "--any-network",
+    is_flag=True,
+    help="Over every connection, whatever sync.enabled_connections says.",
+)
 @click.pass_obj
-def sync(session: Session, as_json: bool) -> int:
+def sync(session: Session, as_json: bool, any_network: bool) -> int:
     """Deliver what waits, now.
 
     Backoff is ignored. Exit 0: all is delivered; 1: something was parked; 75: something still waits; 77: the device
@@ -32,9 +37,9 @@ def sync(session: Session, as_json: bool) -> int:
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
         answer = (
-            _ask_daemon(session.state, newest)
+            _ask_daemon(session.state, newest, any_network=any_network)
             if session.serves(Process.DELIVERER)
-            else _sync_here(session, newest)
+            else _sync_here(session, newest, any_network=any_network)
         )
     if as_json:
         print_json(answer)
@@ -55,12 +60,13 @@ def _line(newest: dict[str, Any]) -> str:
     return f"{percent(sent, total)}{size(sent)} of {size(total)}  {newest['id']}"
 
 
-def _ask_daemon(state: StateDirectory, newest: dict[str, Any]) -> dict[str, Any]:
-    answer = ask(state.delivery_socket, {"command": "sync"}, newest.update)
+def _ask_daemon(state: StateDirectory, newest: dict[str, Any], *, any_network: bool) -> dict[str, Any]:
+    message = {"command": "sync", **({"any_network": True} if any_network else {})}
+    answer = ask(state.delivery_socket, message, newest.update)
     return dict(answer)
 
 
-def _sync_here(session: Session, newest: dict[str, Any]) -> dict[str, Any]:
+def _sync_here(session: Session, newest: dict[str, Any], *, any_network: bool) -> dict[str, Any]:
     session.enter()
     with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
         parts.reconcile()
@@ -77,4 +83,4 @@ def _sync_here(session: Session, newest: dict[str, Any]) -> dict[str, Any]:
             newest.update(id=recording_id, sent_bytes=sent, total_bytes=total)
 
         with syncer.listening(listen):
-            return answer_of(syncer.drain(everything=True), parts.outbox.store)
+            return answer_of(syncer.drain(everything=True, any_network=any_network), parts.outbox.store)

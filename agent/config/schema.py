@@ -180,8 +180,18 @@ class SyncConfig(Section, frozen=True):
     """How much may be sent, and when."""
 
     calls_per_minute: Annotated[int, Meta(ge=1, le=1000)] = 20
+    enabled_connections: tuple[Literal["ethernet", "wifi", "cellular"], ...] = (
+        "ethernet",
+        "wifi",
+        "cellular",
+    )
+    """Over others recordings wait; heartbeats go."""
+    allow_roaming: bool = False
+    """Without it not even heartbeats go while a modem roams."""
     daily_data_limit_mb: Megabytes = 0
-    """0: no limit."""
+    """Of metered traffic; 0: no limit."""
+    daily_total_limit_mb: Megabytes = 0
+    """Of all traffic; 0: no limit."""
     max_kbit_per_second: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """0: no limit."""
     pause_on_low_battery: bool = True

@@ -42,6 +42,7 @@ class Request(msgspec.Struct, frozen=True):
     from_now: bool = False
     dry_run: bool = False
     same_owner: bool = False
+    any_network: bool = False
     token: Annotated[str, Meta(max_length=LONGEST_TOKEN)] | None = None
     """A device token to set: it is shown nowhere."""
 

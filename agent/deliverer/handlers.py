@@ -60,7 +60,7 @@ class DelivererHandlers:
             **{name: self._queue_action(action) for name, action in ACTIONS.items()},
         }
 
-    def _sync(self, _request: Request, peer: Peer) -> Any:
+    def _sync(self, request: Request, peer: Peer) -> Any:
         """Try everything now, and tell the asking side how far each upload is."""
         self._house.look()
         syncer = self._threads.syncer
@@ -77,7 +77,8 @@ class DelivererHandlers:
                     is_left = True
 
         with syncer.listening(tell):
-            return answer_of(syncer.drain(everything=True), self._wiring.outbox.store)
+            done = syncer.drain(everything=True, any_network=request.any_network)
+            return answer_of(done, self._wiring.outbox.store)
 
     def _set_token(self, request: Request, _peer: Peer) -> Any:
         """Try a device token and put it in use; what the API says of it is known to ``status`` at once."""

@@ -23,7 +23,7 @@ from agent.outbox.answers import status_of
 from agent.process.state_directory import Process
 from agent.publish.hook import FaultHook, HookRunner
 from agent.publish.metrics import Figures, exposition
-from agent.status.board import State
+from agent.status.board import NetworkNow, State
 from agent.status.condition import condition
 from agent.status.documents import (
     DELIVERY_FILE,
@@ -119,6 +119,7 @@ class Publisher:
         """Look at the recorder and the queue, and write what is due."""
         board, now = self._wiring.board, self._wiring.clock.monotonic()
         self._look_at_recorder()
+        self._look_at_network()
         if now >= self._due or board.changed.is_set():
             self._due = now + SELDOM_SECONDS
             self._count()
@@ -128,6 +129,11 @@ class Publisher:
         for outlet in self._outlets:
             if changed or outlet.is_due(now):
                 outlet.write(now)
+
+    def _look_at_network(self) -> None:
+        """Show the connection in use, and what crossed it today."""
+        connection, used = self._wiring.networks.connection, self._wiring.usage.used()
+        self._wiring.board.report(network=NetworkNow(*connection, used.metered, used.total))
 
     def _look_at_recorder(self) -> None:
         """Take over what the recorder says of itself, and whether it lives."""

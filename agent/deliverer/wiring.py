@@ -17,6 +17,7 @@ from agent.disk import Disk
 from agent.gaps.log import DELIVERY_FILE, Cause, Gap, GapLog
 from agent.host.battery import battery
 from agent.host.boot import boot_id, hostname
+from agent.host.connection import Connections
 from agent.host.network import Network
 from agent.host.storage import disk_usage
 from agent.host.time_sync import clock_state
@@ -31,6 +32,7 @@ from agent.status.board import Board
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.rules.data_usage import DataUsage
+from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.owner_rules import Rules
 from agent.timing.time_sync import UNSYNCHRONIZED, TimeSync
 from agent.token.store import BINDING, Credentials, credential_of
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
     from agent.sync.remote.commands import Recording
     from agent.sync.remote.heartbeat import Heartbeat
     from agent.sync.syncer import Syncer
+
+
+ROAMING_SECONDS = 30.0
+"""So long heartbeats rest at a time while a modem roams against the owner's will."""
 
 
 class DelivererWiring:
@@ -116,6 +122,7 @@ class DelivererWiring:
             wall=self.clock.wall,
             monotonic=self.clock.monotonic,
             gate=self.limits,
+            meter=self.usage.add,
         )
 
     @cached_property
@@ -168,6 +175,11 @@ class DelivererWiring:
         )
 
     @cached_property
+    def networks(self) -> NetworkRules:
+        """Over which connections recordings may go."""
+        return NetworkRules(self.config.sync, Connections(Network(), self.clock.monotonic).now)
+
+    @cached_property
     def rules(self) -> Rules:
         """What the owner lets wait."""
         return Rules(self.config.sync, self._unix_now, battery)
@@ -179,9 +191,16 @@ class DelivererWiring:
 
     @cached_property
     def usage(self) -> DataUsage:
-        """How much was uploaded today."""
-        limit = self.config.sync.daily_data_limit_mb
-        return DataUsage(self.state.path, self.disk, limit, self._unix_now, self._zone())
+        """How much crossed the network today."""
+        settings = self.config.sync
+        return DataUsage(
+            self.state.path,
+            self.disk,
+            (settings.daily_data_limit_mb, settings.daily_total_limit_mb),
+            self._unix_now,
+            self._zone(),
+            is_metered=lambda: bool(self.networks.connection.metered),
+        )
 
     @cached_property
     def days(self) -> DeliveryDayBook:
@@ -214,6 +233,7 @@ class DelivererWiring:
                 bindings=self.credentials,
                 created=lambda answer: self.credentials.learn(answer.end_user_id, answer.device_id),
                 usage=self.usage,
+                may_not=self.networks.problem,
                 pace=Throttle(kbit, self.clock, self.limits.stopped) if kbit else None,
             ),
             self.conclusions,
@@ -224,6 +244,7 @@ class DelivererWiring:
             gate=self.gate,
             limits=self.limits,
             rules=self.rules,
+            networks=self.networks,
             holds=Holds(self.outbox, self.credentials, self._try_token),
             token_changed=self.credentials.watch(),
         )
@@ -272,7 +293,10 @@ class DelivererWiring:
                 scarce=self.limits.scarce,
             ),
             first_after=self.rng.uniform(0.0, FIRST_SECONDS),
-            pause_left=self.conclusions.pause_left,
+            pause_left=lambda: max(
+                self.conclusions.pause_left(),
+                ROAMING_SECONDS if self.networks.is_roaming_forbidden else 0.0,
+            ),
             delivering=lambda: self.syncer.is_draining,
             token_changed=self.credentials.watch(),
             gate=self.gate,

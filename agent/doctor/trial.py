@@ -31,7 +31,7 @@ from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import local_time
-from agent.sync.rules.owner_rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK
+from agent.sync.rules.owner_rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK, TOTAL_LIMIT
 
 if TYPE_CHECKING:
     from agent.sync.syncer import Syncer
@@ -48,7 +48,8 @@ LOOK_SECONDS = 0.25
 RULES = {
     OFF_PEAK: f"{typed('sync')} sends at any hour",
     LOW_BATTERY: f"charge it, or {typed('sync')}",
-    DATA_LIMIT: "sync.daily_data_limit_mb allows more tomorrow",
+    DATA_LIMIT: "sync.daily_data_limit_mb allows more tomorrow, or on a network that is not metered",
+    TOTAL_LIMIT: "sync.daily_total_limit_mb allows more tomorrow",
 }
 """What an owner can do about the rules that let recordings wait."""
 STEPS = {

@@ -1,14 +1,47 @@
 """How the machine is connected: default routes, the kinds of connection they lead through, the WiFi signal."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 WIFI, MOBILE = "wifi", "4g"
 """The kinds of connection that the API knows and this machine can tell (api.md section 6)."""
+ETHERNET, CELLULAR = "ethernet", "cellular"
+"""The other kinds, as ``sync.enabled_connections`` has them."""
 
 _UP, _REJECT = 0x0001, 0x0200  # RTF_UP, RTF_REJECT of linux/route.h
 _ANYWHERE = {"00000000", "0" * 32}
 _MOBILE_NAMES = ("wwan", "ppp")
+_MODEM_DRIVERS = {
+    "qmi_wwan",
+    "cdc_mbim",
+    "huawei_cdc_ncm",
+    "sierra_net",
+    "hso",
+    "GobiNet",
+    "rndis_host",
+    "ipheth",
+}
+"""Of USB: modems, and telephones that share their connection."""
+_SHARED_DRIVERS = {"cdc_ether", "cdc_ncm"}
+"""Of modems and of cable adapters alike."""
+_MODEM_VENDORS = {
+    "12d1",
+    "19d2",
+    "1bbb",
+    "1199",
+    "2c7c",
+    "1e0e",
+    "05c6",
+    "1bc7",
+    "2cb7",
+    "2001",
+    "1c9e",
+    "2dee",
+}
+"""Huawei, ZTE, Alcatel, Sierra, Quectel, SimCom, Qualcomm, Telit, Fibocom, D-Link, Longsung, Meig."""
+_LIKE_ETHERNET = "1"
+"""ARPHRD_ETHER of linux/if_arp.h."""
 _SIGNAL_COLUMN = 3
 _WEAKEST_DBM, _BYTE = -127, 256
 
@@ -39,11 +72,39 @@ class Network:
         kinds = [self._kind(route.interface) for route in self.default_routes()]
         return list(dict.fromkeys(kind for kind in kinds if kind is not None))
 
+    def in_use(self, routes: Iterable[Route]) -> tuple[str, str] | None:
+        """Return interface and kind of the first default route whose kind can be told: a tunnel leads through another.
+
+        The kinds are ``ethernet``, ``wifi`` and ``cellular``.
+        """
+        for route in routes:
+            kind = self._kind(route.interface)
+            if (
+                kind is None
+                and "".join(_lines(self._interfaces / route.interface / "type")) == _LIKE_ETHERNET
+            ):
+                kind = ETHERNET
+            if kind is not None:
+                return route.interface, CELLULAR if kind == MOBILE else kind
+        return None
+
+    def _is_usb_modem(self, folder: Path) -> bool:
+        try:
+            driver = (folder / "device/driver").readlink().name
+        except OSError:
+            return False
+        if driver in _MODEM_DRIVERS:
+            return True
+        vendor = "".join(_lines(folder / "device/../idVendor"))
+        return driver in _SHARED_DRIVERS and (folder.name.startswith("usb") or vendor in _MODEM_VENDORS)
+
     def _kind(self, interface: str) -> str | None:
         folder = self._interfaces / interface
         if (folder / "wireless").exists() or (folder / "phy80211").exists() or interface in self._signals():
             return WIFI
         if interface.startswith(_MOBILE_NAMES) or "DEVTYPE=wwan" in _lines(folder / "uevent"):
+            return MOBILE
+        if self._is_usb_modem(folder):
             return MOBILE
         return None
 

@@ -16,7 +16,7 @@ from agent.outbox.entry import HELD, Entry, Status
 from agent.outbox.files import AUDIO, Files, names
 from agent.recording.lines import Stretch
 from agent.recording.segment import PART, SegmentStart
-from agent.status.board import Snapshot
+from agent.status.board import NetworkNow, Snapshot
 from agent.status.documents import Queue
 
 Json = dict[str, Any]
@@ -80,12 +80,33 @@ def status_of(
             "synchronized": None if synchronized is None else synchronized == "ntp",
             "source": synchronized,
         },
-        "network": {"connection": None, "metered": None},
+        "network": _network(snapshot, config, is_waiting=queue.pending > 0),
         "credential": {"state": snapshot.credential.value, "fingerprint": fingerprint},
         "next_windows": windows_shown(windows),
         "delivery": snapshot.delivery.value,
         "fault": snapshot.fault or snapshot.settings_problem,
         "version": __version__,
+    }
+
+
+def _network(snapshot: Snapshot, config: Config, *, is_waiting: bool) -> Json:
+    """Return the connection in use, what waits for another one, and what crossed it today."""
+    now, settings = snapshot.network or NetworkNow(), config.sync
+    is_allowed = now.connection is None or now.connection in settings.enabled_connections
+    is_known = snapshot.network is not None
+    return {
+        "connection": now.connection,
+        "metered": now.metered,
+        "roaming": now.roaming,
+        "waits_for": list(settings.enabled_connections) if is_waiting and not is_allowed else None,
+        "used_today_mb": {
+            "metered": round(now.metered_bytes / 1e6, 3) if is_known else None,
+            "total": round(now.total_bytes / 1e6, 3) if is_known else None,
+        },
+        "daily_limit_mb": {
+            "metered": settings.daily_data_limit_mb or None,
+            "total": settings.daily_total_limit_mb or None,
+        },
     }
 
 

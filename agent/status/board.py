@@ -90,6 +90,17 @@ class Transfer(msgspec.Struct, frozen=True):
     total_bytes: int
 
 
+class NetworkNow(msgspec.Struct, frozen=True):
+    """What leads to the network, and what crossed it today."""
+
+    connection: str | None = None
+    """``ethernet``, ``wifi`` or ``cellular``; None: none, or it cannot be told."""
+    metered: bool | None = None
+    roaming: bool | None = None
+    metered_bytes: int = 0
+    total_bytes: int = 0
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything that is reported, at one moment."""
 
@@ -108,6 +119,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     online: bool | None = None
     waiting: Waiting | None = None
     transfer: Transfer | None = None
+    network: NetworkNow | None = None
+    """None: nobody has looked."""
     credential: CredentialState = CredentialState.UNKNOWN
     last_delivery_ms: int | None = None
     delivered: int = 0
@@ -166,12 +179,13 @@ class Board:
 
 def shown(now: Snapshot) -> Snapshot:
     """Return the snapshot without what grows by itself: two that are equal are shown alike."""
-    recording, transfer = now.recording, now.transfer
+    recording, transfer, network = now.recording, now.transfer, now.network
     return msgspec.structs.replace(
         now,
         recording=None
         if recording is None
         else msgspec.structs.replace(recording, duration_ms=0, size_bytes=0),
         transfer=None if transfer is None else msgspec.structs.replace(transfer, sent_bytes=0),
+        network=None if network is None else msgspec.structs.replace(network, metered_bytes=0, total_bytes=0),
         seconds_each=None,
     )

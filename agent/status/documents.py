@@ -11,7 +11,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.status.board import CredentialState, Quality, RecordingNow, Snapshot, State, Transfer, Waiting
+from agent.status.board import (
+    CredentialState,
+    NetworkNow,
+    Quality,
+    RecordingNow,
+    Snapshot,
+    State,
+    Transfer,
+    Waiting,
+)
 
 RECORDER_FILE = "recorder-status.json"
 DELIVERY_FILE = "delivery.json"
@@ -85,6 +94,14 @@ class _Transfer(msgspec.Struct, frozen=True):
     total_bytes: Count
 
 
+class _Network(msgspec.Struct, frozen=True):
+    connection: Short | None = None
+    metered: bool | None = None
+    roaming: bool | None = None
+    metered_bytes: Count = 0
+    total_bytes: Count = 0
+
+
 class Queue(msgspec.Struct, frozen=True):
     """What waits, as far as it is known."""
 
@@ -113,6 +130,7 @@ class DeliveryDocument(msgspec.Struct, frozen=True):
     online: bool | None = None
     waiting: _Waiting | None = None
     transfer: _Transfer | None = None
+    network: _Network | None = None
     credential: CredentialState = CredentialState.UNKNOWN
     fingerprint: Short | None = None
     delivered: Count = 0
@@ -173,6 +191,7 @@ def delivery_document(
         transfer=None
         if transfer is None
         else _Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),
+        network=None if now.network is None else msgspec.convert(now.network, _Network, from_attributes=True),
         credential=CredentialState(credential[0]),
         fingerprint=credential[1],
         delivered=now.delivered,
@@ -206,6 +225,9 @@ def delivery_fields(said: DeliveryDocument) -> dict[str, object]:
         "transfer": None
         if transfer is None
         else Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),
+        "network": None
+        if said.network is None
+        else msgspec.convert(said.network, NetworkNow, from_attributes=True),
         "credential": said.credential,
         "settings_there": said.settings,
         "last_delivery_ms": said.queue.last_delivery_ms,
@@ -218,6 +240,7 @@ NO_DELIVERY: dict[str, object] = {
     "online": None,
     "waiting": None,
     "transfer": None,
+    "network": None,
     "credential": CredentialState.UNKNOWN,
     "settings_there": None,
 }

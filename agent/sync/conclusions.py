@@ -1,5 +1,6 @@
 """What an answer, or the lack of one, means for the recording it concerns and for all the others."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent import bounds
@@ -27,7 +28,8 @@ from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.limits import PAUSE, Limits
 from agent.sync.result import SyncResult
 from agent.sync.rules.data_usage import DataLimitReached
-from agent.sync.rules.owner_rules import DATA_LIMIT
+from agent.sync.rules.networks import NetworkForbidden
+from agent.sync.rules.owner_rules import DATA_LIMIT, TOTAL_LIMIT
 
 log = get_logger(__name__)
 
@@ -87,6 +89,17 @@ class Conclusions:
         self.verifying: dict[str, int] = {}
         """How many answers of 425 in a row each recording has got, by local id."""
 
+    def suspects_last(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """Yield those that were refused alike behind all others: a good one shows that it was their own fault."""
+        suspects = self.suspects
+        put_off: list[Entry] = []
+        for entry in entries:
+            if entry.id in suspects:
+                put_off.append(entry)
+            else:
+                yield entry
+        yield from put_off
+
     def delivered(self, entry: Entry, report: SyncResult) -> None:
         """Take note of a delivery, or of a file that turned out to be damaged before it."""
         self.verifying.pop(entry.id, None)
@@ -126,8 +139,10 @@ class Conclusions:
             self._refused(error, report)
             return
         if isinstance(error, DataLimitReached):
-            self.by_rule = Waiting(DATA_LIMIT, error.until_ms)
-        if isinstance(error, Aborted | DataLimitReached):
+            self.by_rule = Waiting(DATA_LIMIT if error.is_metered else TOTAL_LIMIT, error.until_ms)
+        if isinstance(error, NetworkForbidden):
+            self.by_rule = error.waiting
+        if isinstance(error, Aborted | DataLimitReached | NetworkForbidden):
             report.stopped_by = error
             return
         if not isinstance(error, NotSent):

@@ -95,6 +95,7 @@ class Delivery:
         hostname: str,
         corrected: Callable[[Instant], Instant],
         usage: DataUsage,
+        may_not: Callable[[], AgentError | None] = lambda: None,
         bindings: Bindings | None = None,
         created: Callable[[Created], object] = no_notice,
         pace: Callable[[int], None] | None = None,
@@ -109,6 +110,8 @@ class Delivery:
         self._bindings = bindings or OneBinding()
         self._tell_created = created
         self._usage = usage
+        self._may_not = may_not
+        """Says why nothing may be sent now, when nothing may; a connection can change between two steps."""
         self._pace = pace
         self._unusable: dict[str, int] = {}
         """How many answers in a row to the create of a recording could not be used, by local id."""
@@ -142,7 +145,14 @@ class Delivery:
                     "the server holds other bytes, sending again", action="upload_repeated", id=entry.id
                 )
 
+    def _ask_owner(self) -> None:
+        """Raise what forbids to send now."""
+        problem = self._may_not()
+        if problem is not None:
+            raise problem
+
     def _create(self, entry: Entry) -> Entry:
+        self._ask_owner()
         if entry.request is None:
             entry = changed(entry, started=self._corrected(entry.started))
             entry = self._outbox.note(entry, "frozen", request=self._body(entry))
@@ -226,6 +236,7 @@ class Delivery:
     def _with_ticket(self, entry: Entry) -> Entry:
         if entry.ticket is not None and self._usable(entry.ticket):
             return entry
+        self._ask_owner()
         given = self._api.upload_url(
             remote_of(entry),
             content_type=self._config.api.content_type,
@@ -252,20 +263,23 @@ class Delivery:
     def _put(self, entry: Entry, on_progress: Progress) -> None:
         if entry.ticket is None:
             raise AssertionError("a PUT without an upload URL")
+        self._ask_owner()
         with (
             open_file(self._outbox.files.audio(entry)) as file,
-            self._usage.counting(entry.size_bytes) as count,
+            self._usage.reserving(entry.size_bytes),
         ):
 
             def note(sent: int) -> None:
-                count(sent)
                 on_progress(entry, sent)
 
             ticket = UploadTicket(entry.ticket.url, entry.ticket.headers)
             life = self._left_ms(entry.ticket) / 1000
-            self._api.put(ticket, file, entry.size_bytes, note, pace=self._pace, life=life)
+            self._api.put(
+                ticket, file, entry.size_bytes, note, pace=self._pace, life=life, may_not=self._may_not
+            )
 
     def _complete(self, entry: Entry) -> Entry:
+        self._ask_owner()
         unanswered = entry.asked_ms is not None
         if not unanswered:
             entry = self._outbox.note(entry, "asked", asked_ms=self._outbox.now_ms())

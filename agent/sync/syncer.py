@@ -20,6 +20,7 @@ from agent.sync.pacing.limits import Limits
 from agent.sync.result import SyncResult
 from agent.sync.rules.data_usage import DataLimitReached
 from agent.sync.rules.forecast import Pace
+from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.owner_rules import HeldBack, Rules
 from agent.token.holds import Holds
 
@@ -55,6 +56,7 @@ class Syncer:
         gate: ClockGate,
         limits: Limits,
         rules: Rules,
+        networks: NetworkRules,
         holds: Holds,
         token_changed: Callable[[], bool],
     ) -> None:
@@ -67,6 +69,7 @@ class Syncer:
         self._gate = gate
         self._limits = limits
         self._rules = rules
+        self._networks = networks
         self._pace = Pace(clock.monotonic)
         self._holds = holds
         self._token_changed = token_changed
@@ -114,19 +117,20 @@ class Syncer:
         finally:
             self._listeners.remove(listener)
 
-    def drain(self, *, everything: bool = False) -> SyncResult:
+    def drain(self, *, everything: bool = False, any_network: bool = False) -> SyncResult:
         """Deliver what is due, oldest first.
 
         ``everything`` ignores backoff, off-peak hours, the battery and pacing, and waits for slow verification and for
-        the time. Never ignored: a Retry-After, a hold, a parking, the daily data limit.
+        the time; ``any_network`` the owner's networks and roaming. Never ignored: a Retry-After, a hold, a parking, a
+        daily limit.
         """
         report = SyncResult()
         if everything:
             self._limits.end_pacing()
-        with self._draining:
+        with self._draining, self._networks.ignored_if(any_network):
             self._drain(report, everything=everything)
         while everything and self._goes_on(report) and self._await_some(report):
-            with self._draining:
+            with self._draining, self._networks.ignored_if(any_network):
                 self._drain_again(report)
         return report
 
@@ -135,7 +139,7 @@ class Syncer:
         self._conclusions.by_rule = None
         self._pace.begins()
         self._take_up_token(everything=everything)
-        if not self._rests(report):
+        if not self._rests(report) and not self._is_forbidden(report):
             self._ask_time(report)
             self._pass(report, everything=everything)
             if self._goes_on(report) and self._holds.settle(self._stop.is_set):
@@ -146,8 +150,17 @@ class Syncer:
                 self._try_token(report)
         self._finish()
 
+    def _is_forbidden(self, report: SyncResult) -> bool:
+        """Whether the connection in use is none for recordings; heartbeats go all the same."""
+        problem = self._networks.problem()
+        if problem is not None and self._outbox.store.oldest_waiting() is not None:
+            self._conclusions.failed("", problem, report)
+        return problem is not None
+
     def _drain_again(self, report: SyncResult) -> None:
         """Try what an earlier pass had to wait for: the server's verification, the time."""
+        if self._is_forbidden(report):
+            return
         self._ask_time(report)
         self._pass_verifying(report, everything=True)
         ids, report.without_time = report.without_time, []
@@ -205,7 +218,7 @@ class Syncer:
 
     def _pass(self, report: SyncResult, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
-        for entry in self._suspects_last(self._waiting() if everything else self._due()):
+        for entry in self._conclusions.suspects_last(self._waiting() if everything else self._due()):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
                 return
             fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
@@ -215,17 +228,6 @@ class Syncer:
                 report.without_time.append(fresh.id)
             elif not (everything and self._conclusions.asked_to_wait(fresh) > 0):
                 self._try(fresh, report)
-
-    def _suspects_last(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        """Yield those that were refused alike behind all others: a good one shows that it was their own fault."""
-        suspects = self._conclusions.suspects
-        put_off: list[Entry] = []
-        for entry in entries:
-            if entry.id in suspects:
-                put_off.append(entry)
-            else:
-                yield entry
-        yield from put_off
 
     def _pass_verifying(self, report: SyncResult, *, everything: bool) -> None:
         """Ask about what is being verified."""

@@ -17,7 +17,7 @@ from agent.api.errors import Aborted
 from agent.clock import SystemClock
 from agent.disk import Disk
 from agent.sync.pacing.throttle import Throttle
-from agent.sync.rules.data_usage import FILE, MEGABYTE, DataLimitReached, DataUsage
+from agent.sync.rules.data_usage import FILE, MEGABYTE, DataLimitReached, DataUsage, Used
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -34,13 +34,13 @@ class Day:
 
     def usage(self, folder: Path, limit_mb: int = 10) -> DataUsage:
         """Return the count of a process that begins now."""
-        return DataUsage(folder, Disk(), limit_mb, lambda: self.now, BERLIN)
+        return DataUsage(folder, Disk(), (limit_mb, 0), lambda: self.now, BERLIN)
 
 
 def upload(usage: DataUsage, megabytes: float, *, sent: float | None = None) -> None:
     """Upload a file, or a part of it."""
-    with usage.counting(round(megabytes * MEGABYTE)) as note:
-        note(round((megabytes if sent is None else sent) * MEGABYTE))
+    with usage.reserving(round(megabytes * MEGABYTE)):
+        usage.add(round((megabytes if sent is None else sent) * MEGABYTE))
 
 
 def test_exact_to_one_file(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_exact_to_one_file(tmp_path: Path) -> None:
     day.turn("2026-06-11T00:00:00")
     assert error.value.until_ms == round(day.now * 1000)
     upload(usage, 10)
-    assert usage.used() == 10 * MEGABYTE
+    assert usage.used().metered == 10 * MEGABYTE
 
 
 def test_midnight_on_a_day_of_25_hours(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_what_was_tried_counts_and_what_was_not_sent_does_not(tmp_path: Path) ->
     """An upload that ends early counts with the bytes that were sent of it."""
     usage = Day().usage(tmp_path)
     upload(usage, 6, sent=2)
-    assert usage.used() == 2 * MEGABYTE
+    assert usage.used().metered == 2 * MEGABYTE
 
 
 def test_a_crash_counts_the_whole_file(tmp_path: Path) -> None:
     """Before the first byte is sent the whole file is counted on the disk."""
     day = Day()
-    with day.usage(tmp_path).counting(6 * MEGABYTE):
-        assert day.usage(tmp_path).used() == 6 * MEGABYTE
+    with day.usage(tmp_path).reserving(6 * MEGABYTE):
+        assert day.usage(tmp_path).used().metered == 6 * MEGABYTE
     upload(day.usage(tmp_path), 1)
-    assert day.usage(tmp_path).used() == MEGABYTE
+    assert day.usage(tmp_path).used().metered == MEGABYTE
 
 
 def test_a_file_larger_than_the_limit_has_a_day_to_itself(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_clock_that_jumps_finds_each_day_again(tmp_path: Path) -> None:
     upload(day.usage(tmp_path), 7)
     day.turn("2026-06-09T12:00:00")
     usage = day.usage(tmp_path)
-    assert usage.used() == 0
+    assert usage.used().metered == 0
     upload(usage, 5)
     day.turn("2026-06-10T12:00:00")
-    assert day.usage(tmp_path).used() == 7 * MEGABYTE
+    assert day.usage(tmp_path).used().metered == 7 * MEGABYTE
 
 
 def test_no_limit_writes_nothing(tmp_path: Path) -> None:
@@ -118,7 +118,29 @@ def test_no_limit_writes_nothing(tmp_path: Path) -> None:
 def test_a_count_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
     """A damaged file stops no delivery."""
     (tmp_path / FILE).write_bytes(b"{")
-    assert Day().usage(tmp_path).used() == 0
+    assert Day().usage(tmp_path).used().metered == 0
+
+
+def test_a_limit_of_metered_traffic_leaves_other_networks_alone(tmp_path: Path) -> None:
+    """Metered: exact to a file, then it waits for midnight or another network; all of it counts for the total."""
+    costs, day = [True], Day()
+    usage = DataUsage(tmp_path, Disk(), (10, 15), lambda: day.now, BERLIN, is_metered=lambda: costs[0])
+    upload(usage, 10)
+    with pytest.raises(DataLimitReached) as error:
+        upload(usage, 1)
+    assert error.value.is_metered
+    costs[0] = False
+    upload(usage, 5)
+    with pytest.raises(DataLimitReached) as error:
+        upload(usage, 1)
+    assert not error.value.is_metered
+    assert (usage.used().metered, usage.used().total) == (10 * MEGABYTE, 15 * MEGABYTE)
+
+
+def test_what_an_earlier_version_counted_is_taken_over(tmp_path: Path) -> None:
+    """It counted one number a day."""
+    (tmp_path / FILE).write_text('{"2026-06-10": 7000000}')
+    assert Day().usage(tmp_path).used() == Used(7 * MEGABYTE, 7 * MEGABYTE, 1)
 
 
 @pytest.mark.parametrize("kbit", [256, 1000])

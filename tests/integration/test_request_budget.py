@@ -109,7 +109,7 @@ def test_the_budget_of_the_settings_holds(server: SocketApi, tmp_path: Path) -> 
 def test_the_daily_limit_is_exact_to_one_file(server: SocketApi, tmp_path: Path) -> None:
     """Of five files of 0.4 MB two fit into a MB; not even ``sync`` sends the third; it goes after midnight."""
     deliveries(server, 5)
-    with agent(tmp_path, server.url, SyncConfig(calls_per_minute=1000, daily_data_limit_mb=1)) as (
+    with agent(tmp_path, server.url, SyncConfig(calls_per_minute=1000, daily_total_limit_mb=1)) as (
         parts,
         clock,
     ):
@@ -117,10 +117,10 @@ def test_the_daily_limit_is_exact_to_one_file(server: SocketApi, tmp_path: Path)
         assert len(parts.syncer.drain().delivered) == 2
         report = parts.syncer.drain(everything=True)
         assert report.delivered == []
-        assert "daily data limit" in str(report.stopped_by)
+        assert "daily total limit" in str(report.stopped_by)
         waiting = parts.board.snapshot.waiting
         assert waiting is not None
-        assert waiting.reason == "daily data limit"
+        assert waiting.reason == "daily total limit"
         assert len(server.seen) == 8
         live(parts, clock, (waiting.until_ms or 0) / 1000 - clock.wall() + 60)
         assert parts.outbox.store.counts()["pending"] == 1

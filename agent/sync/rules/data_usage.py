@@ -1,11 +1,14 @@
-"""How much was uploaded today, and how much the owner allows (``sync.daily_data_limit_mb``; a MB is 1,000,000 bytes).
+"""How much crossed the network today, and how much the owner allows (a MB is 1,000,000 bytes).
 
-What counts are the bytes of recordings that were tried to be sent, arrived or not. They are counted before they are
-sent, the whole file at once, and what was not sent is taken off again: a crash counts too much, never too little. The
-day is that of the machine's zone. A few days are kept, so that a clock that jumps back and forth finds each again.
+Every byte of a connection to the API and to storage counts, in both directions, as the kernel counts it above TCP:
+heartbeats and TLS too. ``sync.daily_data_limit_mb`` is for metered connections alone, ``sync.daily_total_limit_mb`` for
+all. A file is counted before it is sent, the whole of it at once, and what was not sent is taken off again: a crash
+counts too much, never too little. The day is that of the machine's zone. A few days are kept, so that a clock that
+jumps back and forth finds each again.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -24,97 +27,154 @@ log = get_logger(__name__)
 FILE = "data-usage.json"
 MEGABYTE = 1_000_000
 DAYS_KEPT = 3
+UNSAVED_BYTES = MEGABYTE // 2
+"""So much a crash can lose of what is no file: heartbeats and the like."""
 
 
-DAYS = msgspec.json.Decoder(dict[str, Count])
+class Used(msgspec.Struct, frozen=True):
+    """Bytes of one day."""
+
+    metered: Count = 0
+    total: Count = 0
+    recordings: Count = 0
+    """How many were begun to be sent."""
+
+
+DAYS = msgspec.json.Decoder(dict[str, Count | Used])
+"""A number is what an earlier version counted of all."""
 
 
 class DataLimitReached(StillWaiting):
     """The owner's limit for today leaves no room for the next recording; ``until_ms`` is the next local midnight."""
 
-    def __init__(self, message: str, until_ms: int) -> None:
+    def __init__(self, message: str, until_ms: int, *, is_metered: bool = False) -> None:
         super().__init__(message)
         self.until_ms = until_ms
+        self.is_metered = is_metered
+        """Another network, which costs nothing, would do too."""
 
 
 class DataUsage:
-    """The count; for the one thread that uploads. Raises OSError as the disk gives it.
+    """The count; thread-safe. Raises OSError as the disk gives it, but for ``add``.
 
-    ``now`` gives the best known unix time in seconds. A limit of 0 is none, and writes nothing.
+    ``now`` gives the best known unix time in seconds, ``is_metered`` whether the connection in use costs. Limits are in
+    MB; 0 is none, and without any nothing is written.
     """
 
     def __init__(
-        self, folder: Path, disk: Disk, limit_mb: int, now: Callable[[], float], zone: ZoneInfo
+        self,
+        folder: Path,
+        disk: Disk,
+        limits_mb: tuple[int, int],
+        now: Callable[[], float],
+        zone: ZoneInfo,
+        *,
+        is_metered: Callable[[], bool] = lambda: True,
     ) -> None:
         self._path = folder / FILE
         self._disk = disk
-        self._limit = limit_mb * MEGABYTE
+        self._metered_limit, self._total_limit = (limit * MEGABYTE for limit in limits_mb)
         self._now = now
         self._zone = zone
-        self._days = self._load() if limit_mb else {}
+        self._is_metered = is_metered
+        self._lock = threading.Lock()
+        self._days = self._load() if any(limits_mb) else {}
+        self._reserved = self._unsaved = 0
 
-    def _load(self) -> dict[str, int]:
+    def _load(self) -> dict[str, Used]:
         try:
-            return load(self._path, DAYS)
+            days = load(self._path, DAYS)
         except FileNotFoundError:
             return {}
         except UnusableFile:
             log.warning("today's data usage cannot be read and begins at 0", action="data_usage_lost")
             return {}
+        return {day: Used(used, used, 1) if isinstance(used, int) else used for day, used in days.items()}
 
-    @property
-    def limit(self) -> int:
-        """Bytes a day; 0 for no limit."""
-        return self._limit
+    def used(self) -> Used:
+        """Return what counts for today."""
+        with self._lock:
+            return self._days.get(self._today(), Used())
 
-    def used(self) -> int:
-        """Return how many bytes count for today."""
-        return self._days.get(self._today(), 0)
+    def add(self, size: int) -> None:
+        """Count bytes that have crossed the network."""
+        is_metered = self._is_metered()
+        with self._lock:
+            self._count(size, is_metered=is_metered)
+            self._unsaved += size
+            if self._unsaved >= UNSAVED_BYTES and not self._reserved:
+                with contextlib.suppress(OSError):
+                    self._save()
 
     def check(self, size: int) -> None:
         """Let a file of ``size`` bytes pass when it fits; one larger than the whole limit has a day to itself.
 
         Raises:
-            DataLimitReached: it has to wait for tomorrow.
+            DataLimitReached: it has to wait for tomorrow, or for another network.
         """
         used = self.used()
-        if not self._limit or used + size <= self._limit or used == 0:
-            return
+        is_first = not used.recordings
+        if self._is_full(used.total, size, self._total_limit, is_first=is_first):
+            raise self._reached("total", used.total, self._total_limit)
+        if self._is_metered() and self._is_full(used.metered, size, self._metered_limit, is_first=is_first):
+            raise self._reached("data", used.metered, self._metered_limit)
+
+    @staticmethod
+    def _is_full(used: int, size: int, limit: int, *, is_first: bool) -> bool:
+        """Whether a file does not fit; the first of a day that never fits goes all the same."""
+        return bool(limit) and used + size > limit and not (is_first and size > limit)
+
+    def _reached(self, kind: str, used: int, limit: int) -> DataLimitReached:
         midnight = datetime.combine(self._date() + timedelta(days=1), time.min, self._zone)
-        raise DataLimitReached(
-            f"the daily data limit is reached ({used / MEGABYTE:.1f} of {self._limit // MEGABYTE} MB); "
-            "sync.daily_data_limit_mb allows more tomorrow",
+        other = " (or on a network that is not metered)" if kind == "data" else ""
+        return DataLimitReached(
+            f"the daily {kind} limit is reached ({used / MEGABYTE:.1f} of {limit // MEGABYTE} MB); "
+            f"sync.daily_{kind}_limit_mb allows more tomorrow{other}",
             round(midnight.timestamp() * 1000),
+            is_metered=kind == "data",
         )
 
     @contextlib.contextmanager
-    def counting(self, size: int) -> Iterator[Callable[[int], None]]:
-        """Count an upload of ``size`` bytes; call what is given with the bytes sent so far.
+    def reserving(self, size: int) -> Iterator[None]:
+        """Have a file of ``size`` bytes counted on the disk while it is sent; ``add`` says what was.
 
         Raises:
             DataLimitReached: there is no room for it.
         """
         self.check(size)
-        if not self._limit:
-            yield lambda _sent: None
+        if not (self._metered_limit or self._total_limit):
+            yield
             return
-        day, sent = self._today(), 0
-
-        def note(so_far: int) -> None:
-            nonlocal sent
-            sent = so_far
-
-        self._add(day, size)
+        with self._lock:
+            self._count(0, is_metered=False, recordings=1)
+            self._reserved = size
+            self._save()
         try:
-            yield note
+            yield
         finally:
-            if sent < size:
-                self._add(day, sent - size)
+            with self._lock:
+                self._reserved = 0
+                self._save()
 
-    def _add(self, day: str, size: int) -> None:
-        count = max(0, self._days.pop(day, 0) + size)
-        self._days = dict(list(self._days.items())[1 - DAYS_KEPT :]) | {day: count}
-        self._disk.replace(self._path, msgspec.json.encode(self._days), "data_usage")
+    def _count(self, size: int, *, is_metered: bool, recordings: int = 0) -> None:
+        today = self._today()
+        used = self._days.pop(today, Used())
+        metered = used.metered + (size if is_metered else 0)
+        fresh = Used(metered, used.total + size, used.recordings + recordings)
+        self._days = dict(list(self._days.items())[1 - DAYS_KEPT :]) | {today: fresh}
+
+    def _save(self) -> None:
+        """Write the count with what is reserved, where there is a limit."""
+        self._unsaved = 0
+        if not (self._metered_limit or self._total_limit):
+            return
+        days, reserved = dict(self._days), self._reserved
+        if reserved:
+            today = self._today()
+            used = days.pop(today, Used())
+            metered = used.metered + (reserved if self._is_metered() else 0)
+            days[today] = Used(metered, used.total + reserved, used.recordings)
+        self._disk.replace(self._path, msgspec.json.encode(days), "data_usage")
 
     def _today(self) -> str:
         return self._date().isoformat()

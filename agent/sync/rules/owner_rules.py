@@ -10,7 +10,7 @@ from agent.sync.rules.off_peak import OffPeak
 
 OFF_PEAK = "off-peak"
 LOW_BATTERY = "low battery"
-DATA_LIMIT = "daily data limit"
+DATA_LIMIT, TOTAL_LIMIT = "daily data limit", "daily total limit"
 
 
 class HeldBack(StillWaiting):

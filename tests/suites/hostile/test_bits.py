@@ -80,8 +80,8 @@ def _commands(folder: Path) -> None:
 
 
 def _usage(folder: Path) -> None:
-    usage = DataUsage(folder, ReadingDisk(), 1, lambda: 1_790_000_000.0, ZoneInfo("UTC"))
-    assert usage.used() >= 0
+    usage = DataUsage(folder, ReadingDisk(), (1, 1), lambda: 1_790_000_000.0, ZoneInfo("UTC"))
+    assert usage.used().total >= 0
 
 
 def _marks(folder: Path) -> None:
