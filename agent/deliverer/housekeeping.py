@@ -9,6 +9,7 @@ from agent.deliverer.wiring import DelivererWiring
 from agent.index.arrivals import arrivals_of
 from agent.index.database import is_of_the_disk
 from agent.log import get_logger
+from agent.small_file import OF_THE_DISK
 
 log = get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Housekeeping:
         self.failing: str | None = None
         """Why the disk or the index fails, while it does."""
         self.disk_fails = False
+        self._days_fail = False
         """Whether it is the disk itself: nothing is kept open on it."""
         self.reconciled = threading.Event()
         """Set once files and index have been brought together."""
@@ -71,6 +73,20 @@ class Housekeeping:
         if self.reconciled.is_set():
             self._arrivals.look()
 
+    def _close_days(self) -> None:
+        """Write the lines of days that are over; a file of figures that cannot be written holds nothing back."""
+        try:
+            self._wiring.days.close()
+        except OSError as error:
+            if error.errno in OF_THE_DISK:
+                raise
+            (log.debug if self._days_fail else log.warning)(
+                "the line of a day cannot be written; tried again", action="days_failed", error=error
+            )
+            self._days_fail = True
+        else:
+            self._days_fail = False
+
     def turn(self, stopping: threading.Event) -> None:
         """Do what is due."""
         wiring = self._wiring
@@ -91,7 +107,7 @@ class Housekeeping:
                 wiring.outbox.store.needs_reconcile.set()
                 raise
             if not stopping.is_set():
-                wiring.days.close()  # what waited at a midnight that was slept through, before it is delivered
+                self._close_days()  # what waited at a midnight that was slept through, before it is delivered
                 self.reconciled.set()
         else:
             self._arrivals.look(ends)
@@ -99,7 +115,7 @@ class Housekeeping:
         wiring.truetime.tell()
         wiring.credentials.notice()
         if self.reconciled.is_set():
-            wiring.days.close()
+            self._close_days()
         now = wiring.clock.monotonic()
         if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.log import get_logger
+from agent.process.state_directory import make_folder
 from agent.small_file import is_regular
 from agent.token.file import read_token
 from agent.token.sources import TOKEN_NAME
@@ -31,7 +32,7 @@ def take_over(state: Path, disk: Disk) -> None:
     """Move what lies in the old places, and leave links; a disk that refuses is said, and tried at the next start."""
     token = state / "token"
     try:
-        token.mkdir(mode=0o700, exist_ok=True)
+        make_folder(token)
         moved = [name for name in NAMES if _move(state / name, token / name, disk)]
         if moved:
             disk.sync_folder(token, "takeover.sync_token")

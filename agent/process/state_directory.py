@@ -104,7 +104,7 @@ class StateDirectory:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 disk.sync_folder(self.path.parent, "state.sync_parent")
             for folder in (self.recording, self.outbox, self.sent, self.damaged):
-                _make_folder(folder)
+                make_folder(folder)
             disk.sync_folder(self.path, "state.sync_folder")
 
     def create_runtime(self) -> "StateDirectory":
@@ -215,7 +215,7 @@ def runtime_by_hand(path: Path, environ: Mapping[str, str], memory: Path = MEMOR
     return path
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder of ours, mode 0700; what stands at its name and is none is set aside."""
     if os.path.lexists(folder) and not folder.is_dir():
         log.warning(

@@ -123,6 +123,9 @@ class StateLock:
         try:
             return os.open(self._path, flags | os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
+            with contextlib.suppress(OSError):
+                self._path.chmod(0o600)  # a mode that its owner can give back
+                return os.open(self._path, flags | os.O_RDWR)
             return os.open(self._path, flags | os.O_RDONLY)
 
     def _take(self, descriptor: int) -> None:
@@ -152,10 +155,23 @@ class StateLock:
         self.release()
 
 
-def is_held(path: Path) -> bool:
-    """Return whether a process holds a lock now; AgentError without the right to look."""
+def _readable(path: Path) -> int:
+    """Return a descriptor to look with; a mode that its owner can give back is given back."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return os.open(path, flags)
+    except PermissionError:
+        with contextlib.suppress(OSError):
+            path.chmod(0o600)
+        return os.open(path, flags)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lock now; AgentError without the right to look. What is no file is nobody's."""
+    if os.path.lexists(path) and not is_regular(path):
+        return False
+    try:
+        descriptor = _readable(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from agent.disk import Disk
-from agent.small_file import UnusableFile, decode, read_bytes
+from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 
 MOST_DAYS = 1100
 """Three years."""
@@ -66,8 +66,8 @@ class DayFile(Generic[T]):
             return
         everything = self.days | {day.date: day for day in fresh}
         kept = {name: everything[name] for name in sorted(everything)[-MOST_DAYS:]}
-        is_ours = _size(self._path) <= MOST_BYTES // 2
-        if not is_ours or self._lines + len(fresh) > MOST_LINES:
+        is_ours = is_regular(self._path) and os.access(self._path, os.R_OK | os.W_OK, effective_ids=True)
+        if not is_ours or _size(self._path) > MOST_BYTES // 2 or self._lines + len(fresh) > MOST_LINES:
             self._disk.replace(self._path, _lines_of(list(kept.values())), "days")
             self._lines = len(kept)
         else:

@@ -30,7 +30,7 @@ from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.outbox.files import digest
-from agent.small_file import open_file
+from agent.small_file import OF_THE_DISK, open_file
 from agent.sync.metadata import metadata_of
 from agent.sync.rules.data_usage import DataUsage
 from agent.token.bindings import BindingChanged
@@ -231,6 +231,10 @@ class Delivery:
             same = audio.stat().st_size == entry.size_bytes and digest(audio) == entry.sha256
         except FileNotFoundError:
             return "its audio file is missing"
+        except OSError as error:
+            if error.errno in OF_THE_DISK:
+                raise
+            return f"its audio file cannot be read ({error.strerror})"
         return None if same else "its audio is not what was recorded (SHA-256 differs)"
 
     def _with_ticket(self, entry: Entry) -> Entry:

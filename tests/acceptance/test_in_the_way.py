@@ -17,14 +17,18 @@ from agent.audio.ogg_page import build_page
 from agent.audio.ogg_repair import holds_sound, plan_repair
 from agent.clock import Instant
 from agent.config.schema import Config, LoadedConfig
+from agent.deliverer.daybook import DELIVERY_DAY
 from agent.deliverer.takeover import take_over
 from agent.disk import Disk
 from agent.gaps.log import FILE, Cause, Gap, GapLog
 from agent.index.findings import Findings
 from agent.outbox.files import digest
 from agent.process.state_directory import StateDirectory, bind, resolve
-from agent.process.state_lock import StateLock, holder_of
+from agent.process.state_lock import StateLock, holder_of, is_held
 from agent.recorder.last_good import keep
+from agent.recording.dayfile import DayFile, read_days
+from agent.recording.days import DELIVERY_FILE as DELIVERY_DAYS
+from agent.recording.days import DeliveryDay
 from agent.recording.segment import is_being_written
 from agent.small_file import open_file
 from agent.status.published_file import replace
@@ -81,14 +85,25 @@ def test_a_small_file_takes_its_place(tmp_path: Path, kind: str) -> None:
 def test_a_lock_is_taken_and_nothing_planted_is_used(tmp_path: Path, kind: str) -> None:
     """The state's and the token's: what stands there is set aside; the lock is a file of its own."""
     IN_THE_WAY[kind](tmp_path / "daemon.lock")
+    assert not is_held(tmp_path / "daemon.lock")
     lock = StateLock(tmp_path / "daemon.lock")
     with lock:
         assert stat.S_ISREG((tmp_path / "daemon.lock").lstat().st_mode)
         assert (holder_of(tmp_path / "daemon.lock") or 0) != 0
+        assert is_held(tmp_path / "daemon.lock")
     IN_THE_WAY[kind](tmp_path / "token.lock")
     with TokenLock(tmp_path / "token.lock"):
         assert stat.S_ISREG((tmp_path / "token.lock").lstat().st_mode)
     assert len(list(tmp_path.glob("*.foreign"))) == 2
+
+
+@ways
+def test_the_line_of_a_day_is_written(tmp_path: Path, kind: str) -> None:
+    """Whatever stands at its name, the file begins anew."""
+    IN_THE_WAY[kind](tmp_path / DELIVERY_DAYS)
+    file = DayFile(tmp_path / DELIVERY_DAYS, Disk(), DELIVERY_DAY)
+    file.write([DeliveryDay("2026-11-27", 1, 1, 1, 1)])
+    assert list(read_days(tmp_path / DELIVERY_DAYS, DELIVERY_DAY)) == ["2026-11-27"]
 
 
 @ways
