@@ -74,7 +74,7 @@ class Room:
         """Tell whether a file sounds, around some of its seconds, as it was at the times it claims.
 
         Without any it is looked at its first and last tenth of a second, and at three more. The decoded sound must
-        fit well within 1 ms of its place in what was played.
+        fit within 1 ms of its place in what was played, about as well as anywhere near: a hiss is encoded roughly.
         """
         path = self.studio.outbox.files.audio(entry)
         assert complaints(path) == ""
@@ -99,7 +99,7 @@ class Room:
         fits = windows @ piece / (np.linalg.norm(windows, axis=1) * np.linalg.norm(piece) + 1)
         near = fits[slack - RATE // 1000 : slack + RATE // 1000 + 1]  # a vowel fits a period further on, too
         print(f"{moment:.1f} s: correlation {near.max():.3f} there, {fits.max():.3f} at its best")
-        return bool(near.max() > 0.8)
+        return bool(near.max() > 0.6 and near.max() > fits.max() - 0.1)
 
 
 @pytest.mark.parametrize("frame_ms", [10, 20, 40, 60])
