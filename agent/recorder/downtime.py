@@ -151,6 +151,8 @@ class Downtime:
             goes_on = gap.cause is Cause.NOT_RUNNING and self._settings.mode in ALWAYS and asked_until is None
             since = self._close(gap, before, asked_until or began, goes_on=goes_on)
         if asked is not None and asked_until is not None:
+            if is_by_calendar and since is not None and (self._time.elapsed_ms(since, asked.since) or 0) > 0:
+                absences.append(Absence(since, asked.since))  # the file that it ended had not taken all
             since = self._cut_short(asked, since, asked_until)
         if since is not None and self._is_missing(since, began):
             if is_by_calendar:

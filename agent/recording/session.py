@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from agent.audio.opus import OpusEncoder, OpusSettings
 from agent.clock import Clock, Instant, milliseconds
 from agent.disk import Disk
@@ -105,14 +103,14 @@ class SegmentFactory:
         """
         fresh, until, missing = self.instant(seconds), self.until, self.gap_tracker.open_since
         if missing is not None and missing.boot_id == fresh.boot_id and fresh.boot_ms < missing.boot_ms:
-            return msgspec.structs.replace(fresh, boot_ms=missing.boot_ms)
+            return fresh.later(missing.boot_ms - fresh.boot_ms)
         if until is None or until.boot_id != fresh.boot_id:
             return fresh
         if abs(seconds - self._until_seconds) < SAME_SECONDS:
             is_right = until.clock == fresh.clock and abs(until.wall_ms - fresh.wall_ms) < STEP_MS
-            return until if is_right else msgspec.structs.replace(fresh, boot_ms=until.boot_ms)
+            return until if is_right else fresh.later(until.boot_ms - fresh.boot_ms)
         if self._until_seconds <= seconds and fresh.boot_ms < until.boot_ms:
-            return msgspec.structs.replace(fresh, boot_ms=until.boot_ms)
+            return fresh.later(until.boot_ms - fresh.boot_ms)
         return fresh
 
     def new_id(self) -> str:

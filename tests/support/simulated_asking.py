@@ -136,8 +136,11 @@ class Asking:
         self._of_run = len(self._asked)
         self._ended = inf
 
-    def faults(self, spans: Sequence[Span], last_stop: int) -> list[str]:
-        """Return which recordings have a hole in files and gaps, and whether more is called missing than was asked."""
+    def faults(self, spans: Sequence[Span], last_stop: int, asleep_ms: float) -> list[str]:
+        """Return which recordings have a hole in files and gaps, and whether more is called missing than was asked.
+
+        What the machine slept through is missing too: a recording of some length takes so much longer.
+        """
         faults = [
             f"{after.begin - before.end:+d} ms before {after}"
             for before, after in pairwise(spans)
@@ -154,6 +157,6 @@ class Asking:
             if covered < owed - LAST_BLOCK_MS - LOST_BEFORE_MS:
                 faults.append(f"{covered - owed:+.0f} ms of what was asked for at {asked.begin}")
         missing = sum(span.said for span in spans if not span.what.startswith("file"))
-        if missing > wanted + LATE_MS * len(self._asked):
+        if missing > wanted + asleep_ms + LATE_MS * len(self._asked):
             faults.append(f"{missing} ms missing of {wanted:.0f} that were asked for")
         return faults

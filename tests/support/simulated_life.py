@@ -69,6 +69,7 @@ class Life:
                 ScheduleWindow(start=f"*/{EVERY_MINUTES} * * * *", minutes=WINDOW_MINUTES, timezone="UTC"),
             ),
         )
+        self.asleep_ms = 0.0
         self.was_asked = False
         """A person asked for more than the settings want."""
         self.first_start: int | None = None
@@ -200,6 +201,7 @@ class Life:
         elif what == "suspend":
             clock = self.clock
             self.asleep.append((at, at + 0.2 + length))
+            self.asleep_ms += 1000 * (0.2 + length)
             world.after(at, lambda: clock.suspend(0.2 + length))
         elif what == "step":
             clock = self.clock
@@ -304,7 +306,7 @@ class Life:
         if self.mode == "schedule":
             return self._faults_by_calendar(spans)
         if self.mode == "manual":
-            return self.asking.faults(spans, self.last_stop)
+            return self.asking.faults(spans, self.last_stop, self.asleep_ms)
         faults = []
         at = self.first_start or 0
         for span in spans:
