@@ -86,6 +86,8 @@ class Publisher:
         self._command = HookRunner(on_fault, wiring.clock.monotonic) if on_fault else None
         self._hook = FaultHook(self._command.tell, wiring.clock.monotonic) if self._command else None
         self._due = 0.0
+        self._interface: str | None = None
+        """What led to the network when it was looked at last."""
 
     @property
     def is_manual(self) -> bool:
@@ -131,9 +133,14 @@ class Publisher:
                 outlet.write(now)
 
     def _look_at_network(self) -> None:
-        """Show the connection in use, and what crossed it today."""
-        connection, used = self._wiring.networks.connection, self._wiring.usage.used()
-        self._wiring.board.report(network=NetworkNow(*connection, used.metered, used.total))
+        """Show the connection in use, and what crossed it today; one that has moved leads no kept call any more."""
+        now, used = self._wiring.networks.connection, self._wiring.usage.used()
+        shown = NetworkNow(now.kind, now.metered, now.roaming, used.metered, used.total)
+        self._wiring.board.report(network=shown)
+        if now.interface != self._interface:
+            if self._interface is not None:
+                self._wiring.give_up_idle_connections()
+            self._interface = now.interface
 
     def _look_at_recorder(self) -> None:
         """Take over what the recorder says of itself, and whether it lives."""

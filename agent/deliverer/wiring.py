@@ -142,6 +142,11 @@ class DelivererWiring:
             announce=lambda waiting: self.board.report(waiting=waiting),
         )
 
+    def give_up_idle_connections(self) -> None:
+        """The route has moved: a connection that is kept open would wait for answers on the old one."""
+        if "api" in vars(self):
+            self.api.wake()
+
     @property
     def recording_every(self) -> int | None:
         """How many seconds apart files are finished while it records unasked; None in manual mode."""

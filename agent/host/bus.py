@@ -16,9 +16,10 @@ MOST_BYTES = 1 << 20
 BUSCTL = ("busctl", "--system", "--json=short", "--auto-start=no", f"--timeout={SECONDS:g}")
 _MANAGER, _NETWORK = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 _MODEMS, _MODEM_ROOT = "org.freedesktop.ModemManager1", "/org/freedesktop/ModemManager1"
-_YES, _NO, _GUESS_YES, _GUESS_NO = 1, 2, 3, 4
-"""NMMetered of NetworkManager's D-Bus API."""
-_METERED = {_YES: True, _GUESS_YES: True, _NO: False, _GUESS_NO: False}
+_YES, _NO, _GUESS_YES = 1, 2, 3
+"""NMMetered of NetworkManager's D-Bus API. Its guess that one is not (4) is no word: a modem that looks like a cable is
+one to it."""
+_METERED = {_YES: True, _GUESS_YES: True, _NO: False}
 _ROAMING = {5, 7, 10}
 """MMModem3gppRegistrationState: roaming, for SMS only, without CSFB preferred."""
 _KNOWN = {1, 5, 6, 7, 9, 10}

@@ -21,6 +21,7 @@ class Connection(NamedTuple):
     """None: there is no connection."""
     roaming: bool | None = None
     """None: not known, or no mobile one."""
+    interface: str | None = None
 
 
 NONE = Connection()
@@ -73,7 +74,8 @@ class Connections:
             arguments = (interface, kind, routes)
             threading.Thread(target=self._ask, args=arguments, name="network hints", daemon=True).start()
         metered, roaming = self._said
-        self._now = Connection(kind, kind == CELLULAR if metered is None else metered, roaming)
+        costs = kind == CELLULAR if metered is None else metered
+        self._now = Connection(kind, costs, roaming, interface)
 
     def _ask(self, interface: str, kind: str, routes: tuple[Route, ...]) -> None:
         said = (self._ask_metered(), self._ask_roaming(interface) if kind == CELLULAR else None)

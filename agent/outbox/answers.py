@@ -121,7 +121,7 @@ def _utc(moment: datetime) -> str:
 
 OF_THE_DELIVERER = (
     *("pending", "parked", "held", "held_reason", "oldest_pending_at", "drain_seconds", "last_delivery_at"),
-    *("online", "waiting", "transfer", "credential"),
+    *("online", "waiting", "transfer", "network", "credential"),
 )
 """The fields of ``status --json`` in which the deliverer's own answer counts."""
 

@@ -186,7 +186,7 @@ class Recorder(SessionInHand):
                 self._board.report(state=State.LISTENING, recording=None, fault=None)
         elif self._session is not None:
             self._write(heard)
-        else:
+        elif self._spec is None:  # else the disk has just refused what is wanted
             self._account.not_wanted()
             try:
                 self._standby.keep(heard)
