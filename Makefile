@@ -87,7 +87,8 @@ test-abuse: setup-test ## the deliverer aborted and stopped, bad company at the 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/suites/matrix
 
-test-network: setup-test ## lines that break, drop and stall, in network namespaces, as root
+test-network: ## lines that break, drop and stall, and connections that change, in network namespaces, as root
+	@packaging/setup network
 	$(PYTEST) -s tests/suites/network
 
 test-s3: ## the upload against a real S3 server
