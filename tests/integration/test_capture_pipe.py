@@ -171,7 +171,7 @@ def test_the_caller_s_folder_gives_no_code(tmp_path: Path, monkeypatch: pytest.M
     for name in (
         "pyaudio.py",
         "json.py",
-        "agent/__init__/__init__.py",
+        "agent/__init__.py",
         "agent/audio/__init__.py",
         "agent/capture/child.py",
     ):

@@ -169,7 +169,7 @@ def bring_sources(container: Container, target: str = SOURCE, version: str = "")
             shutil.copy2(PROJECT / name, copy)
     container.run("chown", "-R", "root:root", target)
     for name, key in (
-        (("pyproject.toml", "version"), ("agent/__init__/__init__.py", "__version__")) if version else ()
+        (("pyproject.toml", "version"), ("agent/__init__.py", "__version__")) if version else ()
     ):
         file = container.path(f"{target}/{name}")
         lines = file.read_text("utf-8").splitlines(keepends=True)
