@@ -60,7 +60,7 @@ def test_what_show_renders_reads_back_equal(tmp_path: Path) -> None:
 def example(marks: str) -> str:
     """Return the example with the lines that begin with ``marks`` uncommented."""
     lines = EXAMPLE.read_text().splitlines()
-    return "\n".join(re.sub(rf"^{marks}(?=[a-z])", "", line) for line in lines)
+    return "\n".join(re.sub(rf"^({marks}(?=[a-z])|#(?=\[))", "", line) for line in lines)
 
 
 def test_the_example_as_it_is_means_the_defaults(tmp_path: Path) -> None:
