@@ -6,6 +6,7 @@ known, and nothing waits for it.
 """
 
 import json
+import os
 import subprocess
 import threading
 from typing import Any
@@ -63,6 +64,8 @@ def _ask(*question: str) -> Any:
     try:
         process = subprocess.Popen(
             [*BUSCTL, *question],
+            # busctl would tell systemd that it is ready, as if it were the service.
+            env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -168,9 +168,7 @@ def bring_sources(container: Container, target: str = SOURCE, version: str = "")
         if (PROJECT / name).is_file():
             shutil.copy2(PROJECT / name, copy)
     container.run("chown", "-R", "root:root", target)
-    for name, key in (
-        (("pyproject.toml", "version"), ("agent/__init__.py", "__version__")) if version else ()
-    ):
+    for name, key in (("pyproject.toml", "version"), ("agent/__init__.py", "__version__")) if version else ():
         file = container.path(f"{target}/{name}")
         lines = file.read_text("utf-8").splitlines(keepends=True)
         changed = [f'{key} = "{version}"\n' if line.startswith(f"{key} = ") else line for line in lines]
