@@ -14,8 +14,9 @@ MOST_SLOW = 10.0
 """How many times longer all this may take on a machine that is busy with something else; 1 on one that is not."""
 PAUSE_SECONDS = 1.8
 """A page of 0.8 s is written at once: samples were not written for a second longer than that."""
-TRIES = 8
-"""Tries of one call for one recording while it is answered absurdly, for some seconds and with waits shortened."""
+TRIES = 12
+"""Tries of one call for one recording while it is answered absurdly, for some seconds and with waits shortened:
+a refused PUT asks for three URLs in a row at each try (api.md section 3), and four tries find room."""
 BEATS_PER_SECOND, BEATS_OF_COMMANDS = 6.0, 20
 """The second: each command that is obeyed is answered by a heartbeat, and so many are obeyed in a minute."""
 COMPLAINTS = 60

@@ -82,13 +82,16 @@ def test_no_answer_stops_or_spoils_anything(tmp_path: Path) -> None:
 
 
 def broken(folder: Path, what: str, cell: Cell) -> list[str]:
-    """Return what is wrong with a pair that lacks a protection, after the cell that it protects from."""
+    """Return what is wrong with a pair that lacks a protection, after the cell that it protects from.
+
+    What ends takes a moment to end: a second cell, if need be a third, meets a process that is gone.
+    """
     with (
         measured(folder) as lateness,
         hostile_server() as hostile,
         Pair(folder / "pair", hostile, "--without", what).running() as pair,
     ):
-        return serve(pair, cell, lateness)
+        return next((wrong for _ in range(3) if (wrong := serve(pair, cell, lateness))), [])
 
 
 def test_without_a_limit_the_judge_sees_it(tmp_path: Path) -> None:
@@ -100,4 +103,5 @@ def test_without_a_limit_the_judge_sees_it(tmp_path: Path) -> None:
 def test_without_a_net_the_judge_sees_it(tmp_path: Path) -> None:
     """A control: where upload URLs are not looked at, one that no library takes ends the deliverer."""
     cell = Cell("upload_url", "field:upload_url", "name of a bad host")
-    assert any("has ended" in wrong for wrong in broken(tmp_path, "net", cell))
+    wrong = broken(tmp_path, "net", cell)
+    assert any("has ended" in each for each in wrong), wrong
