@@ -25,6 +25,8 @@ LONGEST_OPENING, LONGEST_SILENCE = 60.0, 6.0
 """Seconds: no deadline becomes longer than these."""
 STEADY_SECONDS = 5.0
 """A device that listened for so long has recovered: the next loss is a new one, with a new backoff."""
+FLOWING_SECONDS = 0.5
+"""A device that gave sound for so long is judged by the plain deadlines again: one that freezes is noticed at once."""
 
 log = get_logger(__name__)
 
@@ -45,7 +47,7 @@ class Microphone:
     ``SourceLost``, then again after the next of ``backoff`` (seconds from start to start of an attempt, and
     the first of them at least from its end; the last one repeats). ``open_timeout`` counts from the start, and anew
     from the moment at which the device is open. Both time-outs are doubled by each attempt that hangs, up to
-    LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for STEADY_SECONDS.
+    LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for FLOWING_SECONDS.
 
     A block comes each ``block_ms``; ALSA's buffer has a second where the card allows it (``agent.capture.child``): so
     late may the capture process be before samples are lost.
@@ -279,8 +281,9 @@ class Microphone:
         if not self._first_heard_at:
             self._first_heard_at = self._heard_at
             self._listening()
-        elif self._failures and self._heard_at - self._first_heard_at > STEADY_SECONDS:
-            self._failures, self._patience = 0, 1.0
+        elif self._failures and (flowed := self._heard_at - self._first_heard_at) > FLOWING_SECONDS:
+            self._patience = 1.0
+            self._failures = 0 if flowed > STEADY_SECONDS else self._failures
         self._blocks_lost += message.sequence - self._next_sequence
         self._next_sequence = message.sequence + 1
         overflow = bool(message.flags & protocol.OVERFLOW)

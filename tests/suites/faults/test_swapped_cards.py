@@ -22,11 +22,15 @@ WANTED, OTHER = "A", "B"
 TONES = {WANTED: 440.0, OTHER: 1100.0}
 RATE = 48_000
 ROOTS = """
+import re
 from pathlib import Path
 from agent.host.sound_cards import SoundCards
 SoundCards.__init__.__defaults__ = (Path({sysfs!r}), Path({proc!r}))
 import agent.capture.alsa_config as config
-config._capture = lambda name, card, *_: f'pcm.{{name}} {{{{ type pulse device "mic_{{card.card_id}}" }}}}'
+card_id = lambda pcm: re.search('CARD=([^,]+)|card "([^"]+)"', pcm).group(1, 2)
+config._capture = lambda name, pcm, *_: (
+    f'pcm.{{name}} {{{{ type pulse device "mic_{{"".join(filter(None, card_id(pcm)))}}" }}}}'
+)
 """
 """The fake sysfs, and PulseAudio's sources in the place of ``hw:CARD=<id>``."""
 

@@ -106,4 +106,22 @@ def test_no_deadline_grows_beyond_its_limit(tmp_path: Path) -> None:
     assert source._limit() < LONGEST_SILENCE
 
 
+def test_a_device_that_has_given_sound_is_noticed_at_once_when_it_freezes(tmp_path: Path) -> None:
+    """However long openings took before it: half a second of sound, and silence has the plain deadline again."""
+    body = (
+        f"for number in range(8):\n    send({protocol.FRAME}, bytes(3840), number)\n    time.sleep(0.1)\n"
+        "time.sleep(60)"
+    )
+    source = microphone(tmp_path, body)
+    source._hanging()
+    source._failures = 1
+    while source.state is not SourceState.LISTENING:
+        source.read(5)
+    heard = time.monotonic()
+    with pytest.raises(SourceLost):
+        all(source.read(5) for _ in range(100))
+    assert time.monotonic() - heard < 0.8 + 2.0
+    source.close()
+
+
 assert struct.calcsize("<2sBBIQQ") == protocol.HEADER.size
