@@ -8,7 +8,8 @@ from typing import Literal
 from agent.errors import MicrophoneError
 from agent.host.sound_cards import Card
 
-Channel = Literal["left", "right", "mix"]
+Channel = Literal["left", "right", "mix"] | int
+"""What becomes the one channel; a number is an input of the card, from 1."""
 
 PCM = "recorder_agent"
 """The card with one channel picked or mixed out of two or more, or just the card when nothing is to pick."""
@@ -19,7 +20,7 @@ PLAIN_PCM = "recorder_agent_plain"
 CONVERTERS = ("speexrate_medium", "speexrate", "samplerate_medium", "samplerate", "lavrate", "linear")
 # PortAudio 19.6 aborts when every PCM of a configuration can be opened and none is called "default".
 _GUARD = "pcm.recorder_agent_never { type asym }"
-_WEIGHTS: dict[Channel, tuple[float, float]] = {"left": (1, 0), "right": (0, 1), "mix": (0.5, 0.5)}
+_WEIGHTS: dict[str | int, tuple[float, float]] = {"left": (1, 0), "right": (0, 1), "mix": (0.5, 0.5)}
 
 
 def write_config(
@@ -31,6 +32,10 @@ def write_config(
         MicrophoneError: the folder's path has a space or a colon, or cannot be written to.
     """
     path = directory / "asound.conf"
+    if isinstance(channel, int) and card.channels is not None and channel > card.channels:
+        raise MicrophoneError(
+            f"audio.channel is {channel}, and {card.name} has {card.channels} inputs: set it to one of those."
+        )
     if re.search(r"[\s:]", str(path)):
         raise MicrophoneError(
             f"ALSA cannot read a configuration in {directory}, because its path has a space or a colon: "
@@ -60,8 +65,7 @@ def render(card: Card, *, channels: int, channel: Channel, environment: Mapping[
     if files:
         pcm = f'"hw:CARD={card.card_id},DEV={device}"'
     lines = files
-    left, right = _WEIGHTS[channel]
-    table = f"ttable.0 {{ 0 {left} 1 {right} }}" if _picks(card, channels, channel) else ""
+    table = _table(channel) if _picks(card, channels, channel) else ""
     count = _count(card, channels, channel)
     lines += [_GUARD, _capture(PLAIN_PCM, pcm), _capture(PCM, pcm, count, table)]
     return "\n".join(lines) + "\n"
@@ -76,15 +80,27 @@ def _split(config_path: str) -> list[str]:
     return [name for name in re.split(r"[: ]+", config_path) if name]
 
 
+def _table(channel: Channel) -> str:
+    """Return the route from the card's channels to the one."""
+    if isinstance(channel, int):
+        return f"ttable.0 {{ {channel - 1} 1 }}"
+    left, right = _WEIGHTS[channel]
+    return f"ttable.0 {{ 0 {left} 1 {right} }}"
+
+
 def _picks(card: Card, channels: int, channel: Channel) -> bool:
     """Whether one channel is made of two: left and right if there are two, mix unless the card does mono."""
     counts = card.channel_counts or (2,)
+    if isinstance(channel, int):
+        return True
     return channels == 1 and max(counts) > 1 and not (channel == "mix" and 1 in counts)
 
 
 def _count(card: Card, channels: int, channel: Channel) -> int | None:
     """Return how many channels the card is opened with, or None: ALSA chooses."""
     counts = card.channel_counts or (2,)
+    if isinstance(channel, int):
+        return min((count for count in counts if count >= channel), default=channel)
     if _picks(card, channels, channel):
         return min(count for count in counts if count > 1)
     return channels if channels in counts else None

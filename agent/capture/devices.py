@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agent.capture import protocol
+from agent.capture.mixer import CaptureControl, capture_control
 from agent.capture.process import run_once
 from agent.errors import MicrophoneError
 from agent.host.sound_cards import Card, SoundCards
@@ -37,6 +38,8 @@ class Device(msgspec.Struct, frozen=True):
     """The most it can capture; None: nobody tells the truth about it."""
     sample_rates: list[int] | None
     """Hz; None: nobody tells the truth about them."""
+    capture: CaptureControl | None = None
+    """The capture control of the card's mixer; None: there is none, or it cannot be told."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -71,6 +74,7 @@ def list_devices(
             default=card.stable_id == default,
             channels=card.channels,
             sample_rates=list(card.sample_rates) if card.sample_rates else None,
+            capture=_capture(card),
         )
         for card in capturing
     ] + [Device(id=pcm, name=pcm, default=pcm == default, channels=None, sample_rates=None) for pcm in pcms]
@@ -105,6 +109,13 @@ def resolve_input(wanted: str, cards: Sequence[Card]) -> list[Target]:
             f"The microphone {wanted} is not connected, there is {there}: plug it in, or change audio.input."
         )
     return [Target(wanted, wanted)]
+
+
+def _capture(card: Card) -> CaptureControl | None:
+    try:
+        return capture_control(card.card_id)
+    except MicrophoneError:
+        return None
 
 
 def _target(card: Card) -> Target:

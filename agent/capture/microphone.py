@@ -11,6 +11,7 @@ from agent.audio.source import Block, SourceLost, SourceState
 from agent.capture import protocol
 from agent.capture.alsa_config import Channel
 from agent.capture.devices import DEFAULT, NO_PORTAUDIO, Target, resolve_input
+from agent.capture.mixer import CaptureVolume
 from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
 from agent.errors import MicrophoneError
 from agent.hints import typed
@@ -68,6 +69,7 @@ class Microphone:
         frame_timeout: float = 1.5,
         backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5),
         block_ms: int = 120,
+        capture_percent: int = 0,
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class Microphone:
         self._open_timeout, self._frame_timeout, self._backoff = open_timeout, frame_timeout, backoff
 
         self._state = SourceState.CLOSED
+        self._volume = CaptureVolume(capture_percent)
         self._identity: str | None = None
         self._name = wanted
         self._last_error = ""
@@ -220,6 +223,7 @@ class Microphone:
         return True
 
     def _start_ear(self, target: Target) -> None:
+        self._volume.apply(target.card, target.name)
         self._capture = self._settings.start(target.id, target.card)
         self._heard_at = self._monotonic()
         self._first_heard_at = 0.0

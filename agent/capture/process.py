@@ -13,6 +13,7 @@ import msgspec
 from agent.capture import protocol
 from agent.capture.alsa_config import PCM, PLAIN_PCM, Channel, absolute, write_config
 from agent.capture.pipe_buffer import PipeBuffer
+from agent.errors import MicrophoneError
 from agent.host.sound_cards import Card
 
 BUFFER_SECONDS = 40.0
@@ -184,7 +185,16 @@ class CaptureSettings(msgspec.Struct, frozen=True):
                 channel=self.channel,
                 environment=environment,
             )
-            environment, pcms = {**environment, "ALSA_CONFIG_PATH": str(config)}, [PCM, PLAIN_PCM]
+            environment, pcms = {**environment, "ALSA_CONFIG_PATH": str(config)}, [PCM]
+            if not isinstance(
+                self.channel, int
+            ):  # another channel than the one that is wanted is no second choice
+                pcms.append(PLAIN_PCM)
+        elif isinstance(self.channel, int):
+            raise MicrophoneError(
+                f"audio.channel picks an input of a sound card, and {pcm!r} is none: set audio.input to an id of "
+                "`recorder-agent devices`."
+            )
         rate, channels = str(self.sample_rate), str(self.channels)
         block = str(self.sample_rate * self.block_ms // 1000)
         options = ["--pcm", *pcms, "--rate", rate, "--channels", channels, "--block-samples", block]

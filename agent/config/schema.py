@@ -5,7 +5,7 @@ One that was named must exist; without any the defaults below hold. ``config/rec
 list with explanations for a person.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from agent.config import values
-from agent.config.loader import Problem, locate, read, render
+from agent.config.contradictions import contradictions
+from agent.config.loader import locate, read, render
 from agent.config.values import Checked, expand_cron, render_name
-from agent.config.windows import windows_that_cannot_be, zones_left_out
 from agent.errors import ConfigError
 
 __all__ = [
@@ -84,8 +84,10 @@ class AudioConfig(Section, frozen=True):
     """``default``, part of a device's name, a stable id, ``file:/path.wav`` or ``file:/path.wav?loop``."""
     sample_rate: Literal[8000, 12000, 16000, 24000, 48000] = 16000
     channels: Literal[1, 2] = 1
-    channel: Literal["mix", "left", "right"] = "mix"
-    """What becomes mono when a card gives two channels."""
+    channel: Literal["mix", "left", "right"] | Annotated[int, Meta(ge=1, le=64)] = "mix"
+    """What becomes mono when a card gives two channels or more; a number: which input of an array, from 1."""
+    capture_volume_percent: Percent = 0
+    """Set in the card's mixer at each opening; 0: its mixer is left alone."""
 
 
 class OpusConfig(Section, frozen=True):
@@ -302,47 +304,6 @@ def load(path: Path | None, environ: Mapping[str, str], *, system_file: Path = S
 def check(path: Path) -> list[str]:
     """Return one sentence for each thing that is wrong with a file, none for a good one."""
     return read(path, Config, contradictions)[1]
-
-
-def contradictions(config: Config) -> Iterator[Problem]:
-    """Yield what is wrong between settings that are each right by themselves."""
-    recording, led = config.recording, config.led
-    yield from zones_left_out(config)
-    yield from windows_that_cannot_be(config)
-    if recording.mode == "schedule" and not recording.schedule:
-        yield Problem(
-            "recording.schedule", 'is empty, but must have an entry when recording.mode is "schedule"'
-        )
-    for key in ("segment_seconds", "max_seconds"):
-        if recording.min_seconds > (longest := getattr(recording, key)):
-            yield Problem(
-                "recording.min_seconds",
-                f"is {recording.min_seconds}, but must be at most recording.{key}, which is {longest}",
-            )
-    if recording.keep_last_seconds and recording.mode != "manual":
-        yield Problem(
-            "recording.keep_last_seconds",
-            f'is {recording.keep_last_seconds}, but is for recording.mode "manual" only; set it to 0',
-        )
-    if recording.keep_last_seconds > recording.max_seconds:
-        yield Problem(
-            "recording.keep_last_seconds",
-            f"is {recording.keep_last_seconds}, but must be at most recording.max_seconds, "
-            f"which is {recording.max_seconds}",
-        )
-    hours = config.sync.off_peak_hours
-    if hours is not None and hours.start == hours.end:
-        yield Problem(
-            "sync.off_peak_hours", "starts and ends at the same time; leave it out to send at any hour"
-        )
-    if led.driver != "gpio":
-        return
-    if len(led.pins) not in {1, 3} or len(set(led.pins)) != len(led.pins):
-        yield Problem(
-            "led.pins", f'is {list(led.pins)}, but led.driver "gpio" needs one number, or three different'
-        )
-    if config.button.gpio in led.pins:
-        yield Problem("button.gpio", f"is {config.button.gpio}, but led.pins uses that one already")
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:

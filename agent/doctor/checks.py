@@ -21,6 +21,7 @@ def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[C
         Check("libopus", sound.libopus),
         Check("PortAudio", sound.portaudio),
         Check("voice trigger", sound.voice, needs=("config",)),
+        Check("capture volume", sound.capture_volume, needs=("config",)),
         Check("microphone", sound.microphone, needs=("config", "state directory", "daemon", "PortAudio")),
         Check("recorder", daemon.recorder, needs=("daemon",)),
         Check("clock", machine.clock),

@@ -8,6 +8,7 @@ from agent.audio.level import LevelMeter
 from agent.audio.opus import libopus_version
 from agent.audio.source import EndOfSource, Source
 from agent.capture.devices import list_devices
+from agent.capture.mixer import capture_control
 from agent.capture.opened import opened
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import MicrophoneError
@@ -25,11 +26,11 @@ QUIET_DBFS = -70.0
 HINTS: dict[str, Callable[[str], tuple[str, str]]] = {
     "quiet": lambda name: (
         f"{name} is too quiet: for minutes even what stands out has been below -47 dBFS",
-        f"raise its gain (alsamixer, F4); {typed('level')} shows it",
+        f"raise its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it",
     ),
     "clipping": lambda name: (
         f"{name} clips: more than 1 % of the seconds of five minutes are too loud",
-        f"lower its gain (alsamixer, F4); {typed('level')} shows it",
+        f"lower its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it",
     ),
 }
 """What to say of a microphone by the quality that the recorder finds, and what to do."""
@@ -59,6 +60,27 @@ def voice(session: Session) -> Finding:
             f"{extra('voice')} brings it, or set voice.trigger to sound",
         )
     return healthy("speech is told from other sound")
+
+
+def capture_volume(session: Session) -> Finding:
+    """Look at the capture control of each card, and whether it lets sound through."""
+    shown, problems = [], []
+    wanted = session.loaded.config.audio.capture_volume_percent
+    for card in SoundCards().capturing():
+        try:
+            control = capture_control(card.card_id)
+        except MicrophoneError as error:
+            return warning(str(error), "see `alsamixer`, F4")
+        shown.append(f"{card.name}: {control.words if control else 'no capture volume'}")
+        if control is not None and (control.on is False or control.percent == 0):
+            problems.append(f"{card.name} captures nothing: {control.words}")
+        elif control is None and wanted:
+            problems.append(f"{card.name} has no capture volume: audio.capture_volume_percent does nothing")
+    if problems:
+        return warning(
+            "; ".join(problems), "set audio.capture_volume_percent, or use `alsamixer` (F4, F6: card)"
+        )
+    return healthy(", ".join(shown) or "there is no sound card with an input")
 
 
 def microphone(session: Session) -> Finding:

@@ -152,6 +152,7 @@ class RecorderWiring:
             runtime_directory=self.state.runtime,
             cards=SoundCards(),
             monotonic=self.clock.monotonic,
+            capture_percent=audio.capture_volume_percent,
         )
 
     def recorder(

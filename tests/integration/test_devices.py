@@ -119,11 +119,11 @@ def stereo(virtual_microphone: VirtualMicrophone, tmp_path_factory: pytest.TempP
         virtual_microphone.pactl("unload-module", module)
 
 
-@pytest.mark.parametrize("channel", ["left", "right", "mix"])
+@pytest.mark.parametrize("channel", ["left", "right", "mix", 1, 2])
 def test_each_choice_of_a_channel_on_a_stereo_card(
     virtual_microphone: VirtualMicrophone, stereo: Path, tmp_path: Path, channel: Channel
 ) -> None:
-    """What ALSA gives for left, right and mix is what was played there; judged by arecord."""
+    """What ALSA gives for left, right, mix and a numbered input is what was played there; judged by arecord."""
     left = np.pad(read_wav(SPEECH), (4800, 0))
     right = np.pad(read_wav(OTHER_SPEECH), (4800, 0))
     left, right = left[: len(right)], right[: len(left)]
@@ -139,7 +139,7 @@ def test_each_choice_of_a_channel_on_a_stereo_card(
         time.sleep(0.3)
         virtual_microphone.play(both, "stereo")
     mix = ((left.astype(np.int32) + right) / 2).astype(np.int16)
-    played = {"left": left, "right": right, "mix": mix}[channel]
+    played = {"left": left, "right": right, "mix": mix, 1: left, 2: right}[channel]
     error = part_like(read_wav(heard), played).astype(np.int32) - played
     assert int(np.max(np.abs(error))) <= (1 if channel == "mix" else 0)
 
