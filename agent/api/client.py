@@ -255,7 +255,7 @@ class RecordingsApi:
         self._exchange("question for the time", "HEAD", self._base, {}, None)
 
     def wake(self) -> None:
-        """Give up idle connections: the network has changed, and they may lead nowhere."""
+        """Give up idle and stranded connections: the network has changed, and they lead nowhere."""
         self._api.wake()
         self._storage.wake()
 

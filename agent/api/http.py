@@ -89,12 +89,17 @@ class HttpConnection:
             return self._send(method, url, headers, body)
 
     def wake(self) -> None:
-        """Give up an idle connection, so that the next call does not trust a route that is gone."""
+        """Give up a connection that may lead nowhere: an idle one, or one whose own address is not used any more.
+
+        A call under way on a connection that still leads to the other side goes on.
+        """
         if self._turn.acquire(blocking=False):
             try:
                 self._wires.cut()
             finally:
                 self._turn.release()
+        else:
+            self._wires.cut_stranded()
 
     def abort(self) -> None:
         """End the call under way and refuse all later ones; may be called from any thread."""

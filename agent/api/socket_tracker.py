@@ -76,6 +76,13 @@ class SocketTracker:
         with self._lock:
             self._cut()
 
+    def cut_stranded(self) -> None:
+        """Cut the connections that no answer can reach: the way to the other side now begins at another address."""
+        with self._lock:
+            for wire in self._open:
+                if _is_stranded(wire):
+                    _shut_down(wire)
+
     def abort(self) -> None:
         """Cut all connections, now and in future."""
         with self._lock:
@@ -150,8 +157,22 @@ class SocketTracker:
         """Who calls holds the lock."""
         wires = [*self._open, self._in_handshake] if self._in_handshake is not None else self._open
         for wire in wires:
-            with contextlib.suppress(OSError):  # already closed, or the other side was first
-                socket.socket.shutdown(wire, socket.SHUT_RDWR)
+            _shut_down(wire)
+
+
+def _shut_down(wire: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # already closed, or the other side was first
+        socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+
+def _is_stranded(wire: socket.socket) -> bool:
+    """Whether the kernel would give a new connection to the same place another address; no way at all may come back."""
+    try:
+        with socket.socket(wire.family, socket.SOCK_DGRAM) as probe:
+            probe.connect(wire.getpeername())  # of a datagram socket: nothing is sent
+            return bool(probe.getsockname()[0] != wire.getsockname()[0])
+    except OSError:  # closed, or unreachable
+        return False
 
 
 def _crossed(wire: socket.socket) -> int | None:

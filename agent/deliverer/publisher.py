@@ -139,7 +139,7 @@ class Publisher:
         self._wiring.board.report(network=shown)
         if now.interface != self._interface:
             if self._interface is not None:
-                self._wiring.give_up_idle_connections()
+                self._wiring.give_up_old_connections()
             self._interface = now.interface
 
     def _look_at_recorder(self) -> None:

@@ -142,8 +142,8 @@ class DelivererWiring:
             announce=lambda waiting: self.board.report(waiting=waiting),
         )
 
-    def give_up_idle_connections(self) -> None:
-        """The route has moved: a connection that is kept open would wait for answers on the old one."""
+    def give_up_old_connections(self) -> None:
+        """The route has moved: what is open would wait for answers on the old one."""
         if "api" in vars(self):
             self.api.wake()
 

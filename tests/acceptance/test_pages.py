@@ -129,9 +129,15 @@ def test_every_command_of_ours_runs_as_printed(served: Machine, tmp_path: Path) 
         else:
             done = served.run(*words, stdin=f"{DEFAULT_TOKEN}\n" if words[:2] == ["token", "set"] else "")
             code, said = done.code, done.err + done.out
-        if code not in {0, NO_CARD.get(command, 0)}:
+        if code not in {0, NO_CARD.get(command, 0)} and not only_warns_of_the_clock(command, code, said):
             failed[command] = (code, said)
     assert failed == {}
+
+
+def only_warns_of_the_clock(command: str, code: int, said: str) -> bool:
+    """Whether the doctor saw nothing but that this machine's clock is not synchronised, as in a container."""
+    troubles = [line for line in said.splitlines() if line.startswith(("warning", "critical"))]
+    return command.startswith("doctor") and code == 1 and [line.split()[1] for line in troubles] == ["clock"]
 
 
 def leave(machine: Machine, words: list[str]) -> tuple[int, str]:

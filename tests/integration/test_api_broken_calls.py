@@ -235,6 +235,25 @@ def test_a_connection_made_during_an_abort_is_cut_too() -> None:
         assert far.recv(1) == b""
 
 
+@pytest.mark.parametrize(("own", "is_cut"), [("127.0.0.2", True), ("127.0.0.1", False)])
+def test_a_call_ends_when_the_way_begins_at_another_address(own: str, is_cut: bool) -> None:
+    """After the route has moved no answer reaches the old address: the call does not wait its whole time for one."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), source_address=(own, 0)) as near,
+        listener.accept()[0] as far,
+    ):
+        wires = SocketTracker(1.0, None, Alarms("test"))
+        wires.trace("connection.connect_tcp.complete", {"return_value": Stream(near)})
+        wires.cut_stranded()
+        far.settimeout(0.2)
+        if is_cut:
+            assert far.recv(1) == b""
+        else:
+            with pytest.raises(TimeoutError):
+                far.recv(1)
+
+
 class Stream:
     """What httpcore hands out for a connection."""
 
