@@ -26,12 +26,14 @@ from agent.api.errors import (
     UploadRefused,
 )
 from agent.api.gate import Gate, OpenGate
-from agent.api.given import ApiSettings, ServerDate, Token
+from agent.api.given import ServerDate, Token
 from agent.api.headers import RateLimit
 from agent.api.http import HttpConnection, Timeouts
 from agent.api.responses import fields_of
-from agent.api.upload_body import CHUNK, PACED_CHUNK, Sending, TooSlow
+from agent.api.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest, TooSlow
 from agent.api.urls import base_url, check_storage_url, host_of, is_loopback, segment
+from agent.clock import Clock
+from agent.config.schema import ApiConfig
 from agent.errors import AgentError, ConfigError
 from agent.hints import typed
 from agent.log import get_logger
@@ -39,7 +41,6 @@ from agent.log import get_logger
 __all__ = [
     "CHUNK",
     "PACED_CHUNK",
-    "ApiSettings",
     "Completion",
     "Created",
     "RateLimit",
@@ -64,13 +65,11 @@ class RecordingsApi:
 
     def __init__(
         self,
-        settings: ApiSettings,
+        settings: ApiConfig,
         token: Callable[[], Token],
+        clock: Clock,
         *,
-        wall: Callable[[], float],
-        monotonic: Callable[[], float],
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
-        user_agent: str = USER_AGENT,
         gate: Gate | None = None,
         meter: Callable[[int], object] = lambda _bytes: None,
     ) -> None:
@@ -82,8 +81,7 @@ class RecordingsApi:
         self._base = base_url(settings.base_url)
         self._content_type = settings.content_type
         self._token = token
-        self._wall = wall
-        self._monotonic = monotonic
+        self._clock = clock
         self._gate = gate or OpenGate()
         self._turn = threading.Lock()
         """Held from a call's admission to its answer: no call passes the gate on what an answer is about to change."""
@@ -92,9 +90,9 @@ class RecordingsApi:
         self._rate_limit: RateLimit | None = None
         self._timeouts = timeouts
         tls = _trust(settings.ca_file)
-        self._api = HttpConnection(tls, timeouts, user_agent, meter=meter)
+        self._api = HttpConnection(tls, timeouts, USER_AGENT, meter=meter)
         # Without a small buffer a slow line swallows megabytes at once and then seems to stall for minutes.
-        self._storage = HttpConnection(tls, timeouts, user_agent, send_buffer=_SEND_BUFFER, meter=meter)
+        self._storage = HttpConnection(tls, timeouts, USER_AGENT, send_buffer=_SEND_BUFFER, meter=meter)
 
     @property
     def last_date(self) -> ServerDate | None:
@@ -167,18 +165,22 @@ class RecordingsApi:
         sending = Sending(
             file,
             size,
-            on_progress,
-            pace,
-            life=ticket.lifetime if life is None else life,
-            least_rate=self._timeouts.least_rate,
-            window=self._timeouts.rate_window,
+            Slowest(
+                life=ticket.lifetime if life is None else life,
+                least_rate=self._timeouts.least_rate,
+                window=self._timeouts.rate_window,
+            ),
+            on_progress=on_progress,
+            pace=pace,
             may_not=may_not,
         )
         answer = self._stored_answer(ticket, sending, size, host)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._gate.answered("upload", answer.status, None, headers.pause(answer.headers, self._wall()))
-        verdicts.stored(answer, Call("upload", host, self._wall()))
+            self._gate.answered(
+                "upload", answer.status, None, headers.pause(answer.headers, self._clock.wall())
+            )
+        verdicts.stored(answer, Call("upload", host, self._clock.wall()))
 
     def _stored_answer(self, ticket: UploadTicket, sending: Sending, size: int, host: str) -> Answer:
         """Return storage's answer; where there is none, it is asked whether the API can be reached at all."""
@@ -292,7 +294,7 @@ class RecordingsApi:
             if fresh != token:  # it took the other's place while this call waited for its turn
                 token, given["Authorization"] = fresh, f"Bearer {fresh}"
                 answer = self._exchange(what, "POST", self._base + path, given, content, urgent=urgent)
-        return answer, Call(what, host_of(self._base), self._wall(), token)
+        return answer, Call(what, host_of(self._base), self._clock.wall(), token)
 
     def _exchange(
         self,
@@ -314,9 +316,9 @@ class RecordingsApi:
     def _admitted(
         self, what: str, method: str, url: str, given: Mapping[str, str], content: bytes | None
     ) -> Answer:
-        began = self._monotonic()
+        began = self._clock.monotonic()
         answer = self._api.send(method, url, {**given, "Accept-Encoding": "identity"}, content)
-        ended, wall = self._monotonic(), self._wall()
+        ended, wall = self._clock.monotonic(), self._clock.wall()
         log.debug(
             "the api answered",
             action="api_answer",

@@ -10,22 +10,6 @@ class Token(Protocol):
         """Return the token itself."""
 
 
-class ApiSettings(Protocol):
-    """What the client needs of the configuration's ``[api]``."""
-
-    @property
-    def base_url(self) -> str:
-        """Where the API lives, such as ``https://api.bota.dev/v1``."""
-
-    @property
-    def content_type(self) -> str:
-        """Sent on the PUT where the API names none."""
-
-    @property
-    def ca_file(self) -> str:
-        """A PEM file that takes the place of the system's CA store; empty for the system's."""
-
-
 class ServerDate(NamedTuple):
     """A ``Date`` header of the API host, and when it arrived; all in seconds."""
 

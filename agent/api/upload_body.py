@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from agent.api.alarms import Alarm, Alarms
 from agent.api.errors import ApiFailure, UnreadableFile
@@ -28,24 +28,31 @@ class TooSlow(ApiFailure, StillWaiting):
     """The body was not taken at the least rate, or not within its time; ``str()`` says which."""
 
 
+class Slowest(NamedTuple):
+    """How slowly a server may take an upload."""
+
+    life: float
+    """Seconds that the whole may take."""
+    least_rate: float
+    """Bytes a second that must be taken, over each ``window`` seconds."""
+    window: float
+
+
 class Sending:
     """An iterable of exactly ``size`` bytes of ``file``; what a server would wait for after a short file is not.
 
     ``on_progress`` gets the bytes sent so far after each piece. ``pace`` gets the length of each piece before it is
-    sent and may wait. ``life`` is how many seconds it may take; ``least_rate`` bytes a second must be taken over each
-    ``window`` seconds. ``may_not`` says why it may not go on, when it may not.
+    sent and may wait. ``may_not`` says why it may not go on, when it may not.
     """
 
     def __init__(
         self,
         file: BinaryIO,
         size: int,
-        on_progress: Callable[[int], None] | None,
-        pace: Callable[[int], None] | None,
+        slowest: Slowest,
         *,
-        life: float,
-        least_rate: float,
-        window: float,
+        on_progress: Callable[[int], None] | None = None,
+        pace: Callable[[int], None] | None = None,
         may_not: Callable[[], AgentError | None] = lambda: None,
     ) -> None:
         self._file = file
@@ -55,9 +62,7 @@ class Sending:
         """Why the upload was cut although nothing was wrong with it."""
         self._on_progress = on_progress
         self._pace = pace
-        self.life = life
-        self.least_rate = least_rate
-        self.window = window
+        self.slowest = slowest
         self._sent = 0
         self._paced = 0.0
         self._pacing_since: float | None = None
@@ -152,7 +157,7 @@ class _Watch:
         self._alarms.call_off(self._next)
 
     def _look_later(self) -> Alarm:
-        return self._alarms.after(min(self._sending.window / WATCHES, LOOK_SECONDS), self._look)
+        return self._alarms.after(min(self._sending.slowest.window / WATCHES, LOOK_SECONDS), self._look)
 
     def _look(self) -> None:
         with self._lock:
@@ -168,12 +173,13 @@ class _Watch:
     def _verdict(self, now: float) -> str:
         """Return what is wrong; empty when nothing is."""
         sending = self._sending
-        if now - self._begun >= sending.life:
+        if now - self._begun >= sending.slowest.life:
             return "did not take the upload within the life of its URL"
         paced = sending.paced_until(now) - self._paced
-        if sending.sent < sending.size and now - self._since - paced >= sending.window:
-            if sending.sent - self._sent < sending.least_rate * sending.window:
-                return f"takes the upload slower than {sending.least_rate:g} bytes a second"
+        least_rate, window = sending.slowest.least_rate, sending.slowest.window
+        if sending.sent < sending.size and now - self._since - paced >= window:
+            if sending.sent - self._sent < least_rate * window:
+                return f"takes the upload slower than {least_rate:g} bytes a second"
             self._window_begins(now)
         return ""
 

@@ -83,18 +83,16 @@ class OggOpusWriter:
     def __init__(
         self,
         write: Callable[[bytes], object],
+        head: OpusHead,
         *,
         serial: int,
-        channels: int,
-        sample_rate: int,
-        pre_skip: int,
         vendor: str,
         tags: Sequence[tuple[str, str]],
         page_seconds: float = 0.8,
     ) -> None:
         self._write = write
         self._serial = serial
-        self._head = OpusHead(channels, pre_skip, sample_rate)
+        self._head = head
         self._tags_packet = _tags_packet(vendor, tags)
         self._page_samples = round(page_seconds * GRANULE_RATE)
         self._held: tuple[bytes, int] | None = None

@@ -1,18 +1,14 @@
 """The microphone: keeps a capture process open on the device that is wanted, whatever becomes of either."""
 
 import json
-import os
-import sys
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import NamedTuple
 
 from agent.audio.source import Block, SourceLost, SourceState
 from agent.capture import protocol
-from agent.capture.alsa_config import Channel
 from agent.capture.devices import DEFAULT, NO_PORTAUDIO, Target, resolve_input
 from agent.capture.mixer import CaptureVolume
 from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
+from agent.clock import Clock
 from agent.errors import MicrophoneError
 from agent.hints import typed
 from agent.host.sound_cards import SoundCards
@@ -32,6 +28,17 @@ FLOWING_SECONDS = 0.5
 log = get_logger(__name__)
 
 
+class CaptureTimes(NamedTuple):
+    """How long a device may take, in seconds, and when one that failed is tried again."""
+
+    opening: float = 5.0
+    """To the first frame, from the start and anew from the moment at which the device is open."""
+    silence: float = 1.5
+    """From one frame to the next."""
+    backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5)
+    """From start to start of an attempt, and the first of them at least from its end; the last one repeats."""
+
+
 class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an error
     """The current capture process is of no use: (state, sentence)."""
 
@@ -40,15 +47,13 @@ class Microphone:
     """A ``Source`` that hears a sound card, or a named PCM, through a capture process.
 
     ``read`` and ``close`` belong to one thread, which lives as long as the microphone is wanted: the capture
-    process dies when the thread that started it ends. The properties may be read from any thread. ``monotonic`` must be
-    CLOCK_MONOTONIC: the capture process's frames carry its stamps. ``environment`` None means that of this process.
+    process dies when the thread that started it ends. The properties may be read from any thread. The clock's
+    ``monotonic`` must be CLOCK_MONOTONIC: the capture process's frames carry its stamps.
 
     Procedure of one opening: resolve the input anew → for each target in turn: write the configuration when
-    it is a card, start a capture process, wait for its first frame (``open_timeout``). When none gives one: once
-    ``SourceLost``, then again after the next of ``backoff`` (seconds from start to start of an attempt, and
-    the first of them at least from its end; the last one repeats). ``open_timeout`` counts from the start, and anew
-    from the moment at which the device is open. Both time-outs are doubled by each attempt that hangs, up to
-    LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for FLOWING_SECONDS.
+    it is a card, start a capture process, wait for its first frame (``times.opening``). When none gives one: once
+    ``SourceLost``, then again after the next of ``times.backoff``. Both time-outs are doubled by each attempt that
+    hangs, up to LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for FLOWING_SECONDS.
 
     A block comes each ``block_ms``; ALSA's buffer has a second where the card allows it (``agent.capture.child``): so
     late may the capture process be before samples are lost.
@@ -57,34 +62,15 @@ class Microphone:
     def __init__(
         self,
         wanted: str,
-        sample_rate: int,
-        channels: int,
-        channel: Channel,
-        *,
-        runtime_directory: Path,
+        settings: CaptureSettings,
         cards: SoundCards,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        open_timeout: float = 5.0,
-        frame_timeout: float = 1.5,
-        backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5),
-        block_ms: int = 120,
+        clock: Clock,
+        *,
         capture_percent: int = 0,
-        python: str = sys.executable,
-        environment: Mapping[str, str] | None = None,
+        times: CaptureTimes = CaptureTimes(),  # noqa: B008 - immutable
     ) -> None:
-        self._wanted, self._cards = wanted, cards
-        self._settings = CaptureSettings(
-            sample_rate=sample_rate,
-            channels=channels,
-            channel=channel,
-            block_ms=block_ms,
-            runtime_directory=runtime_directory,
-            environment=dict(os.environ if environment is None else environment),
-            python=python,
-        )
-        self._monotonic, self._sleep = monotonic, sleep
-        self._open_timeout, self._frame_timeout, self._backoff = open_timeout, frame_timeout, backoff
+        self._wanted, self._settings, self._cards = wanted, settings, cards
+        self._clock, self._times = clock, times
 
         self._state = SourceState.CLOSED
         self._volume = CaptureVolume(capture_percent)
@@ -158,7 +144,7 @@ class Microphone:
         Raises:
             SourceLost: no device, or it went away, or it hangs; once until blocks flow again.
         """
-        deadline = self._monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         if self._held is not None:
             held, self._held = self._held, None
             return held
@@ -179,9 +165,9 @@ class Microphone:
         Raises:
             MicrophoneError: none came within ``timeout`` seconds; says why.
         """
-        deadline = self._monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         while self._held is None:
-            left = deadline - self._monotonic()
+            left = deadline - self._clock.monotonic()
             if left <= 0:
                 raise MicrophoneError(self._last_error or self._silent("did not open"))
             try:
@@ -198,18 +184,18 @@ class Microphone:
 
     def _open(self, deadline: float) -> bool:
         """Start a capture process on the next target, waiting for its time; False when that is after ``deadline``."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if not self._targets and now < self._retry_at:
             if now < deadline:
-                self._sleep(min(self._retry_at, deadline) - now)
-            if self._monotonic() < self._retry_at:
+                self._clock.sleep(min(self._retry_at, deadline) - now)
+            if self._clock.monotonic() < self._retry_at:
                 return False
         self._unreaped = [capture for capture in self._unreaped if not capture.gone]
         if self._state is SourceState.CLOSED:
             self._state = SourceState.OPENING
         try:
             if not self._targets:
-                self._attempt_at = self._monotonic()
+                self._attempt_at = self._clock.monotonic()
                 self._targets = resolve_input(self._wanted, self._cards.present())
             self._target = self._targets.pop(0)
             self._start_ear(self._target)
@@ -225,7 +211,7 @@ class Microphone:
     def _start_ear(self, target: Target) -> None:
         self._volume.apply(target.card, target.name)
         self._capture = self._settings.start(target.id, target.card)
-        self._heard_at = self._monotonic()
+        self._heard_at = self._clock.monotonic()
         self._first_heard_at = 0.0
         self._next_sequence = 0
 
@@ -244,21 +230,21 @@ class Microphone:
             return block, block is not None
         if capture.ended:
             raise _Failure(self._quiet_state(), self._silent("went away"))
-        now = self._monotonic()
+        now = self._clock.monotonic()
         judgement = self._heard_at + self._limit() - GRACE_SECONDS
         if now < judgement:
             if now >= deadline:
                 return None, True
             capture.wait(min(judgement, deadline) - now)
-        elif not capture.wait(GRACE_SECONDS) and self._monotonic() - now < 2 * GRACE_SECONDS:
+        elif not capture.wait(GRACE_SECONDS) and self._clock.monotonic() - now < 2 * GRACE_SECONDS:
             raise self._hanging()
         return None, False
 
     def _limit(self) -> float:
         """Return for how many seconds the capture process may say nothing now."""
         if self._first_heard_at:
-            return max(self._frame_timeout, min(self._frame_timeout * self._patience, LONGEST_SILENCE))
-        return max(self._open_timeout, min(self._open_timeout * self._patience, LONGEST_OPENING))
+            return max(self._times.silence, min(self._times.silence * self._patience, LONGEST_SILENCE))
+        return max(self._times.opening, min(self._times.opening * self._patience, LONGEST_OPENING))
 
     def _hanging(self) -> _Failure:
         """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
@@ -312,10 +298,10 @@ class Microphone:
             log.debug("a device cannot be opened", action="microphone_next", reason=reason)
             return
         self._targets = []
-        wait = self._backoff[min(self._failures, len(self._backoff) - 1)]
-        now = self._monotonic()
+        wait = self._times.backoff[min(self._failures, len(self._times.backoff) - 1)]
+        now = self._clock.monotonic()
         start = now if was_heard else self._attempt_at
-        self._retry_at = max(start + wait, now + self._backoff[0])
+        self._retry_at = max(start + wait, now + self._times.backoff[0])
         self._state = state
         self._failures += 1
         level = log.debug if self._told else log.warning

@@ -164,10 +164,11 @@ class CaptureSettings(msgspec.Struct, frozen=True):
     sample_rate: int
     channels: int
     channel: Channel
-    block_ms: int
     runtime_directory: Path
-    environment: Mapping[str, str]
-    python: str
+    block_ms: int = 120
+    environment: Mapping[str, str] | None = None
+    """None: that of this process."""
+    python: str = sys.executable
 
     def start(self, pcm: str, card: Card | None) -> CaptureProcess:
         """Start a capture process on a card with a configuration of its own, or without a card on a PCM as it is.
@@ -176,7 +177,8 @@ class CaptureSettings(msgspec.Struct, frozen=True):
             MicrophoneError: the configuration cannot be written.
             OSError: the capture process cannot be started.
         """
-        environment, pcms = self.environment, [pcm]
+        environment: Mapping[str, str] = os.environ if self.environment is None else self.environment
+        pcms = [pcm]
         if card is not None:
             config = write_config(
                 self.runtime_directory,

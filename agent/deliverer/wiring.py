@@ -119,8 +119,7 @@ class DelivererWiring:
         return RecordingsApi(
             self.config.api,
             self.credentials.token,
-            wall=self.clock.wall,
-            monotonic=self.clock.monotonic,
+            self.clock,
             gate=self.limits,
             meter=self.usage.add,
         )

@@ -4,7 +4,6 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.control.server import ask
@@ -53,14 +52,10 @@ class Follower:
         sandbox: Process,
         recorder: Process,
         seconds: float,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._screen, self._state = screen, state
         self._sandbox, self._recorder = sandbox, recorder
         self._seconds = seconds
-        self._monotonic, self._sleep = monotonic, sleep
         self._asking = threading.Thread(target=self._ask, name="record", daemon=True)
         self._error: AgentError | None = None
         self._store: Store | None = None
@@ -77,20 +72,20 @@ class Follower:
         """
         self._screen.say("recording", f"{self._seconds:g} seconds")
         self._asking.start()
-        limit = self._monotonic() + self._seconds + GRACE_SECONDS
+        limit = time.monotonic() + self._seconds + GRACE_SECONDS
         recorded = False
         try:
             while True:
                 if not recorded and not self._asking.is_alive():
                     recorded = self._closely = True
-                    limit = self._monotonic() + DELIVERY_SECONDS
+                    limit = time.monotonic() + DELIVERY_SECONDS
                 entry = self._step(recorded=recorded)
                 if entry is not None and entry.status is Status.UPLOADED:
                     return row_of(entry, Files(self._state.path, Disk()))
-                if self._monotonic() > limit:
+                if time.monotonic() > limit:
                     what = f"delivered ({self._waiting or 'no reason is known'})" if recorded else "recorded"
                     raise AgentError(f"nothing was {what} in time: see {self._recorder.log}")
-                self._sleep(CLOSE_LOOK_SECONDS if self._closely else LOOK_SECONDS)
+                time.sleep(CLOSE_LOOK_SECONDS if self._closely else LOOK_SECONDS)
         finally:
             if self._store is not None:
                 self._store.close()
@@ -113,8 +108,8 @@ class Follower:
         if self._error is not None:
             self._recorder.check(END_SECONDS)
             raise self._error
-        if self._monotonic() >= self._look_at:
-            self._look_at = self._monotonic() + LOOK_SECONDS
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
             self._show_daemon(recorded=recorded)
         for line in self._sandbox.new_lines():
             if request := _REQUEST.match(line):

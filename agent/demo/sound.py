@@ -14,6 +14,8 @@ from agent.audio.opus import SAMPLE_RATES
 from agent.audio.source import SourceLost
 from agent.capture.devices import DEFAULT, list_devices
 from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureSettings
+from agent.clock import SystemClock
 from agent.errors import AgentError, MicrophoneError
 from agent.host.sound_cards import SoundCards
 
@@ -62,7 +64,7 @@ def microphone(runtime: Path) -> Sound | None:
     names = [device.id for device in list_devices(cards) if device.id == DEFAULT] + hardware
     reasons = []
     for name in names:
-        capture = Microphone(name, _RATE, 1, "mix", runtime_directory=runtime, cards=cards)
+        capture = Microphone(name, CaptureSettings(_RATE, 1, "mix", runtime), cards, SystemClock())
         try:
             if _is_heard(capture, even_silence=bool(hardware)):
                 return Sound(name, f"the microphone {capture.name} is recorded: say something")

@@ -3,11 +3,11 @@
 import contextlib
 import socket
 import ssl
-import time
 from urllib.parse import urlsplit
 
 from agent.api.client import RecordingsApi
 from agent.api.errors import ApiFailure, Busy, Offline, OfflineKind
+from agent.clock import SystemClock
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.doctor.local import left_before
 from agent.errors import CredentialError
@@ -73,9 +73,7 @@ def tls(session: Session) -> Finding:
 
 def _client(session: Session) -> RecordingsApi:
     """Return a client of the API that leaves no trace in the state directory."""
-    return RecordingsApi(
-        session.loaded.config.api, lambda: _token(session), wall=time.time, monotonic=time.monotonic
-    )
+    return RecordingsApi(session.loaded.config.api, lambda: _token(session), SystemClock())
 
 
 def _token(session: Session) -> Token:

@@ -6,6 +6,7 @@ from functools import cached_property
 from agent.audio.source import Source
 from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureSettings
 from agent.clock import UNSYNCHRONIZED, Clock, Instant, SystemClock
 from agent.config.schema import Config
 from agent.config.values import local_timezone
@@ -144,16 +145,9 @@ class RecorderWiring:
         if audio.input.startswith("file:"):
             path, loop = parse_file_input(audio.input)
             return WavFile(path, loop=loop, realtime=RealTime(self.clock.monotonic, self.clock.sleep))
-        return Microphone(
-            audio.input,
-            audio.sample_rate,
-            audio.channels,
-            audio.channel,
-            runtime_directory=self.state.runtime,
-            cards=SoundCards(),
-            monotonic=self.clock.monotonic,
-            capture_percent=audio.capture_volume_percent,
-        )
+        capture = CaptureSettings(audio.sample_rate, audio.channels, audio.channel, self.state.runtime)
+        percent = audio.capture_volume_percent
+        return Microphone(audio.input, capture, SoundCards(), self.clock, capture_percent=percent)
 
     def recorder(
         self,

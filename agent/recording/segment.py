@@ -12,7 +12,7 @@ import msgspec
 
 from agent import __version__
 from agent.audio.loudness import Loudness, LoudnessMeter
-from agent.audio.ogg import OggOpusWriter
+from agent.audio.ogg import OggOpusWriter, OpusHead
 from agent.audio.ogg_page import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
 from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
@@ -152,10 +152,8 @@ class OpenSegment:
         self._step = "open.headers"
         writer = OggOpusWriter(
             self._append,
+            OpusHead(start.channels, self._pre_skip, start.sample_rate),
             serial=int.from_bytes(os.urandom(4)),
-            channels=start.channels,
-            sample_rate=start.sample_rate,
-            pre_skip=self._pre_skip,
             vendor=libopus_version(),
             tags=[
                 ("ENCODER", f"recorder-agent/{__version__}"),

@@ -47,7 +47,6 @@ class SandboxServer:
         tls: bool = False,
         now: Callable[[], float] = time.time,
         console: Callable[[str], None] | None = None,
-        storage_url: str | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.host = host
@@ -57,7 +56,8 @@ class SandboxServer:
         self.faults = Faults()
         self._now = now
         self._console = console
-        self._storage_url = storage_url
+        self.storage_url: str | None = None
+        """Where upload URLs point instead of here, if set before it starts."""
         self._running: _Running | None = None
         try:
             self.objects.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ class SandboxServer:
         """Return the application over the present state."""
         presigner = Presigner(self.state.book.entries.secret, self._now)
         storage = Storage(self.objects, self.state.recordings, presigner)
-        app = build_app(self.state, self.faults, storage, presigner, self._storage_url)
+        app = build_app(self.state, self.faults, storage, presigner, self.storage_url)
         return RequestLog(app, self.directory / "requests.jsonl", self._now, self._console)
 
     def _config(self) -> uvicorn.Config:

@@ -1,11 +1,11 @@
 """Setting a device token: tried at once, kept unless the API refuses it, and told to nobody."""
 
 import contextlib
-import time
 from typing import Any
 
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import Unauthorized
+from agent.clock import SystemClock
 from agent.config.schema import ApiConfig
 from agent.errors import AgentError, CredentialError
 from agent.log import get_logger
@@ -43,8 +43,7 @@ def _tried(credentials: Credentials, new: Token, config: ApiConfig) -> tuple[str
         api = RecordingsApi(
             config,
             lambda: new,
-            wall=time.time,
-            monotonic=time.monotonic,
+            SystemClock(),
             timeouts=Timeouts(connect=5, read=10, write=10, answer=15),
         )
         with contextlib.closing(api):

@@ -9,7 +9,17 @@ import time
 
 import pytest
 import trustme
-from api_bench import PATIENT, SHORT, TOKEN, Secret, Settings, call, client_of, everything_said_by, ticket_for
+from api_bench import (
+    PATIENT,
+    SHORT,
+    TOKEN,
+    Secret,
+    StillClock,
+    call,
+    client_of,
+    everything_said_by,
+    ticket_for,
+)
 from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
 
@@ -17,6 +27,7 @@ from agent.api.alarms import Alarms
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import Aborted, ApiFailure, OfflineKind, UnreadableFile, UploadRefused
 from agent.api.socket_tracker import SocketTracker
+from agent.config.schema import ApiConfig
 
 __all__ = ["api", "authority", "ca_file", "server"]
 
@@ -201,9 +212,7 @@ def test_abort_ends_a_tls_handshake(ca_file: str) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
-        api = RecordingsApi(
-            Settings(url, ca_file=ca_file), Secret, wall=lambda: 0.0, monotonic=lambda: 0.0, timeouts=PATIENT
-        )
+        api = RecordingsApi(ApiConfig(base_url=url, ca_file=ca_file), Secret, StillClock(), timeouts=PATIENT)
         caught: list[ApiFailure] = []
 
         def run() -> None:

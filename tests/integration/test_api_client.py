@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_bench import NOW, SHA, SIGNATURE, TOKEN, Secret, Settings, call, client_of, ticket_for
+from api_bench import NOW, SHA, SIGNATURE, TOKEN, Secret, StillClock, call, client_of, ticket_for
 from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_html, as_json
 
@@ -18,6 +18,7 @@ from agent.api.client import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, U
 from agent.api.errors import ApiFailure, InvalidResponse, Unauthorized, UnusableAnswer, UploadRefused
 from agent.api.headers import RateLimit
 from agent.api.urls import check_storage_url
+from agent.config.schema import ApiConfig
 from agent.errors import ConfigError
 
 LOCAL = "0198c0de-0000-7000-8000-000000000001"
@@ -346,7 +347,7 @@ def test_a_token_that_cannot_be_sent_is_refused_unsent(server: SocketApi, token:
 def test_an_unsafe_base_url_is_a_config_error(url: str) -> None:
     """Plain http is for loopback alone, and a base URL holds no user and no query."""
     with pytest.raises(ConfigError, match="base_url"):
-        RecordingsApi(Settings(url), Secret, wall=lambda: NOW, monotonic=lambda: 5.0)
+        RecordingsApi(ApiConfig(base_url=url), Secret, StillClock())
 
 
 def test_plain_http_never_goes_through_a_proxy(server: SocketApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from api_bench import NOW, SIGNATURE, TOKEN, Secret, Settings, call, client_of
+from api_bench import SIGNATURE, TOKEN, Secret, StillClock, call, client_of
 from outages import CREATED, authority, ca_file, offline, server, tls_of
 from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import OfflineKind
+from agent.config.schema import ApiConfig
 from agent.errors import ConfigError
 
 __all__ = ["authority", "ca_file", "server"]
@@ -22,9 +23,9 @@ __all__ = ["authority", "ca_file", "server"]
 @contextmanager
 def client_at(url: str, ca_file: str = "") -> Iterator[RecordingsApi]:
     """Give a client of any base URL."""
-    settings = Settings(url, ca_file=ca_file)
+    settings = ApiConfig(base_url=url, ca_file=ca_file)
     timeouts = Timeouts(1.0, 1.0, 1.0, 1.0)
-    api = RecordingsApi(settings, Secret, wall=lambda: NOW, monotonic=lambda: 0.0, timeouts=timeouts)
+    api = RecordingsApi(settings, Secret, StillClock(), timeouts=timeouts)
     try:
         yield api
     finally:

@@ -27,10 +27,12 @@ from captured_sound import (
     whole,
 )
 from logcapture import capture_logs
+from simulated import SimulatedClock
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.audio.source import SourceLost, SourceState
 from agent.capture import protocol
+from agent.capture.microphone import CaptureTimes
 from agent.capture.process import capture_command, capture_environment
 from agent.errors import MicrophoneError
 
@@ -84,9 +86,12 @@ import os, sys
 from pathlib import Path
 from agent import log
 from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureSettings
+from agent.clock import SystemClock
 from agent.host.sound_cards import SoundCards
 log.configure("info", "text")
-microphone = Microphone("default", 48000, 1, "mix", runtime_directory=Path(sys.argv[1]), cards=SoundCards())
+capture = CaptureSettings(48000, 1, "mix", Path(sys.argv[1]))
+microphone = Microphone("default", capture, SoundCards(), SystemClock())
 microphone.require(5)
 os.write(1, b"%d\\n" % microphone.ear_pid)
 with open(sys.argv[2], "wb", buffering=0) as file:
@@ -193,7 +198,7 @@ def test_a_device_that_hangs_while_opening_is_given_up(
     virtual_microphone: VirtualMicrophone, make: Make
 ) -> None:
     """An opening that takes longer than the time-out is killed and called wedged, not waited for."""
-    microphone = make(open_timeout=1.5)
+    microphone = make(times=CaptureTimes(opening=1.5))
     virtual_microphone.freeze()
     assert lose(microphone, 5)[0] == pytest.approx(1.5, abs=0.5)
     assert (microphone.state, children() & {str(microphone.ear_pid)}) == (SourceState.WEDGED, set())
@@ -245,15 +250,14 @@ def test_an_ear_that_cannot_be_started_is_waited_for(make: Make) -> None:
 
 def test_attempts_follow_the_backoff(make: Make) -> None:
     """Attempts start 0.5, 1, 2, 4, 5, 5 s after one another, on the clock that is handed in."""
-    now = 0.0
     waits: list[float] = []
 
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        waits.append(seconds)
+    class Counting(SimulatedClock):
+        def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+            super().sleep(seconds)
 
-    microphone = make(python="/nowhere/python", monotonic=lambda: now, sleep=sleep)
+    microphone = make(python="/nowhere/python", clock=Counting())
     with pytest.raises(SourceLost):
         microphone.read(0)
     assert microphone.read(17.5) is None

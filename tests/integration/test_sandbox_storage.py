@@ -102,7 +102,9 @@ def test_short_put_stores_nothing(device: Device, server: SandboxServer) -> None
 
 def test_storage_url_can_be_overridden(tmp_path: Path) -> None:
     """Upload URLs may name another host than the API's, with the signature unchanged."""
-    with SandboxServer(tmp_path, storage_url="http://storage.invalid/storage") as server:
+    server = SandboxServer(tmp_path)
+    server.storage_url = "http://storage.invalid/storage"
+    with server:
         device = Device(server)
         answer = device.upload_url(device.new_id()).json()
         assert answer["upload_url"].startswith("http://storage.invalid/storage/rec_")

@@ -3,12 +3,13 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from socket_api import SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts, UploadTicket
+from agent.clock import SystemClock
+from agent.config.schema import ApiConfig
 
 TOKEN = "dtok_kept-To_itself0123456789"
 NOW = 1_786_000_000.0
@@ -18,13 +19,16 @@ SHA = "ab" * 32
 SIGNATURE = "5ec2e7f00d"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The part of the configuration the client reads."""
+class StillClock(SystemClock):
+    """Stands at ``NOW``, five seconds after its zero."""
 
-    base_url: str
-    content_type: str = "audio/opus"
-    ca_file: str = ""
+    def wall(self) -> float:
+        """Return ``NOW``."""
+        return NOW
+
+    def monotonic(self) -> float:
+        """Return 5.0."""
+        return 5.0
 
 
 class Secret:
@@ -44,10 +48,9 @@ def client_of(
 ) -> Iterator[RecordingsApi]:
     """Give a client whose base URL is the server's ``/v1``."""
     api = RecordingsApi(
-        Settings(f"{server.url}/v1", ca_file=ca_file),
+        ApiConfig(base_url=f"{server.url}/v1", ca_file=ca_file),
         lambda: Secret(token),
-        wall=lambda: NOW,
-        monotonic=lambda: 5.0,
+        StillClock(),
         timeouts=timeouts,
     )
     try:

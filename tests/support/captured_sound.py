@@ -15,6 +15,8 @@ from virtual_microphone import VirtualMicrophone
 
 from agent.audio.source import SourceLost
 from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureSettings
+from agent.clock import SystemClock
 from agent.host.sound_cards import Card, SoundCards
 
 SPEECH = Path("/usr/share/sounds/alsa/Front_Center.wav")
@@ -43,14 +45,11 @@ def make(virtual_microphone: VirtualMicrophone, tmp_path: Path) -> Iterator[Make
     made: list[Microphone] = []
 
     def make_one(wanted: str = "default", rate: int = 48000, **options: Any) -> Microphone:
-        defaults: dict[str, Any] = {
-            "channels": 1,
-            "channel": "mix",
-            "runtime_directory": tmp_path / "run",
-            "cards": FakeCards(),
-            "environment": virtual_microphone.env,
-        }
-        made.append(Microphone(wanted, rate, **(defaults | options)))
+        defaults: dict[str, Any] = {"cards": FakeCards(), "clock": SystemClock()}
+        own: dict[str, Any] = {"environment": virtual_microphone.env}
+        own |= {name: options.pop(name) for name in ("environment", "python") if name in options}
+        capture = CaptureSettings(rate, 1, "mix", tmp_path / "run", **own)
+        made.append(Microphone(wanted, capture, **(defaults | options)))
         return made[-1]
 
     yield make_one

@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.audio.ogg import OggOpusWriter
+from agent.audio.ogg import OggOpusWriter, OpusHead
 from agent.audio.opus import GRANULE_RATE, OpusEncoder, libopus_version
 
 SERIAL = 0x7EC0FFEE
@@ -37,10 +37,8 @@ def write_opus(
     pages: list[bytes] = []
     writer = OggOpusWriter(
         pages.append,
+        OpusHead(channels, encoder.pre_skip, sample_rate),
         serial=SERIAL,
-        channels=channels,
-        sample_rate=sample_rate,
-        pre_skip=encoder.pre_skip,
         vendor=libopus_version(),
         tags=tags,
     )

@@ -7,9 +7,9 @@ new token of ``set`` is on standard input. Exit code 0: there were fewer steps.
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
+from agent.clock import SystemClock
 from agent.disk import Disk
 from agent.token.store import Credentials, Token
 
@@ -37,7 +37,7 @@ def main(what: str, state: Path, token_file: str, step: int) -> None:
     from agent.config.schema import ApiConfig
     from agent.token.refresh import refresh
 
-    api = RecordingsApi(ApiConfig(base_url=what), mortal.token, wall=time.time, monotonic=time.monotonic)
+    api = RecordingsApi(ApiConfig(base_url=what), mortal.token, SystemClock())
     refresh(mortal, api)
 
 

@@ -22,8 +22,8 @@ __all__ = ["virtual_microphone"]
 RESTARTS = 10
 FREEZES = 3
 DEAF = """
-from agent.capture.microphone import Microphone
-Microphone.__init__.__kwdefaults__.update({change})
+from agent.capture.microphone import CaptureTimes, Microphone
+Microphone.__init__.__kwdefaults__["times"] = CaptureTimes(**{change})
 """
 
 
@@ -131,7 +131,7 @@ def test_the_figures_fail_without_the_frame_timeout(
     machine: Machine, virtual_microphone: VirtualMicrophone
 ) -> None:
     """A control: with the watch over the frames switched off, the wedge is not noticed in time."""
-    sabotage(machine, DEAF.format(change={"frame_timeout": 3600.0}))
+    sabotage(machine, DEAF.format(change={"silence": 3600.0}))
     with machine.daemon() as daemon:
         wait_for(lambda: is_recording(daemon))
         virtual_microphone.freeze()

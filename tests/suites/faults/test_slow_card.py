@@ -1,7 +1,6 @@
 """A card that takes nothing for a while: the sound waits in memory, at 48 kHz stereo, and not one sample is lost."""
 
 import json
-import os
 import sys
 import threading
 import time
@@ -13,6 +12,8 @@ from acceptance import wait_for
 
 from agent.capture import process, protocol
 from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureSettings
+from agent.clock import SystemClock
 from agent.config.schema import AudioConfig, Config
 from agent.disk import Disk
 from agent.host.sound_cards import SoundCards
@@ -81,11 +82,8 @@ def recorded(
     card = SlowCard()
     with state.lock():
         wiring = RecorderWiring(config, state, disk=card)
-        microphone = Microphone(
-            "any", RATE, CHANNELS, "mix",
-            runtime_directory=tmp_path, cards=SoundCards(tmp_path, tmp_path),
-            python=python, environment=dict(os.environ),
-        )  # fmt: skip
+        capture = CaptureSettings(RATE, CHANNELS, "mix", tmp_path, python=python)
+        microphone = Microphone("any", capture, SoundCards(tmp_path, tmp_path), SystemClock())
         trigger = trigger_for(config.recording, time.time)
         recorder = wiring.recorder(microphone, trigger, unattended=True)
         thread = threading.Thread(target=recorder.run)

@@ -124,8 +124,7 @@ class MatrixParts(DelivererWiring):
         return RecordingsApi(
             self.config.api,
             self.credentials.token,
-            wall=self.clock.wall,
-            monotonic=self.clock.monotonic,
+            self.clock,
             timeouts=TIMEOUTS,
             gate=self.limits,
         )

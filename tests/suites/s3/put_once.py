@@ -11,16 +11,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))  # what all tests share
 
-from api_bench import Secret, Settings
+from api_bench import Secret, StillClock
 
 from agent import log
 from agent.api.client import RecordingsApi, UploadTicket
+from agent.config.schema import ApiConfig
 
 
 def main(url: str, content_type: str, file: Path, how: str) -> None:
     """Upload the file and print VmHWM in KiB; ``whole`` is the mistake: the file is read into memory first."""
     log.configure("warning", "text")
-    api = RecordingsApi(Settings("http://127.0.0.1:1/v1"), Secret, wall=lambda: 0.0, monotonic=lambda: 0.0)
+    api = RecordingsApi(ApiConfig(base_url="http://127.0.0.1:1/v1"), Secret, StillClock())
     with file.open("rb") as audio:
         source = io.BytesIO(audio.read()) if how == "whole" else audio
         api.put(UploadTicket(url, {"Content-Type": content_type}), source, os.fstat(audio.fileno()).st_size)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from acceptance import Machine
-from api_bench import NOW, TOKEN, Secret, Settings
+from api_bench import TOKEN, Secret, StillClock
 from s3_sandbox import S3Sandbox
 from s3_server import S3Server, forged
 from speech import speech, write_wav
@@ -18,6 +18,7 @@ from tap import Tap
 
 from agent.api.client import RecordingsApi, UploadTicket
 from agent.api.errors import RequestRejected, UploadRefused
+from agent.config.schema import ApiConfig
 from agent.sandbox.devices import DEFAULT_TOKEN
 
 TYPE = "audio/opus"
@@ -41,7 +42,7 @@ def tap(s3: S3Server) -> Iterator[Tap]:
 
 @pytest.fixture
 def api() -> Iterator[RecordingsApi]:
-    client = RecordingsApi(Settings("http://127.0.0.1:1/v1"), Secret, wall=lambda: NOW, monotonic=lambda: 5.0)
+    client = RecordingsApi(ApiConfig(base_url="http://127.0.0.1:1/v1"), Secret, StillClock())
     yield client
     client.close()
 

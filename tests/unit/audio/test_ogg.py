@@ -12,7 +12,7 @@ from mutagen.oggopus import OggOpus
 from opusfile import SERIAL, complaints, decode, write_opus
 from speech import speech
 
-from agent.audio.ogg import NotOggOpus, OggOpusWriter, read_summary
+from agent.audio.ogg import NotOggOpus, OggOpusWriter, OpusHead, read_summary
 from agent.audio.ogg_page import LAST, NO_GRANULE, Page, build_page, lacing_of, read_pages
 
 RATE = 16000
@@ -36,10 +36,8 @@ def pager(pages: list[bytes], tags: tuple[tuple[str, str], ...] = TAGS, pre_skip
     """Return a writer whose pages go into a list."""
     return OggOpusWriter(
         pages.append,
+        OpusHead(1, pre_skip, RATE),
         serial=SERIAL,
-        channels=1,
-        sample_rate=RATE,
-        pre_skip=pre_skip,
         vendor="libopus test",
         tags=tags,
     )
@@ -163,10 +161,8 @@ def test_a_stream_without_a_sample_is_valid(tmp_path: Path, channels: int) -> No
     path = tmp_path / "empty.opus"
     writer = OggOpusWriter(
         pages.append,
+        OpusHead(channels, 3840, RATE),
         serial=1,
-        channels=channels,
-        sample_rate=RATE,
-        pre_skip=3840,
         vendor="v",
         tags=TAGS,
     )

@@ -1,6 +1,5 @@
 """What the microphone makes of a card that is busy, and of a machine that is slow; the capture process is a script."""
 
-import os
 import struct
 import sys
 import time
@@ -10,7 +9,9 @@ import pytest
 
 from agent.audio.source import SourceLost, SourceState
 from agent.capture import protocol
-from agent.capture.microphone import LONGEST_OPENING, LONGEST_SILENCE, Microphone
+from agent.capture.microphone import LONGEST_OPENING, LONGEST_SILENCE, CaptureTimes, Microphone
+from agent.capture.process import CaptureSettings
+from agent.clock import SystemClock
 from agent.host.sound_cards import SoundCards
 
 SLOW = """\
@@ -39,16 +40,14 @@ def cards(tmp_path: Path, *, busy: bool = False) -> SoundCards:
     return SoundCards(tmp_path / "sys", tmp_path / "proc")
 
 
-def microphone(tmp_path: Path, body: str, **settings: object) -> Microphone:
+def microphone(tmp_path: Path, body: str, *, busy: bool = False, opening: float = 5.0) -> Microphone:
     """Return a microphone whose capture process does what a script says."""
     program = tmp_path / "program"
     program.write_text(SLOW.format(python=sys.executable, body=body))
     program.chmod(0o755)
-    busy = bool(settings.pop("busy", False))
-    return Microphone(
-        "Mic", 16000, 1, "mix", runtime_directory=tmp_path, cards=cards(tmp_path, busy=busy),
-        python=str(program), environment=dict(os.environ), backoff=(0.01,), **settings,  # type: ignore[arg-type] # a test's own words
-    )  # fmt: skip
+    capture = CaptureSettings(16000, 1, "mix", tmp_path, python=str(program))
+    times = CaptureTimes(opening, backoff=(0.01,))
+    return Microphone("Mic", capture, cards(tmp_path, busy=busy), SystemClock(), times=times)
 
 
 def reason(source: Microphone) -> str:
@@ -73,7 +72,7 @@ def test_a_busy_card_is_called_busy(tmp_path: Path, kind: str) -> None:
 def test_a_machine_that_is_slower_than_the_deadline_hears_at_last(tmp_path: Path) -> None:
     """Opening takes four times the time-out: each try is given twice the time of the one before, so one succeeds."""
     body = f"time.sleep(4.0)\nsend({protocol.FRAME}, bytes(3840))\ntime.sleep(60)"
-    source = microphone(tmp_path, body, open_timeout=1.0)
+    source = microphone(tmp_path, body, opening=1.0)
     began, tries = time.monotonic(), 0
     while source.state is not SourceState.LISTENING and time.monotonic() - began < 60:
         try:
@@ -89,7 +88,7 @@ def test_being_open_is_progress(tmp_path: Path) -> None:
     """The deadline begins anew when the device is open: what takes long before and after it is no hanging."""
     hello = f"send({protocol.HELLO}, json.dumps({{'device': 'x'}}).encode())"
     body = f"time.sleep(1.4)\n{hello}\ntime.sleep(1.4)\nsend({protocol.FRAME}, bytes(3840))\ntime.sleep(60)"
-    source = microphone(tmp_path, body, open_timeout=2.0)
+    source = microphone(tmp_path, body, opening=2.0)
     source.require(20)
     source.close()
 
