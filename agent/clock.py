@@ -56,6 +56,24 @@ class SystemClock:
         time.sleep(seconds)
 
 
+class Interval:
+    """Tells when so many seconds have passed since ``restart``, or since it was made."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the seconds begin now."""
+        self._began = self._clock.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether they have passed."""
+        return self._clock.monotonic() - self._began >= self._seconds
+
+
 class Instant(msgspec.Struct, frozen=True):
     """One moment on this boot's clocks, and what the wall clock was worth then (design: time without an RTC)."""
 

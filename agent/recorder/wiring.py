@@ -7,13 +7,13 @@ from agent.audio.source import Source
 from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
 from agent.capture.process import CaptureSettings
-from agent.clock import UNSYNCHRONIZED, Clock, Instant, SystemClock
+from agent.clock import UNSYNCHRONIZED, Clock, Instant
 from agent.config.schema import Config
 from agent.config.values import local_timezone
 from agent.disk import Disk
+from agent.environment import Environment
 from agent.gaps.log import GapLog
 from agent.gaps.tracker import GapTracker
-from agent.host.boot import boot_id
 from agent.host.reserve_file import ReserveFile
 from agent.host.sound_cards import SoundCards
 from agent.host.time_sync import clock_state
@@ -30,7 +30,8 @@ from agent.recorder.standby import standby_of
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
-from agent.recording.standby import StandbySettings
+from agent.recording.session_in_hand import Unattended
+from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, Trigger, trigger_for
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
@@ -53,13 +54,11 @@ class RecorderWiring:
         machine: Callable[[], str | None] = clock_state,
         numbers: Numbers | None = None,
     ) -> None:
-        self.config = config
         self._numbers = numbers
         self.state = state
-        self.clock = clock or SystemClock()
-        self.disk = disk or Disk()
-        self.board = Board(self.clock.monotonic)
-        self.boot_id = boot_id()
+        self.environment = environment = Environment(config, state.path, clock=clock, disk=disk)
+        self.config, self.clock = config, environment.clock
+        self.disk, self.boot_id = environment.disk, environment.boot_id
         self.files = Files(state.path, self.disk)
         self.time = KnownTime(self.clock, self.boot_id, machine)
         self.time.read_clock(state.path)
@@ -67,6 +66,11 @@ class RecorderWiring:
             GapLog(state.path, self.disk), self.time.elapsed_ms, lambda: self.memory.last_number + 1
         )
         self.reserve = ReserveFile(state.path, self.disk)
+
+    @property
+    def board(self) -> Board:
+        """What is true now."""
+        return self.environment.board
 
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""
@@ -160,26 +164,14 @@ class RecorderWiring:
         """Return a recorder that reads a source into the outbox; ``before`` accounts for the time before its start."""
         self.sink.is_of_recorder = unattended
         segment_factory = SegmentFactory(
-            self.sink,
-            self.config.opus,
-            disk=self.disk,
-            clock=self.clock,
-            instant=self.time.at_boot,
-            gap_tracker=self.gap_tracker,
-            flush_seconds=self.config.storage.flush_seconds,
-            min_seconds=self.config.recording.min_seconds,
-            lineage=self.binding.current,
+            self.environment, self.sink, self.time, self.gap_tracker, self.binding.current
         )
-        return Recorder(
-            source,
-            trigger,
-            segment_factory,
-            self.config.recording,
-            self.board,
-            storage_problem=self.space.problem,
-            disk_full=self.reserve.release_reserve,
-            mute=Mute(self.state.path, self.disk) if unattended else None,
-            before=before,
-            standby=standby_of(self.config, self.board, source) if unattended else StandbySettings(),
-            unattended=unattended,
+        storage = StorageWatch(
+            self.sink.recording_folder, self.clock.monotonic, self.space.problem, self.reserve.release_reserve
         )
+        by_itself = (
+            Unattended(Mute(self.state.path, self.disk), before, standby_of(self.config, self.board, source))
+            if unattended
+            else None
+        )
+        return Recorder(self.environment, source, trigger, segment_factory, storage, by_itself)

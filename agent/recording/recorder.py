@@ -22,9 +22,8 @@ IDLE_SECONDS = 1.0
 class Recorder(SessionInHand):
     """Reads the source in its own thread and keeps the session that is wanted; ``run`` returns after ``stop``.
 
-    ``storage_problem`` returns a sentence when there is no room, and raises what the disk raises; it is given whether
-    the disk was full until now, and then asks for a margin. With ``unattended`` every fault is said, noted in the
-    ledger and tried again; without it the first one is raised, and the recorder ends with its one recording.
+    With ``unattended`` every fault is said, noted in the gap log and tried again; without it the first one is raised,
+    and the recorder ends with its one recording.
     """
 
     @property

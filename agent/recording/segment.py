@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +15,7 @@ from agent.audio.ogg import OggOpusWriter, OpusHead
 from agent.audio.ogg_page import granule_of
 from agent.audio.opus import OpusEncoder, libopus_version
 from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
-from agent.clock import Instant, rfc3339
+from agent.clock import Instant, Interval, rfc3339
 from agent.disk import Disk
 from agent.recording.ring import Prelude, pre_skip_of
 from agent.small_file import SHORT_OF_MEANS, UnusableFile, decode, open_file
@@ -100,8 +99,7 @@ class OpenSegment:
         *,
         encoder: OpusEncoder,
         disk: Disk,
-        monotonic: Callable[[], float],
-        flush_seconds: float,
+        flush: Interval,
         prelude: Prelude | None = None,
     ) -> None:
         from hashlib import sha256  # noqa: PLC0415 - OpenSSL is the dearest library of a start: not before it records
@@ -115,8 +113,7 @@ class OpenSegment:
         self._loudness = LoudnessMeter(start.sample_rate, start.channels)
         self._encoder = encoder
         self._disk = disk
-        self._monotonic = monotonic
-        self._flush_seconds = flush_seconds
+        self._flush = flush
         self._pending = bytearray()
         self._frame_48k = encoder.frame_samples * 48000 // start.sample_rate
         self._frames = 0
@@ -146,7 +143,7 @@ class OpenSegment:
         except BaseException:
             self._file.close()
             raise
-        self._flushed_at = monotonic()
+        self._flush.restart()
 
     def _begin(self, start: SegmentStart) -> OggOpusWriter:
         self._step = "open.headers"
@@ -219,12 +216,11 @@ class OpenSegment:
             self._frames += 1
 
     def flush_if_due(self) -> bool:
-        """Make what is written durable when ``flush_seconds`` have passed; return whether they have."""
-        now = self._monotonic()
-        if now - self._flushed_at < self._flush_seconds:
+        """Make what is written durable when the ``flush`` interval is over; return whether it was."""
+        if not self._flush.is_over:
             return False
         self._disk.sync_data(self._file, "write.sync")
-        self._flushed_at = now
+        self._flush.restart()
         return True
 
     def finish(self) -> FinishedSegment:

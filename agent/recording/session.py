@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from agent.audio.opus import OpusEncoder, OpusSettings
-from agent.clock import Clock, Instant, milliseconds
-from agent.disk import Disk
+from agent.audio.opus import OpusEncoder
+from agent.clock import Instant, Interval, milliseconds
+from agent.environment import Environment
 from agent.gaps.log import Cause
 from agent.gaps.tracker import GapTracker
 from agent.identity import new_id
@@ -16,9 +16,11 @@ from agent.recording.binding import is_other_owner
 from agent.recording.listener import Heard
 from agent.recording.marks import Marks
 from agent.recording.pending_marks import PendingMarks
-from agent.recording.requests import Asked
+from agent.recording.requests import Asked, ManualRequest
 from agent.recording.ring import Prelude
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
+from agent.recording.triggers import SessionSpec
+from agent.timing.known_time import KnownTime
 
 log = get_logger(__name__)
 
@@ -26,10 +28,6 @@ SAME_SECONDS = 0.0001
 """Moments of the sample clock that are no further apart are one: less than a sample lies between them."""
 STEP_MS = 500
 """By so much the wall clock must have moved for a file that begins where another ended to be dated anew."""
-
-
-def no_listener(_: str) -> None:
-    """Take no notice."""
 
 
 class SegmentSink(Protocol):
@@ -64,28 +62,23 @@ class SegmentFactory:
 
     def __init__(
         self,
+        environment: Environment,
         sink: SegmentSink,
-        opus: OpusSettings,
-        *,
-        disk: Disk,
-        clock: Clock,
-        instant: Callable[[float], Instant],
+        time: KnownTime,
         gap_tracker: GapTracker,
-        flush_seconds: float,
-        min_seconds: float = 0,
         lineage: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.sink = sink
-        self.clock = clock
-        self.instant = instant
+        self.clock = environment.clock
+        self.settings = environment.config.recording
+        self.instant = time.at_boot
         """Gives a moment of the boot clock, in seconds, on the other clocks."""
         self.gap_tracker = gap_tracker
-        self.min_seconds = min_seconds
         self.lineage = lineage
         """Gives the binding of the device that is in force."""
-        self._opus = opus
-        self._disk = disk
-        self._flush_seconds = flush_seconds
+        self._opus = environment.config.opus
+        self._disk = environment.disk
+        self._flush_seconds = environment.config.storage.flush_seconds
         self._encoder: OpusEncoder | None = None
         self._format: tuple[int, int] | None = None
         self.until: Instant | None = None
@@ -132,8 +125,7 @@ class SegmentFactory:
             encoder=self.encoder(start.sample_rate, start.channels),
             prelude=prelude,
             disk=self._disk,
-            monotonic=self.clock.monotonic,
-            flush_seconds=self._flush_seconds,
+            flush=Interval(self.clock, self._flush_seconds),
         )
 
 
@@ -143,18 +135,13 @@ class Session:
     def __init__(
         self,
         segment_factory: SegmentFactory,
-        mode: str,
-        *,
+        spec: SessionSpec,
         sample_rate: int,
         channels: int,
-        segment_seconds: float,
-        total_seconds: float | None = None,
-        name: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        on_finished: Callable[[str], object] = no_listener,
+        manual: ManualRequest | None = None,
     ) -> None:
         self.id = segment_factory.new_id()
-        self.mode = mode
+        self.mode = spec.mode
         self.sample_rate = sample_rate
         self.samples = 0
         """Taken in so far, per channel."""
@@ -163,14 +150,13 @@ class Session:
         self._segment_factory = segment_factory
         self._channels = channels
         self._width = 2 * channels
-        self._segment_samples = max(1, round(segment_seconds * sample_rate))
-        self._longest_ms = round(segment_seconds * 1000)
-        self._total_samples = None if total_seconds is None else round(total_seconds * sample_rate)
-        self._name = name
-        self._metadata = metadata or {}
+        self._segment_samples = max(1, round(spec.segment_seconds * sample_rate))
+        self._longest_ms = round(spec.segment_seconds * 1000)
+        seconds = manual.seconds if manual is not None else None
+        self._total_samples = None if seconds is None else round(seconds * sample_rate)
+        self._manual = manual
         self.marks = PendingMarks(segment_factory.sink.marks, segment_factory.instant)
         """Moments that the stream of samples has not reached yet."""
-        self._on_finished = on_finished
         self._position = 0.0
         """The end of what was written, in seconds of the boot clock."""
 
@@ -283,8 +269,9 @@ class Session:
             started=started,
             sample_rate=self.sample_rate,
             channels=self._channels,
-            name=self._name,
-            metadata=self._metadata,
+            name=self._manual.name if self._manual is not None else None,
+            metadata=self._segment_factory.settings.metadata
+            | (self._manual.metadata if self._manual is not None else {}),
             lineage=self._segment_factory.lineage(),
         )
         self.open_segment = self._segment_factory.open(start, prelude)
@@ -326,13 +313,14 @@ class Session:
             raise
         finally:
             segment.release()
-        self._on_finished(segment.start.id)
+        if self._manual is not None:
+            self._manual.finished_ids.append(segment.start.id)
 
     def _is_too_short(self, segment: OpenSegment) -> bool:
         """Whether the whole session is shorter than ``recording.min_seconds``; the tail of a long one is kept."""
         return (
             segment.start.segment == 1
-            and segment.samples < self._segment_factory.min_seconds * self.sample_rate
+            and segment.samples < self._segment_factory.settings.min_seconds * self.sample_rate
         )
 
     def _drop(self, segment: OpenSegment) -> None:

@@ -1,10 +1,11 @@
 """The session that a recorder has in hand: how it begins, is written, fails, and ends."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from agent.audio.source import Source, SourceLost
 from agent.clock import Instant
-from agent.config.schema import RecordingConfig
+from agent.environment import Environment
 from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.log import get_logger
@@ -12,15 +13,24 @@ from agent.recording.inbox import Inbox
 from agent.recording.listener import Heard, Listener
 from agent.recording.mute import Mute
 from agent.recording.requests import ManualRequest  # noqa: TC001 - no second way to import
-from agent.recording.session import SegmentFactory, Session, no_listener
+from agent.recording.session import SegmentFactory, Session
 from agent.recording.standby import Standby, StandbySettings
 from agent.recording.storage_watch import StorageFault, StorageWatch
 from agent.recording.time_account import TimeAccount
 from agent.recording.triggers import SessionSpec, Trigger
 from agent.recording.voice import Begin, End, Event, Write
-from agent.status.board import Board, RecordingNow, State
+from agent.status.board import RecordingNow, State
 
 log = get_logger(__name__)
+
+
+class Unattended(NamedTuple):
+    """What a recorder has that runs by itself."""
+
+    mute: Mute | None = None
+    before: Callable[[Instant], object] = lambda _began: None
+    """Accounts for the time before its start."""
+    standby: StandbySettings = StandbySettings()
 
 
 class SessionInHand(Inbox):
@@ -28,41 +38,32 @@ class SessionInHand(Inbox):
 
     def __init__(
         self,
+        environment: Environment,
         source: Source,
         trigger: Trigger,
         segment_factory: SegmentFactory,
-        settings: RecordingConfig,
-        board: Board,
-        *,
-        storage_problem: Callable[[bool], str | None] = lambda _was_full: None,
-        disk_full: Callable[[], object] = lambda: None,
-        mute: Mute | None = None,
-        before: Callable[[Instant], object] = lambda _began: None,
-        standby: StandbySettings = StandbySettings(),  # noqa: B008 - it cannot be changed
-        unattended: bool = True,
+        storage: StorageWatch,
+        unattended: Unattended | None,
     ) -> None:
-        self._listener = Listener(source, board, segment_factory.clock)
+        self._board, self._clock = environment.board, environment.clock
+        self._settings = environment.config.recording
+        self._listener = Listener(source, self._board, self._clock)
         self._trigger = trigger
         self._segment_factory = segment_factory
-        self._settings = settings
-        self._board = board
-        self._tell_disk_full = disk_full
+        self._storage = storage
         self.disk_fails = False
         """Whether the disk itself fails, since it was last written to."""
-        super().__init__(mute)
-        self._unattended = unattended
-        self._clock = segment_factory.clock
-        self._storage = StorageWatch(
-            storage_problem, segment_factory.clock.monotonic, segment_factory.sink.recording_folder
-        )
+        self._unattended = unattended is not None
+        with_ = unattended or Unattended()
+        super().__init__(with_.mute)
         self._stopped_at: float | None = None
         self._session: Session | None = None
         self._spec: SessionSpec | None = None
         self._manual: ManualRequest | None = None
         self._deadline: float | None = None
         self._source_ended = False
-        self._account = TimeAccount(segment_factory, trigger, before, unattended=unattended)
-        self._standby = Standby(standby, segment_factory, source.sample_rate, source.channels)
+        self._account = TimeAccount(segment_factory, trigger, with_.before, unattended=self._unattended)
+        self._standby = Standby(with_.standby, segment_factory, source.sample_rate, source.channels)
 
     def _begin(self) -> bool:
         """Begin what is wanted, if something is and the disk has room."""
@@ -77,15 +78,7 @@ class SessionInHand(Inbox):
     def _begin_session(self, spec: SessionSpec) -> None:
         manual = self._manual
         session = self._session = Session(
-            self._segment_factory,
-            spec.mode,
-            sample_rate=self._listener.sample_rate,
-            channels=self._listener.channels,
-            segment_seconds=spec.segment_seconds,
-            total_seconds=manual.seconds if manual else None,
-            name=manual.name if manual else None,
-            metadata=self._settings.metadata | (manual.metadata if manual else {}),
-            on_finished=manual.finished_ids.append if manual else no_listener,
+            self._segment_factory, spec, self._listener.sample_rate, self._listener.channels, manual
         )
         if manual and manual.seconds is not None:
             self._deadline = self._clock.monotonic() + manual.seconds
@@ -199,7 +192,7 @@ class SessionInHand(Inbox):
         self._session = None
         fault = self._storage.fault_of(error)
         if fault.state is State.STORAGE_FULL:
-            self._tell_disk_full()
+            self._storage.tell_full()
         self._storage_failed(fault)
 
     def _storage_failed(self, fault: StorageFault) -> None:

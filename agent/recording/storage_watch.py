@@ -26,12 +26,17 @@ class StorageFault(NamedTuple):
 class StorageWatch:
     """Looks into ``folder``; ``problem`` returns a sentence when there is no room, and raises what the disk raises.
 
-    It is given whether the disk was full until now.
+    It is given whether the disk was full until now. ``tell_full`` is called when a write has met a full disk.
     """
 
     def __init__(
-        self, problem: Callable[[bool], str | None], monotonic: Callable[[], float], folder: Path
+        self,
+        folder: Path,
+        monotonic: Callable[[], float],
+        problem: Callable[[bool], str | None] = lambda _was_full: None,
+        tell_full: Callable[[], object] = lambda: None,
     ) -> None:
+        self.tell_full = tell_full
         self._problem = problem
         self._monotonic = monotonic
         self._folder = folder

@@ -10,7 +10,7 @@ from agent.recorder.wiring import RecorderWiring
 
 def join(recorder: RecorderWiring, deliverer: DelivererWiring) -> Arrivals:
     """Let the deliverer adopt each file as soon as it is finished; return what looks for others."""
-    recorder.board = deliverer.board
+    recorder.environment.board = deliverer.board
     return adopt_at_once(recorder.sink, deliverer.outbox, deliverer.disk)
 
 

@@ -14,12 +14,13 @@ from simulated import Script, ScriptedSource, SimulatedClock
 
 from agent.config.schema import ApiConfig, Config, HeartbeatConfig, RecordingConfig, StorageConfig
 from agent.deliverer.wiring import DelivererWiring
+from agent.environment import Environment
 from agent.process.state_directory import StateDirectory
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.recorder import Recorder
+from agent.recording.session_in_hand import Unattended
 from agent.recording.triggers import trigger_for
 from agent.sandbox.server import SandboxServer
-from agent.status.board import Board
 
 HOUR = 3600.0
 TOKEN = "dtok_sandbox"
@@ -68,11 +69,12 @@ class Bench:
     def record(self) -> None:
         """Put a recording into the outbox, as a session of its own."""
         recorder = Recorder(
+            Environment(Config(), self.hears.state.path, clock=self.clock),
             ScriptedSource(self.clock, self.script),
             trigger_for(RecordingConfig(), self.clock.wall),
             self.recorder._segment_factory,
-            RecordingConfig(),
-            Board(self.clock.monotonic),
+            self.recorder._storage,
+            Unattended(),
         )
         self.clock.after(2, recorder.stop)
         recorder.run()

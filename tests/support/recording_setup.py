@@ -8,8 +8,9 @@ from both_processes import adopt_at_once
 from lifetimes import closed_after_test
 from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
-from agent.config.schema import OpusConfig, RecordingConfig
+from agent.config.schema import Config, OpusConfig, RecordingConfig
 from agent.disk import Disk
+from agent.environment import Environment
 from agent.gaps.log import Cause, Gap, GapLog
 from agent.gaps.tracker import GapTracker
 from agent.index.outbox import Outbox
@@ -22,9 +23,10 @@ from agent.recording.gapsfile import read_gaps
 from agent.recording.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
+from agent.recording.session_in_hand import Unattended
 from agent.recording.standby import StandbySettings
+from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Trigger, trigger_for
-from agent.status.board import Board
 from agent.timing.time_sync import TimeSync
 
 BOOT = "0a8f5b62-3f0e-4d8e-9a36-0d6c3f3b1a11"
@@ -46,10 +48,12 @@ class RecordingSetup:
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
         self.disk = Disk(lambda step: self.disk_fails(step))  # noqa: PLW0108 - a test may change it later
+        config = Config(recording=self.settings, opus=self.opus)
+        self.environment = Environment(config, self.folder, clock=self.clock, disk=self.disk, boot_id=BOOT)
         self.state = StateDirectory(self.folder, self.folder)
         self.state.create()
         self.truetime = TimeSync(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
-        self.board = Board(self.clock.monotonic)
+        self.board = self.environment.board
         self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
         self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
         self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
@@ -63,28 +67,22 @@ class RecordingSetup:
         """Run the recorder through a script, which ends by ``recorder.stop``; return the seconds that passed."""
         began = self.clock.monotonic()
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
+        self.environment.disk = self.disk
         segment_factory = SegmentFactory(
-            self.sink,
-            self.opus,
-            disk=self.disk,
-            clock=self.clock,
-            instant=self.truetime.at_boot,
-            gap_tracker=self.gap_tracker,
-            flush_seconds=5,
-            min_seconds=self.settings.min_seconds,
-            lineage=self.lineage,
+            self.environment, self.sink, self.truetime, self.gap_tracker, self.lineage
         )
         self.recorder = Recorder(
+            self.environment,
             self.source,
             trigger or trigger_for(self.settings, self.clock.wall),
             segment_factory,
-            self.settings,
-            self.board,
-            storage_problem=lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
-            disk_full=self._disk_failed,
-            mute=Mute(self.folder, self.disk),
-            standby=self.standby,
-            unattended=self.unattended,
+            StorageWatch(
+                self.sink.recording_folder,
+                self.clock.monotonic,
+                lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
+                self._disk_failed,
+            ),
+            Unattended(Mute(self.folder, self.disk), standby=self.standby) if self.unattended else None,
         )
         self.recorder.run()
         return (self.recorder._stopped_at or 0.0) - began

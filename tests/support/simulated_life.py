@@ -17,8 +17,9 @@ from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, W
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.ogg_repair import Unrepairable, carry_out, plan_repair
 from agent.clock import Instant
-from agent.config.schema import OpusConfig, RecordingConfig, ScheduleWindow
+from agent.config.schema import Config, OpusConfig, RecordingConfig, ScheduleWindow, StorageConfig
 from agent.disk import Disk
+from agent.environment import Environment
 from agent.gaps.log import Cause, GapLog
 from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
@@ -34,8 +35,9 @@ from agent.recording.recorder import Recorder
 from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
 from agent.recording.session import SegmentFactory
+from agent.recording.session_in_hand import Unattended
+from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, trigger_for
-from agent.status.board import Board
 from agent.timing.known_time import KnownTime
 
 WINDOW_MINUTES, EVERY_MINUTES = 5, 10
@@ -234,33 +236,29 @@ class Life:
         self.days = days = DayBook(self.folder, card, memory, time, self.zone, windows)
         sink = OutboxFolder(self.folder, card, memory, days=days)
         sink.is_of_recorder = True
-        segment_factory = SegmentFactory(
-            sink,
-            OpusConfig(complexity=0),
-            disk=card,
-            clock=clock,
-            instant=time.at_boot,
-            gap_tracker=gap_tracker,
-            flush_seconds=self.rng.choice([1, 5]),
-            min_seconds=self.settings.min_seconds,
+        config = Config(
+            recording=self.settings,
+            opus=OpusConfig(complexity=0),
+            storage=StorageConfig(flush_seconds=self.rng.choice([1, 5])),
         )
+        environment = Environment(config, self.folder, clock=clock, disk=card, boot_id=clock.boot_id)
+        segment_factory = SegmentFactory(environment, sink, time, gap_tracker)
         self.microphone = Microphone(clock, self.rng)
-        self.board = Board(clock.monotonic)
+        self.board = environment.board
 
         def before(began: Instant) -> None:
             downtime.recount(days, began)
             downtime.note(began)
 
         recorder = Recorder(
+            environment,
             self.microphone,
             trigger_for(self.settings, wall),
             segment_factory,
-            self.settings,
-            self.board,
-            storage_problem=lambda _was_full: "full" if card.is_full else None,
-            mute=Mute(self.folder, card),
-            before=before,
-            unattended=True,
+            StorageWatch(
+                sink.recording_folder, clock.monotonic, lambda _was_full: "full" if card.is_full else None
+            ),
+            Unattended(Mute(self.folder, card), before),
         )
         return recorder, downtime
 
