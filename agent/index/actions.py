@@ -40,26 +40,33 @@ def not_one(count: int, recording_id: str) -> AgentError:
 def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
     """Make parked recordings, and those that back off, due now; None: all of them. Returns the ids.
 
+    One that is parked as damaged goes on where its file is what was recorded after all.
+
     Raises:
-        AgentError: no such recording, or its file is damaged.
+        AgentError: no such recording, or one that was named is damaged.
     """
-    entries = (
-        [entry for entry in outbox.store.all() if _can_retry(entry)]
-        if ids is None
-        else [find(outbox.store, recording_id) for recording_id in ids]
-    )
-    for entry in entries:
-        if is_damaged(entry):
+    if ids is None:
+        tried = (_retried(outbox, entry) for entry in outbox.store.all())
+        return [entry.id for entry in tried if entry is not None]
+    done = []
+    for entry in [find(outbox.store, recording_id) for recording_id in ids]:
+        retried = _retried(outbox, entry)
+        if retried is not None:
+            done.append(retried.id)
+        elif is_damaged(entry):
             raise AgentError(
                 f"{entry.id} is damaged and cannot be sent as if it were whole; "
                 f"{typed(f'queue export . {entry.id}')} copies it"
             )
-    return [outbox.retry(entry).id for entry in entries if _can_retry(entry)]
+    return done
 
 
-def _can_retry(entry: Entry) -> bool:
+def _retried(outbox: Outbox, entry: Entry) -> Entry | None:
+    """Make one due now; None where there is nothing to try again, or nothing whole."""
+    if is_damaged(entry):
+        return outbox.recover(entry)
     backs_off = entry.next_attempt is not None and entry.status is not Status.UPLOADED
-    return (entry.status is Status.PARKED or backs_off) and not is_damaged(entry)
+    return outbox.retry(entry) if entry.status is Status.PARKED or backs_off else None
 
 
 def release(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:

@@ -175,6 +175,19 @@ class Outbox:
         log.error("parked as damaged", action="recording_damaged", id=entry.id, seq=entry.seq, reason=reason)
         return entry
 
+    def recover(self, entry: Entry) -> Entry | None:
+        """Let a recording parked as damaged go on where its file is what was recorded after all; None: it is not.
+
+        A card that could not be read for a while, or a file whose owner was wrong (procedure Recover).
+        """
+        if not entry.duration_ms or self.files.problem_of(entry) is not None:
+            return None
+        with self.moving:
+            self.files.move_back(entry)
+            entry = self.retry(changed(entry, last_error=None))
+        log.warning("its file is whole again", action="recording_recovered", id=entry.id, seq=entry.seq)
+        return entry
+
     def take_damaged(self, part: Path, entry: Entry, reason: str) -> None:
         """Keep a file that nothing can be made of: in ``damaged/``, with a parked row of its own."""
         entry = changed(entry, parked_ms=self.now_ms(), parked_reason=reason, last_error=reason)

@@ -21,6 +21,8 @@ Procedures
     Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
     Move    completed: commit → sidecar → rename both into ``sent/`` (audio first) → fsync of both folders.
     Damage  parked: commit → sidecar → rename both into ``damaged/`` (audio first) → fsync of both folders.
+    Recover a person asks, and a damaged file is what was recorded after all: rename both back into ``outbox/`` (audio
+            first) → fsync of both folders → no longer parked: commit → sidecar.
     Prune   row → commit → audio unlinked → sidecar unlinked → fsync of the folder.
     Reconcile, per stem, in the order of the folders
         recording/  a ``.part`` that nobody writes: its sidecar is in ``outbox/`` → finish its move; else repair

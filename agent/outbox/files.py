@@ -9,7 +9,7 @@ from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.recording.filename import number_of
 from agent.recording.segment import PART, FinishedSegment
-from agent.small_file import open_file
+from agent.small_file import OF_THE_DISK, open_file
 
 log = get_logger(__name__)
 
@@ -92,6 +92,28 @@ class Files:
     def move_to_damaged(self, entry: Entry) -> None:
         """Move a file that is not what was recorded aside, with its sidecar."""
         self._move(entry, self.outbox, self.damaged, "damaged")
+
+    def move_back(self, entry: Entry) -> None:
+        """Move a file that is what was recorded after all out of ``damaged/``, with its sidecar (procedure Recover)."""
+        self._move(entry, self.damaged, self.outbox, "recovered")
+
+    def problem_of(self, entry: Entry) -> str | None:
+        """Return why a file is not what was recorded, None when it is, byte for byte.
+
+        Raises:
+            OSError: the disk fails, or this process has no means to look; the file may be whole.
+        """
+        audio = self.audio(entry)
+        try:
+            # Of another size it need not be read: a file on a bad card may claim a terabyte.
+            same = audio.stat().st_size == entry.size_bytes and digest(audio) == entry.sha256
+        except FileNotFoundError:
+            return "its audio file is missing"
+        except OSError as error:
+            if error.errno in OF_THE_DISK:
+                raise
+            return f"its audio file cannot be read ({error.strerror})"
+        return None if same else "its audio is not what was recorded (SHA-256 differs)"
 
     def _move(self, entry: Entry, source: Path, target: Path, step: str) -> None:
         for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):

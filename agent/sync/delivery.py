@@ -29,8 +29,7 @@ from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
-from agent.outbox.files import digest
-from agent.small_file import OF_THE_DISK, open_file
+from agent.small_file import open_file
 from agent.sync.metadata import metadata_of
 from agent.sync.rules.data_usage import DataUsage
 from agent.token.bindings import BindingChanged
@@ -205,7 +204,7 @@ class Delivery:
     def _store(self, entry: Entry, on_progress: Progress) -> Entry:
         for remaining in reversed(range(FRESH_TICKETS)):
             entry = self._with_ticket(entry)
-            problem = self._problem_of_file(entry)
+            problem = self._outbox.files.problem_of(entry)
             if problem is not None:
                 return self._outbox.damaged(entry, problem)
             try:
@@ -223,19 +222,6 @@ class Delivery:
             else:
                 break
         return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), ticket=None)
-
-    def _problem_of_file(self, entry: Entry) -> str | None:
-        audio = self._outbox.files.audio(entry)
-        try:
-            # Of another size it need not be read: a file on a bad card may claim a terabyte.
-            same = audio.stat().st_size == entry.size_bytes and digest(audio) == entry.sha256
-        except FileNotFoundError:
-            return "its audio file is missing"
-        except OSError as error:
-            if error.errno in OF_THE_DISK:
-                raise
-            return f"its audio file cannot be read ({error.strerror})"
-        return None if same else "its audio is not what was recorded (SHA-256 differs)"
 
     def _with_ticket(self, entry: Entry) -> Entry:
         if entry.ticket is not None and self._usable(entry.ticket):
