@@ -115,3 +115,7 @@ def is_word(text: str, longest: int = WORD_CHARS) -> bool:
 def is_plausible(unix: float) -> bool:
     """Tell whether unix seconds are a time at which this program can run: from its build on, for 50 years."""
     return EARLIEST <= unix <= LATEST
+
+
+MOST_DAYS = 1100
+"""Of so many days the sums are kept, and told: three years."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "status": "agent.cli.status:status",
     "queue": "agent.cli.queue:queue",
     "gaps": "agent.cli.gaps:gaps",
+    "report": "agent.cli.report:report",
     "doctor": "agent.cli.doctor:doctor",
     "devices": "agent.cli.devices:devices",
     "level": "agent.cli.level:level",

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from agent import text
-from agent.bounds import Text, Word
+from agent.bounds import MOST_DAYS, Text, Word
 from agent.errors import AgentError
 from agent.hints import restart
 
@@ -37,6 +37,8 @@ class Request(msgspec.Struct, frozen=True):
     seconds: Annotated[float, Meta(ge=0, le=LONGEST_SECONDS)] | None = None
     metadata: dict[str, Any] = {}
     ids: list[Word] | None = None
+    days: Annotated[int, Meta(ge=1, le=MOST_DAYS)] = 7
+    """How many days a report is asked for."""
     on: bool = True
     detached: bool = False
     from_now: bool = False

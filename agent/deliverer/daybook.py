@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from agent.bounds import MOST_DAYS
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.disk import Disk
 from agent.index.deliveries import Deliveries
-from agent.recording.dayfile import MOST_DAYS, DayFile
+from agent.recording.dayfile import DayFile
 from agent.recording.days import DELIVERY_FILE, DeliveryDay, begin_of, day_at, end_of
 
 DELIVERY_DAY = msgspec.json.Decoder(DeliveryDay)
@@ -59,12 +60,17 @@ class DeliveryDayBook:
         self._looked = today
 
     def _sum(self, day: date) -> DeliveryDay:
-        begin, end = begin_of(day, self._zone), end_of(day, self._zone)
-        delivered, waiting = self._deliveries().between(begin, end), self._deliveries().waiting_at(end)
-        return DeliveryDay(
-            day.isoformat(),
-            delivered.recordings,
-            delivered.milliseconds,
-            waiting.recordings,
-            waiting.milliseconds,
-        )
+        return delivered_on(self._deliveries(), day, self._zone)
+
+
+def delivered_on(deliveries: Deliveries, day: date, zone: ZoneInfo) -> DeliveryDay:
+    """Return what was delivered on a day, and what waits at its end, or now; sqlite3.Error as SQLite gives it."""
+    begin, end = begin_of(day, zone), end_of(day, zone)
+    delivered, waiting = deliveries.between(begin, end), deliveries.waiting_at(end)
+    return DeliveryDay(
+        day.isoformat(),
+        delivered.recordings,
+        delivered.milliseconds,
+        waiting.recordings,
+        waiting.milliseconds,
+    )

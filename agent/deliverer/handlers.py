@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from agent.config.values import local_timezone
 from agent.control.server import Handler, Peer, Request
+from agent.deliverer.days_now import delivered_now
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.publisher import Publisher
 from agent.deliverer.threads import SyncThreads
@@ -16,6 +18,7 @@ from agent.outbox.answers import queue_rows
 from agent.status.board import CredentialState
 from agent.sync.result import answer_of
 from agent.token.store import Token
+from agent.zone import zone
 
 ADMIN_COMMANDS = frozenset({"delete", "release", "retry", "refresh", "repair", "token"})
 """Not for the group: what decides over recordings that are there, or over the token."""
@@ -56,6 +59,7 @@ class DelivererHandlers:
             "refresh": self._refresh,
             "token": self._set_token,
             "queue": self._queue,
+            "report": self._report,
             "repair": self._repair,
             **{name: self._queue_action(action) for name, action in ACTIONS.items()},
         }
@@ -113,6 +117,15 @@ class DelivererHandlers:
         """Tell all rows to those who may not read the index."""
         with reading(self._wiring.state) as recordings:
             rows = queue_rows(recordings.all(), recordings.files)
+        peer.tell_rows(rows)
+        return {"rows": len(rows)}
+
+    def _report(self, request: Request, peer: Peer) -> Any:
+        """Tell what was delivered on the newest days to those who may not read it."""
+        wiring = self._wiring
+        home = zone(local_timezone() or "UTC")
+        with reading(wiring.state) as recordings:
+            rows = delivered_now(recordings, home, wiring.truetime.now_ms(), request.days)
         peer.tell_rows(rows)
         return {"rows": len(rows)}
 

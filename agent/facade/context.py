@@ -100,8 +100,11 @@ class Session:
         process: Process,
         command: str,
         complain: Callable[[str], object] = lambda _: None,
+        **more: object,
     ) -> Rows:
         """Return rows that are read from the state directory; who may not read there asks a process for them.
+
+        ``more`` is what the process has to know beside the command.
 
         Raises:
             AgentError: one may neither read nor ask, or nobody answers.
@@ -117,7 +120,7 @@ class Session:
                     complain(str(sentence))
 
             try:
-                ask(self.socket(process), {"command": command}, heard, patience=ANSWER_SECONDS)
+                ask(self.socket(process), {"command": command, **more}, heard, patience=ANSWER_SECONDS)
             except (NoDaemon, TimeoutError):
                 raise error from None
             return rows

@@ -74,7 +74,7 @@ class Recordings:
     def queue(self) -> Queue:
         """Return what waits."""
         rows = queue_of(self.store) if self.store is not None else Queue()
-        fresh = [entry for entry in self._unknown() if entry.status in WAITING]
+        fresh = [entry for entry in self.unknown() if entry.status in WAITING]
         oldest = [rows.oldest_pending_ms, *(entry.started.wall_ms for entry in fresh)]
         return Queue(
             pending=rows.pending + len(fresh),
@@ -85,8 +85,8 @@ class Recordings:
             last_delivery_ms=rows.last_delivery_ms,
         )
 
-    def _unknown(self) -> Iterator[Entry]:
-        """Yield the waiting recordings without a row; asks the index for those stems alone."""
+    def unknown(self) -> Iterator[Entry]:
+        """Yield the recordings in the outbox that have no row; asks the index for those stems alone."""
         stems = [name.removesuffix(SIDECAR) for name in names(self.files.outbox) if name.endswith(SIDECAR)]
         for begin in range(0, len(stems), 500):
             chunk = stems[begin : begin + 500]

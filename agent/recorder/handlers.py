@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from agent.config.values import local_timezone
 from agent.config.values import metadata as metadata_complaint
 from agent.control.server import Handler, Peer, Request
 from agent.errors import AgentError, MicrophoneError
@@ -11,6 +12,7 @@ from agent.hints import journal
 from agent.log import get_logger
 from agent.outbox.answers import row_of
 from agent.panel.led import StatusLed
+from agent.recorder.days_now import days_now
 from agent.recorder.gap_rows import gap_rows
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
@@ -68,6 +70,7 @@ class RecorderHandlers:
             "mute": self._mute,
             "mark": self._mark,
             "gaps": self._gaps,
+            "report": self._report,
             "number": self._number,
             "reload": lambda _request, _peer: {"needs_restart": self._reload()},
             "identify": self._identify,
@@ -121,6 +124,22 @@ class RecorderHandlers:
         wiring, unreadable = self._wiring, list[str]()
         rows = gap_rows(wiring.state.path, wiring.config, wiring.time, unreadable.append)
         peer.tell_rows(rows, unreadable=unreadable[:1])
+        return {"rows": len(rows)}
+
+    def _report(self, request: Request, peer: Peer) -> Any:
+        """Tell the sums of days to those who may not read them."""
+        wiring = self._wiring
+        rows = days_now(
+            wiring.state.path,
+            wiring.config.recording,
+            wiring.config.location,
+            wiring.time,
+            wiring.now(),
+            zone_name=local_timezone() or "UTC",
+            count=request.days,
+            is_running=True,
+        )
+        peer.tell_rows(rows)
         return {"rows": len(rows)}
 
     def _number(self, _request: Request, _peer: Peer) -> Any:

@@ -1,16 +1,16 @@
 """A file of a line of JSON a day: appended to durably, the last line of a date counts, and it stays small."""
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from agent.bounds import MOST_DAYS
 from agent.disk import Disk
 from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 
-MOST_DAYS = 1100
-"""Three years."""
 MOST_LINES = MOST_DAYS + 200
 MOST_BYTES = 2 << 20
 
@@ -24,6 +24,15 @@ class HasDate(Protocol):
 
 
 T = TypeVar("T", bound=HasDate)
+
+
+def is_date(name: str) -> bool:
+    """Return whether a name that looks like a date is one of the calendar."""
+    try:
+        date.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
 
 
 def read_days(path: Path, decoder: "msgspec.json.Decoder[T]") -> dict[str, T]:
@@ -42,7 +51,8 @@ def _read(path: Path, decoder: "msgspec.json.Decoder[T]") -> tuple[dict[str, T],
             day = decode(decoder, line)
         except UnusableFile:
             continue
-        days[day.date] = day
+        if is_date(day.date):
+            days[day.date] = day
     return {name: days[name] for name in sorted(days)}, len(lines)
 
 

@@ -16,7 +16,7 @@ SPOKEN = {
     "License :: OSI Approved :: MIT License": "MIT",
 }
 """The licences of libraries that name no SPDX expression."""
-BY_TEXT = {"click-default-group": "BSD-3-Clause"}
+BY_TEXT = {"click-default-group": "BSD-3-Clause", "jinja2": "BSD-3-Clause"}
 """Libraries whose licence is another one than they state."""
 BSD = """\
 Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
@@ -47,8 +47,8 @@ def field(library: Distribution, name: str) -> str:
 
 def licence(library: Distribution) -> str:
     """Return the SPDX expression of a library's licence; exits when it states none."""
-    if library.name in BY_TEXT:
-        return BY_TEXT[library.name]
+    if library.name.lower() in BY_TEXT:
+        return BY_TEXT[library.name.lower()]
     stated = field(library, "License-Expression") or field(library, "License")
     if stated and "\n" not in stated:
         return SPOKEN.get(stated, stated)

@@ -3,16 +3,17 @@
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from simulated_machine import BEGINNING_MS
 
+from agent.bounds import MOST_DAYS
+from agent.config.schema import NOWHERE
 from agent.gaps.log import Gap
 from agent.recorder.daybook import DAY_DECODER
+from agent.recorder.days_now import days_now
 from agent.recording.dayfile import read_days
 from agent.recording.days import FILE, Day, is_inside, split
 from agent.recording.gapsfile import read_gaps
-from agent.zone import zone
 
 if TYPE_CHECKING:
     from simulated_life import Life
@@ -21,11 +22,11 @@ A_BOUNDARY_MS = 10
 """By so much may a midnight be off: each moment is read off two clocks in whole milliseconds."""
 
 
-def zone_near_midnight(rng: random.Random) -> ZoneInfo:
-    """Return a zone in which a day ends some seconds, minutes or hours after a life begins."""
+def zone_near_midnight(rng: random.Random) -> str:
+    """Return the name of a zone in which a day ends some seconds, minutes or hours after a life begins."""
     left = rng.choice([rng.randint(0, 60), rng.randint(0, 600), rng.randint(0, 6000)])
     east = (86_400 - left - BEGINNING_MS // 1000) % 86_400
-    return zone(f"posix:ABC-{east // 3600}:{east // 60 % 60:02d}:{east % 60:02d}")
+    return f"posix:ABC-{east // 3600}:{east // 60 % 60:02d}:{east % 60:02d}"
 
 
 def day_faults(life: "Life") -> list[str]:
@@ -65,6 +66,36 @@ def day_faults(life: "Life") -> list[str]:
         for name in {*lost, *missing}:
             faults += _differ(f"the gaps of {name}", missing.get(name, 0), lost[name], A_BOUNDARY_MS)
     return faults
+
+
+def report_faults(life: "Life") -> list[str]:
+    """Return where the report of the days at the end of a life, none of them over, and files and gaps disagree.
+
+    It is read from the files alone, by somebody who was not there.
+    """
+    if life.first_start is None:
+        return []
+    files = [span for span in life.spans() if span.what.startswith("file")]
+    gaps = [gap for gap in read_gaps(life.folder) if not is_inside(gap)]
+    rows = days_now(
+        life.folder,
+        life.settings,
+        NOWHERE,
+        life.time,
+        life.time.at_boot(life.clock.boottime()),
+        zone_name=life.zone_name,
+        count=MOST_DAYS,
+        is_running=False,
+    )
+    said = sum(row["recorded_ms"] + row["silence_ms"] for row in rows)
+    faults = _differ("the report's files", said, sum(span.said for span in files))
+    known = set(life.memory.account.boots) | {
+        boot for boot, clock in life.boots.items() if clock.is_right_always
+    }
+    if set(life.boots) - known or any(gap.milliseconds is None for gap in gaps):
+        return faults
+    missing = sum(sum(row["missing_ms"].values()) - row["silence_ms"] for row in rows)
+    return faults + _differ("the report's gaps", missing, sum(gap.milliseconds or 0 for gap in gaps))
 
 
 def _files_ms(life: "Life", days: dict[str, Day]) -> int:

@@ -39,6 +39,7 @@ from agent.recording.session_in_hand import Unattended
 from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, trigger_for
 from agent.timing.known_time import KnownTime
+from agent.zone import zone
 
 WINDOW_MINUTES, EVERY_MINUTES = 5, 10
 KINDS = ["absent", "absent", "hangs", "skips", "suspend", "step", "full", "eio", "mute", "manual"]
@@ -77,7 +78,8 @@ class Life:
         self.first_start: int | None = None
         self.last_stop = 0
         self.clock = self._boot()
-        self.zone = zone_near_midnight(self.rng)
+        self.zone_name = zone_near_midnight(self.rng)
+        self.zone = zone(self.zone_name)
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -27,7 +27,7 @@ FLOORS = {
     "capture": 6, "timing": 6, "gaps": 6, "control": 6, "status": 7,
     "environment": 7.5, "panel": 8, "recording": 8, "outbox": 9, "recorder": 10,
     "api": 8, "index": 10, "token": 11, "sync": 12, "publish": 8, "deliverer": 13,
-    "facade": 14, "doctor": 15, "sandbox": 5, "terminal": 5, "demo": 15, "cli": 16,
+    "facade": 14, "doctor": 15, "sandbox": 5, "terminal": 5, "report": 5, "demo": 15, "cli": 16,
 }  # fmt: skip
 
 

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import msgspec
 import pytest
-from simulated_days import day_faults
+from simulated_days import day_faults, report_faults
 from simulated_life import Life
 from simulated_machine import Card, SilentEncoder
 
 from agent.clock import Instant
-from agent.recorder import daybook, earlier
+from agent.recorder import earlier, open_days
 from agent.recorder.daybook import DayBook
 from agent.recorder.downtime import Downtime
 from agent.recorder.earlier import Stretch
@@ -56,7 +56,7 @@ def lived(seed: int, mode: str | None = None) -> list[str]:
         if mode not in {None, life.mode}:
             return []
         life.live(random.Random(seed).randint(2, 8))
-        faults = life.faults()
+        faults = [*life.faults(), *report_faults(life)]
         life.live_on(hours=50)
         faults += day_faults(life)
         return [f"life {seed}, {life.mode}: {fault}" for fault in faults]
@@ -144,7 +144,9 @@ def test_control_a_file_that_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -
 
 def test_control_a_midnight_that_is_a_second_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a day."""
-    monkeypatch.setattr(daybook, "split", lambda begin, end, zone: days.split(begin - 1000, end - 1000, zone))
+    monkeypatch.setattr(
+        open_days, "split", lambda begin, end, zone: days.split(begin - 1000, end - 1000, zone)
+    )
     assert found_by_some_life(count=5 * CONTROLS)
 
 
