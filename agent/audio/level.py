@@ -1,10 +1,24 @@
 """How loud it is: cheap for each block, worked out when somebody asks."""
 
 import math
+from typing import NamedTuple
 
 from agent.audio.pcm import LIMIT, WIDTH, Measure, clipped, dbfs, measure
 
 _WINDOW_SECONDS = 0.1
+PEAK_SECONDS = 0.5
+"""Of so much sound the peak is told: who looks more often than that misses none."""
+
+
+class SoundNow(NamedTuple):
+    """How loud it is at a moment."""
+
+    level_dbfs: float
+    """RMS of the newest 100 ms."""
+    peak_dbfs: float
+    """The loudest sample of the newest ``PEAK_SECONDS``."""
+    clipped_samples: int
+    """At either end of the scale, since the source was opened first."""
 
 
 class LevelMeter:
@@ -14,6 +28,8 @@ class LevelMeter:
         self._bytes_per_second = sample_rate * channels * WIDTH
         self._window = int(sample_rate * _WINDOW_SECONDS) * channels * WIDTH
         self._recent: tuple[bytes, ...] = ()
+        self._peaks: tuple[tuple[int, int], ...] = ()
+        """Bytes and peak of the newest blocks."""
         self._silent_bytes = 0
         self._clipped = 0
         self.newest = Measure(0, 0.0)
@@ -31,6 +47,19 @@ class LevelMeter:
             size -= len(recent[0])
             recent = recent[1:]
         self._recent = recent
+        peaks = (*self._peaks, (len(samples), newest.peak))
+        size = sum(count for count, _ in peaks)
+        while size - peaks[0][0] >= PEAK_SECONDS * self._bytes_per_second:
+            size -= peaks[0][0]
+            peaks = peaks[1:]
+        self._peaks = peaks
+
+    def now(self) -> SoundNow | None:
+        """Return how loud it is, None without data."""
+        level = self.dbfs()
+        if level is None:
+            return None
+        return SoundNow(level, dbfs(max(peak for _, peak in self._peaks)), self._clipped)
 
     def dbfs(self) -> float | None:
         """Return the RMS level of the newest 100 ms in dB relative to full scale, None without data."""

@@ -7,6 +7,7 @@ from agent.audio.source import Block, SourceLost, SourceState
 from agent.capture import protocol
 from agent.capture.devices import DEFAULT, NO_PORTAUDIO, Target, resolve_input
 from agent.capture.mixer import CaptureVolume
+from agent.capture.mixer_reader import mixer_card
 from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
 from agent.clock import Clock
 from agent.errors import MicrophoneError
@@ -209,7 +210,7 @@ class Microphone:
         return True
 
     def _start_ear(self, target: Target) -> None:
-        self._volume.apply(target.card, target.name)
+        self._volume.apply(target.card or mixer_card(target.id, self._cards.present()), target.name)
         self._capture = self._settings.start(target.id, target.card)
         self._heard_at = self._clock.monotonic()
         self._first_heard_at = 0.0

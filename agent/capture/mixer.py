@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from agent.errors import MicrophoneError
 from agent.host.sound_cards import Card
@@ -39,6 +39,21 @@ class CaptureControl(NamedTuple):
     """Its capture switch; None: it has none."""
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it is switched off, or turned all the way down."""
+        return self.on is False or self.percent == 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"control": self.control, "percent": self.percent, "on": self.on}
+
+    @classmethod
+    def of(cls, facts: dict[str, Any] | None) -> "CaptureControl | None":
+        """Return what ``facts`` gave, without its number."""
+        return None if facts is None else cls(facts["control"], 0, facts["percent"], facts["on"])
+
+    @property
     def words(self) -> str:
         """Say it for a person."""
         switch = {True: ", on", False: ", switched off", None: ""}[self.on]
@@ -53,10 +68,13 @@ class CaptureVolume:
         self._said = ""
 
     def apply(self, card: Card | None, name: str) -> None:
-        """Set it, where the settings want that; ``card`` None: what is opened is no sound card."""
+        """Set it, where the settings want that; ``card`` None: it cannot be told which one it is."""
         if not self._percent:
             return
-        problem = f"{name} is no sound card: audio.capture_volume_percent does nothing"
+        problem = (
+            f"it cannot be told which sound card {name} is: audio.capture_volume_percent does nothing; set audio.input "
+            "to an id of `recorder-agent devices`"
+        )
         if card is not None:
             try:
                 control = set_capture(card.card_id, self._percent)

@@ -16,13 +16,8 @@ from agent.terminal.output import echo, print_json
 
 def _shown(device: Device) -> dict[str, Any]:
     """Return a device as JSON has it."""
-    capture = device.capture
-    control = (
-        None
-        if capture is None
-        else {"control": capture.control, "percent": capture.percent, "on": capture.on}
-    )
-    return {**msgspec.to_builtins(device), "capture": control}
+    capture = device.capture.facts if device.capture else None
+    return {**msgspec.to_builtins(device), "capture": capture}
 
 
 @click.command()

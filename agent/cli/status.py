@@ -120,6 +120,8 @@ def _microphone(microphone: Json) -> str:
     parts = [words.microphone(microphone["name"], microphone["state"])]
     if microphone.get("quality") not in {None, microphone["state"]}:
         parts.append(microphone["quality"])
+    if microphone.get("reason"):
+        parts.append(microphone["reason"])
     return ", ".join(parts)
 
 

@@ -1,39 +1,37 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
 import importlib.util
+import shlex
 import time
-from collections.abc import Callable
 
 from agent.audio.level import LevelMeter
 from agent.audio.opus import libopus_version
 from agent.audio.source import EndOfSource, Source
-from agent.capture.devices import list_devices
-from agent.capture.mixer import capture_control
+from agent.capture.devices import list_devices, resolve_input
+from agent.capture.mixer import CaptureControl, capture_control
+from agent.capture.mixer_reader import CaptureControlReader, mixer_card
 from agent.capture.opened import opened
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import MicrophoneError
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
 from agent.hints import extra, typed
-from agent.host.sound_cards import SoundCards
+from agent.host.sound_cards import Card, SoundCards
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import wants_voice
-from agent.status.words import missing
+from agent.status.board import Quality
+from agent.status.words import missing, quality_reason
 
 LISTEN_SECONDS = 1.5
+OPEN_PERCENT = 60
+"""What is advised for a control that is at 0."""
 QUIET_DBFS = -70.0
 """A microphone in a quiet room gives more than this."""
-HINTS: dict[str, Callable[[str], tuple[str, str]]] = {
-    "quiet": lambda name: (
-        f"{name} is too quiet: for minutes even what stands out has been below -47 dBFS",
-        f"raise its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it",
-    ),
-    "clipping": lambda name: (
-        f"{name} clips: more than 1 % of the seconds of five minutes are too loud",
-        f"lower its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it",
-    ),
+HINTS = {
+    "quiet": ("is too quiet: for minutes even what stands out has been below -47 dBFS", "raise"),
+    "clipping": ("clips: more than 1 % of the seconds of five minutes are too loud", "lower"),
 }
-"""What to say of a microphone by the quality that the recorder finds, and what to do."""
+"""What to say of a microphone by the quality that the recorder finds, and what to do with its gain."""
 
 
 def libopus(_session: Session) -> Finding:
@@ -63,24 +61,46 @@ def voice(session: Session) -> Finding:
 
 
 def capture_volume(session: Session) -> Finding:
-    """Look at the capture control of each card, and whether it lets sound through."""
-    shown, problems = [], []
-    wanted = session.loaded.config.audio.capture_volume_percent
-    for card in SoundCards().capturing():
+    """Look at the capture control of each card, and whether that of the microphone in use lets sound through."""
+    audio, cards = session.loaded.config.audio, SoundCards().capturing()
+    used = _used(audio.input, cards)
+    shown = []
+    problem: tuple[str, str] | None = None
+    for card in cards:
         try:
             control = capture_control(card.card_id)
         except MicrophoneError as error:
             return warning(str(error), "see `alsamixer`, F4")
         shown.append(f"{card.name}: {control.words if control else 'no capture volume'}")
-        if control is not None and (control.on is False or control.percent == 0):
-            problems.append(f"{card.name} captures nothing: {control.words}")
-        elif control is None and wanted:
-            problems.append(f"{card.name} has no capture volume: audio.capture_volume_percent does nothing")
-    if problems:
-        return warning(
-            "; ".join(problems), "set audio.capture_volume_percent, or use `alsamixer` (F4, F6: card)"
-        )
+        if used is not None and card != used:
+            continue
+        if control is not None and control.is_closed:
+            problem = f"{card.name} is switched off or turned down: {control.words}", open_it(card, control)
+        elif control is None and audio.capture_volume_percent:
+            problem = (
+                f"{card.name} has no capture volume: audio.capture_volume_percent does nothing",
+                "set it to 0; if the microphone is too quiet or too loud, change its place, or its own switch",
+            )
+    if problem is not None:
+        return warning(*problem)
     return healthy(", ".join(shown) or "there is no sound card with an input")
+
+
+def open_it(card: Card, control: CaptureControl) -> str:
+    """Return how a capture control is opened that is switched off or turned down."""
+    switch = " cap" if control.on is not None else ""
+    which = shlex.quote(f"{control.control},{control.number}" if control.number else control.control)
+    command = f"amixer -c {shlex.quote(card.card_id)} sset {which} {OPEN_PERCENT}%{switch}"
+    return f"`{command}`, or set audio.capture_volume_percent, which does it at each opening"
+
+
+def _used(wanted: str, cards: list[Card]) -> Card | None:
+    """Return the card that the settings name; None: it cannot be told."""
+    try:
+        targets = resolve_input(wanted, cards)
+    except MicrophoneError:
+        return None
+    return next((target.card for target in targets if target.card is not None), mixer_card(wanted, cards))
 
 
 def microphone(session: Session) -> Finding:
@@ -93,15 +113,21 @@ def microphone(session: Session) -> Finding:
     if state == "closed":
         return healthy(f"{name} is closed: nothing is being recorded")
     if state == "silent":
-        return _silent(name)
+        return _silent(name, answer["id"] or session.loaded.config.audio.input)
     if state == "opening":
         return unknown(f"{name} is just being opened", "look again in a moment")
     if state == "wedged":
         return critical(f"{name} gives no sound any more", "unplug it and plug it in again")
     if state != "listening":
         return critical(missing(name), f"plug it in; {typed('devices')} shows what there is")
+    if answer.get("reason") and answer.get("quality") not in HINTS:
+        return _silent(name, answer["id"] or session.loaded.config.audio.input)
     if answer.get("quality") in HINTS:
-        return warning(*HINTS[answer["quality"]](name))
+        what, do = HINTS[answer["quality"]]
+        remedy = (
+            f"{do} its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it"
+        )
+        return warning(f"{name} {what}", remedy)
     return _judge(name, level, 0)
 
 
@@ -124,12 +150,19 @@ def _hear(source: Source) -> Finding:
         if block is not None:
             meter.feed(block.samples)
     if meter.silent_seconds >= LISTEN_SECONDS / 2:
-        return _silent(source.name)
+        return _silent(source.name, source.identity or source.name)
     return _judge(source.name, meter.dbfs(), meter.clipped_samples)
 
 
-def _silent(name: str) -> Finding:
-    return warning(f"{name} gives nothing but digital silence", "switch it on, or check its cable")
+def _silent(name: str, identity: str) -> Finding:
+    """Tell a control that lets nothing through from a microphone that gives nothing."""
+    cards = SoundCards()
+    control = CaptureControlReader(cards).read(identity)
+    reason = quality_reason(Quality.SILENT, control)
+    card = mixer_card(identity, cards.present())
+    if card is not None and control is not None and control.is_closed:
+        return warning(f"{name} gives nothing, because {reason}", open_it(card, control))
+    return warning(f"{name} gives nothing but {reason}", "switch it on, or change its cable")
 
 
 def _judge(name: str, level: float | None, clipped: int) -> Finding:

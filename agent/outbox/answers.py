@@ -71,6 +71,7 @@ def status_of(
             "state": snapshot.microphone_state,
             "level_dbfs": None if level_dbfs is None else round(level_dbfs, 1),
             "quality": snapshot.microphone_quality,
+            "reason": snapshot.microphone_reason,
         },
         "voice": None
         if snapshot.voice_trigger is None

@@ -110,9 +110,13 @@ class RecorderHandlers:
 
     def _level(self, _request: Request, _peer: Peer) -> Any:
         """Tell the level, and enough for whoever shows it to know what the lack of one means."""
-        level, now = self._wiring.board.level_dbfs(), self._wiring.board.snapshot
+        sound, now = self._wiring.board.sound(), self._wiring.board.snapshot
+        control = self._wiring.capture_control.read(now.microphone_id or self._wiring.config.audio.input)
         return {
-            "level_dbfs": None if level is None else round(level, 1),
+            "level_dbfs": None if sound is None else round(sound.level_dbfs, 1),
+            "peak_dbfs": None if sound is None else round(sound.peak_dbfs, 1),
+            "clipped_samples": 0 if sound is None else sound.clipped_samples,
+            "capture": None if control is None else control.facts,
             "state": now.state.value,
             "microphone": now.microphone_state,
             "name": now.microphone_name or self._wiring.config.audio.input,

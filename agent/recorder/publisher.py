@@ -17,6 +17,7 @@ from agent.clock import milliseconds, rfc3339
 from agent.log import get_logger
 from agent.outbox.answers import status_of
 from agent.outbox.files import SIDECAR, names
+from agent.recorder.mixer_watch import MixerWatch
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.lines import Stretch
 from agent.recording.schedule import next_windows
@@ -73,6 +74,13 @@ class Publisher:
         )
         self.queue = Queue()
         """What waits, as the deliverer said last."""
+        self._mixer = MixerWatch(
+            wiring.board,
+            lambda: wiring.capture_control.read(
+                wiring.board.snapshot.microphone_id or wiring.config.audio.input
+            ),
+            wiring.clock.monotonic,
+        )
         self._finished = SidecarCount(wiring.files.outbox)
         self.fingerprint: str | None = None
         self.manual = False
@@ -104,6 +112,7 @@ class Publisher:
         wiring.read_what_is_told()
         self._look_at_delivery()
         wiring.space.care_for_reserve()
+        self._mixer.look()
         changed = wiring.board.changed.is_set()
         wiring.board.changed.clear()
         now = wiring.clock.monotonic()

@@ -6,6 +6,7 @@ from functools import cached_property
 from agent.audio.source import Source
 from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
+from agent.capture.mixer_reader import CaptureControlReader
 from agent.capture.process import CaptureSettings
 from agent.clock import UNSYNCHRONIZED, Clock, Instant
 from agent.config.schema import Config
@@ -75,6 +76,11 @@ class RecorderWiring:
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""
         return self.time.instant(self.clock.monotonic())
+
+    @cached_property
+    def capture_control(self) -> CaptureControlReader:
+        """How the capture control of the microphone stands."""
+        return CaptureControlReader(SoundCards(), self.clock.monotonic)
 
     @cached_property
     def memory(self) -> Memory:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from agent.audio.level import LevelMeter
+from agent.audio.level import LevelMeter, SoundNow
 from agent.audio.source import Block, Source, SourceState
 from agent.clock import Clock
 from agent.log import get_logger
@@ -48,6 +48,7 @@ class Listener:
         self._shown_quality: Quality | None = None
         self._said: Quality | None = None
         board.level_dbfs = self._level
+        board.sound = self._sound
 
     def read(self, timeout: float) -> Heard | None:
         """Return the next block, or None; raises SourceLost and EndOfSource as the source does."""
@@ -79,6 +80,10 @@ class Listener:
     def _level(self) -> float | None:
         """Return the level of the newest sound; None while nothing is heard."""
         return self._meter.dbfs() if self.is_listening else None
+
+    def _sound(self) -> SoundNow | None:
+        """Return how loud the newest sound is; None while nothing is heard."""
+        return self._meter.now() if self.is_listening else None
 
     @property
     def is_listening(self) -> bool:

@@ -3,9 +3,12 @@
 import threading
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from agent.audio.level import SoundNow
 
 
 class State(StrEnum):
@@ -116,6 +119,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Why it is ``sound`` although ``speech`` is wanted."""
     microphone_quality: Quality | None = None
     """None: nothing is known of what it gives."""
+    microphone_reason: str | None = None
+    """Why it is of no use, as far as its capture control tells it; one sentence without its subject."""
     online: bool | None = None
     waiting: Waiting | None = None
     transfer: Transfer | None = None
@@ -155,6 +160,8 @@ class Board:
         """Set when something else than a length or an amount is reported; whoever publishes clears it."""
         self.level_dbfs: Callable[[], float | None] = lambda: None
         """The level of the newest sound, asked for only when somebody looks."""
+        self.sound: Callable[[], SoundNow | None] = lambda: None
+        """The same with its peak and what has clipped."""
 
     @property
     def snapshot(self) -> Snapshot:

@@ -76,6 +76,7 @@ class RecorderDocument(msgspec.Struct, frozen=True):
     microphone_name: Sentence | None = None
     microphone_state: Short = "closed"
     microphone_quality: Quality | None = None
+    microphone_reason: Sentence | None = None
     level_dbfs: Annotated[float, Meta(ge=-1000, le=1000)] | None = None
     recordings: Count = 0
     """Sequence number of the newest recording."""
@@ -165,6 +166,7 @@ def recorder_document(
         microphone_name=cut(now.microphone_name),
         microphone_state=now.microphone_state,
         microphone_quality=now.microphone_quality,
+        microphone_reason=cut(now.microphone_reason),
         level_dbfs=None if level_dbfs is None else round(level_dbfs, 1),
         recordings=recordings,
         missing_ms=max(0, missing_ms),
@@ -213,6 +215,7 @@ def recorder_fields(said: RecorderDocument) -> dict[str, object]:
         "microphone_name": said.microphone_name,
         "microphone_state": said.microphone_state,
         "microphone_quality": said.microphone_quality,
+        "microphone_reason": said.microphone_reason,
     }
 
 
@@ -252,6 +255,7 @@ NO_RECORDER: dict[str, object] = {
     "microphone_state": "closed",
     "settings_there": None,
     "microphone_quality": None,
+    "microphone_reason": None,
 }
 """What a deliverer knows without a recorder."""
 

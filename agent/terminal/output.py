@@ -51,12 +51,20 @@ def duration(milliseconds: int | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def meter(level_dbfs: float | None) -> str:
-    """Return a level as a bar and a figure."""
+def meter(level_dbfs: float | None, held_dbfs: float | None = None) -> str:
+    """Return a level as a bar and a figure; the peak that is held stands as a line behind the bar."""
     if level_dbfs is None:
         return f"[{' ' * METER_WIDTH}]      –"
-    filled = round(METER_WIDTH * (1 - max(level_dbfs, METER_FLOOR_DBFS) / METER_FLOOR_DBFS))
-    return f"[{'#' * filled:<{METER_WIDTH}}] {level_dbfs:6.1f} dBFS"
+    bar = f"{'#' * _filled(level_dbfs):<{METER_WIDTH}}"
+    if held_dbfs is not None:
+        at = max(0, _filled(held_dbfs) - 1)
+        bar = f"{bar[:at]}|{bar[at + 1 :]}"
+    return f"[{bar}] {level_dbfs:6.1f} dBFS"
+
+
+def _filled(dbfs: float) -> int:
+    """Return how much of the bar a level fills."""
+    return round(METER_WIDTH * (1 - min(0.0, max(dbfs, METER_FLOOR_DBFS)) / METER_FLOOR_DBFS))
 
 
 def percent(done: int, total: int | None) -> str:

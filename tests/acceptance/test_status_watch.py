@@ -269,5 +269,5 @@ def test_the_level_is_one_line_that_moves(recording: Machine) -> None:
         wait_for(lambda: watch.look().rows[0] != first)
         wait_for(lambda: watch.process.poll() is not None)
         rows = watch.look().rows
-        assert re.fullmatch(r"\[#* *\] +-\d+\.\d dBFS", rows[0])
+        assert re.fullmatch(r"\[#* *\| *\] +-\d+\.\d dBFS  peak +-\d+\.\d.*", rows[0])
         assert rows[1:] == [""] * (LINES - 1)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
+from captured_sound import CARD, FakeCards
 from doctor_setup import (
     BAD,
     RATE,
@@ -24,12 +25,20 @@ from doctor_setup import (
 from waiting_recordings import fill
 
 from agent.control.server import ControlServer
-from agent.doctor import local
+from agent.doctor import local, sound
 from agent.doctor.checks import checks
 from agent.doctor.examination import Health
 from agent.sandbox.faults import Call, Fault
 
 __all__ = ["patient"]
+
+LISTING = """\
+Simple mixer control 'Mic In',0
+  Capabilities: cvolume cvolume-joined cswitch cswitch-joined
+  Capture channels: Mono
+  Limits: Capture 0 - 35
+  Mono: Capture 4 [{percent}%] [-8.00dB] [{switch}]
+"""
 
 # what can break, each as a function of the patient
 
@@ -88,6 +97,23 @@ def microphone_missing(patient: Patient) -> None:
 def microphone_silent(patient: Patient) -> None:
     """Its switch is off."""
     patient.hear(bytes(2 * RATE))
+
+
+def mixer(percent: int, switch: str) -> Callable[[Patient], None]:
+    """Return what turns a card's capture control down, or off."""
+
+    def set_up(patient: Patient) -> None:
+        folder = patient.folder / "bin"
+        folder.mkdir()
+        program = folder / "amixer"
+        program.write_text(f"#!/bin/sh\ncat <<END\n{LISTING.format(percent=percent, switch=switch)}END\n")
+        program.chmod(0o755)
+        patient.patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        patient.patch.setattr(sound, "SoundCards", lambda: FakeCards(CARD))
+        said = {"id": CARD.stable_id, "name": CARD.name, "state": "silent", "quality": "silent"}
+        patient.daemon(microphone=STATUS["microphone"] | said)
+
+    return set_up
 
 
 def microphone_clips(patient: Patient) -> None:
@@ -260,6 +286,16 @@ BROKEN: list[tuple[str, Callable[[Patient], None], str, Health, str, str]] = [
     ("a parked recording", recording_parked, "index", W, "1 are parked", "queue list"),
     ("a missing microphone", microphone_missing, "microphone", C, "not connected", "devices"),
     ("a silent microphone", microphone_silent, "microphone", W, "digital silence", "cable"),
+    (
+        "a mixer at zero",
+        mixer(0, "on"),
+        "capture volume",
+        W,
+        "Mic In 0 %",
+        "amixer -c Fake sset 'Mic In' 60% cap",
+    ),
+    ("a mixer switched off", mixer(60, "off"), "capture volume", W, "60 %, switched off", "amixer -c Fake"),
+    ("silence with an open mixer", mixer(60, "on"), "microphone", W, "at 60 %: it is switched off", "cable"),
     ("a clipping microphone", microphone_clips, "microphone", W, "clips", "lower its gain"),
     ("a quiet microphone", microphone_quiet, "microphone", W, "very quiet", "raise its gain"),
     ("a lost microphone", microphone_gone_beside_a_daemon, "microphone", C, "is not there", "plug it in"),

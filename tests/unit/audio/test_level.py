@@ -97,3 +97,18 @@ def test_clipped_count_agrees_with_a_count_by_numpy() -> None:
     expected = int(np.count_nonzero((loud == 32767) | (loud == -32768)))
     assert expected > 100
     assert meter.clipped_samples == expected
+
+
+def test_a_peak_stays_for_half_a_second() -> None:
+    """Whoever looks more often than that misses none; the clipped samples are counted for good."""
+    meter = LevelMeter(RATE, 1)
+    assert meter.now() is None
+    loud, soft = np.full(RATE // 10, 32767, "<i2").tobytes(), np.full(RATE // 10, 328, "<i2").tobytes()
+    seen = []
+    for block in [soft, loud, *[soft] * 9]:
+        meter.feed(block)
+        now = meter.now()
+        assert now is not None
+        seen.append((round(now.level_dbfs), round(now.peak_dbfs), now.clipped_samples))
+    count = RATE // 10
+    assert seen == [(-40, -40, 0), (0, 0, count), *[(-40, 0, count)] * 4, *[(-40, -40, count)] * 5]

@@ -112,7 +112,7 @@ def test_a_card_without_one_and_one_that_refuses_are_said_once(
     assert len(reasons) == 3
     assert "Invalid card number." in reasons[0]
     assert reasons[1] == "Six Microphones has no capture volume: audio.capture_volume_percent does nothing"
-    assert "no sound card" in reasons[2]
+    assert "cannot be told which sound card default is" in reasons[2]
 
 
 def test_nothing_is_touched_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
