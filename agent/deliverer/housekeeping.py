@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from agent.deliverer.wiring import DelivererWiring
+from agent.hints import typed
 from agent.index.arrivals import arrivals_of
 from agent.index.database import is_of_the_disk
 from agent.log import get_logger
@@ -55,7 +56,7 @@ class Housekeeping:
             try:
                 self.turn(stopping)
             except (OSError, sqlite3.Error) as error:
-                self.failing = f"the disk or the index failed: {error}"
+                self.failing = f"the disk or the index fails ({error}); {typed('doctor')} looks for the cause"
                 self.disk_fails = is_of_the_disk(error)
                 if self.disk_fails:
                     self._wiring.outbox.store.let_go()

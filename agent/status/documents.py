@@ -222,6 +222,8 @@ def recorder_fields(said: RecorderDocument) -> dict[str, object]:
 def delivery_fields(said: DeliveryDocument) -> dict[str, object]:
     """Return what a deliverer's document says, as changes of the recorder's board."""
     waiting, transfer = said.waiting, said.transfer
+    if said.failing:
+        waiting = _Waiting(said.failing, None)
     return {
         "online": said.online,
         "waiting": None if waiting is None else Waiting(waiting.reason, waiting.until_ms),

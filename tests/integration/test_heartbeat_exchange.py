@@ -68,6 +68,15 @@ def test_the_body_has_what_is_known(bench: Bench) -> None:
     }
 
 
+def test_an_index_that_fails_stops_no_heartbeat(bench: Bench) -> None:
+    """Let go of because the disk fails: the owner hears from the device, without what only the index knows."""
+    bench.parts.outbox.store.let_go()
+    bench.heartbeat.beat()
+    bench.heartbeat.beat()
+    assert len(bench.bodies) == 2
+    assert "pending_recordings" not in bench.bodies[0]
+
+
 class Modem(Network):
     """A network through WiFi and a modem."""
 

@@ -147,8 +147,16 @@ class Limits:
 
     def pause_left(self) -> float:
         """Return how many seconds of the pause that the API asked for are left."""
-        pauses = self._pause, self._pauses.pause(PAUSE)
+        pauses = self._pause, self._kept_pause()
         return max(self._deadlines.remaining(pause, bounds.PAUSE_SECONDS) for pause in pauses)
+
+    def _kept_pause(self) -> Instant | None:
+        """Return the pause that a process before this one met; none while the index fails: heartbeats tell of that."""
+        try:
+            return self._pauses.pause(PAUSE)
+        except sqlite3.Error as error:
+            log.debug("an earlier pause cannot be read", action="pause_failed", error=error)
+            return None
 
     def _check_pause(self) -> None:
         left = self.pause_left()

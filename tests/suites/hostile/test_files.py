@@ -48,8 +48,10 @@ MORE_NAMES = (
 """Names that the template does not have, and other days do."""
 
 
-IMPOSSIBLE = {(name, "immutable") for name in ("recording", "outbox")}
-"""No file can be made in an immutable folder, by anybody."""
+IMPOSSIBLE = {
+    (name, "immutable") for name in ("recording", "outbox", "outbox.db", "outbox.db-wal", "outbox.db-shm")
+}
+"""Nobody can make a file in an immutable folder, or write or rename an immutable index: ``status`` tells of it."""
 
 
 class Case(NamedTuple):

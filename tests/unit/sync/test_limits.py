@@ -31,6 +31,8 @@ class Memory:
 
     def pause(self, name: str) -> Instant | None:
         """Return what was kept."""
+        if self._broken:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
         return self.kept.get(name)
 
     def set_pause(self, name: str, until: Instant | None) -> None:
@@ -133,8 +135,9 @@ def test_a_pause_outlives_a_restart_and_a_reboot() -> None:
 
 
 def test_a_pause_that_cannot_be_kept_holds_all_the_same() -> None:
-    """A full card does not make the agent call too early."""
+    """A full card does not make the agent call too early; one whose index fails stops no heartbeat."""
     gate = limits(SimulatedClock(), Memory(broken=True))
+    assert gate.admit("heartbeat") == 0
     gate.answered("create", 429, None, 600)
     with pytest.raises(RateLimited):
         gate.admit("create")
