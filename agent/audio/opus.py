@@ -50,7 +50,7 @@ class OpusEncoder:
     """
 
     def __init__(self, settings: OpusSettings, sample_rate: int, channels: int) -> None:
-        library = _load()
+        library = load_opuslib()
         self.frame_samples: Final = sample_rate * settings.frame_ms // 1000
         """Samples per channel in a frame."""
         self.frame_bytes: Final = self.frame_samples * channels * 2
@@ -144,13 +144,17 @@ def libopus_version() -> str:
     Raises:
         AgentError: libopus is missing.
     """
-    version: bytes = _load().api.info.get_version_string()
+    version: bytes = load_opuslib().api.info.get_version_string()
     return version.decode("ascii", "replace")
 
 
 @functools.cache
-def _load() -> Any:
-    """Import opuslib late: it runs ldconfig to find the library, and few commands encode."""
+def load_opuslib() -> Any:
+    """Import opuslib late: it runs ldconfig to find the library, and few commands encode.
+
+    Raises:
+        AgentError: libopus is missing.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of opuslib, where it was not compiled before

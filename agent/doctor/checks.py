@@ -1,13 +1,16 @@
 """The list of checks, in the order of cause and effect."""
 
 from agent.doctor import daemon, local, network, sound
+from agent.doctor.copy import ListenCopy
 from agent.doctor.examination import Check
 from agent.doctor.machine import Machine
 from agent.doctor.trial import Trial
 
 
-def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[Check]:
-    """Return the checks of a machine; with ``trial`` one test recording is sent behind them."""
+def checks(
+    machine: Machine | None = None, trial: Trial | None = None, copy: ListenCopy | None = None
+) -> list[Check]:
+    """Return the checks of a machine; with ``trial`` one test recording is sent behind them, and kept by ``copy``."""
     machine = machine or Machine()
     found = [
         Check("config", local.config),
@@ -37,6 +40,7 @@ def checks(machine: Machine | None = None, trial: Trial | None = None) -> list[C
         sane = ("config", "state directory", "disk space", "libopus", "microphone", "recorder")
         found += [
             Check("test recording", trial.record, needs=sane),
+            *([copy.check] if copy is not None else []),
             Check("test delivery", trial.deliver, needs=("test recording", "device token")),
         ]
     return found

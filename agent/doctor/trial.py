@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.audio.ogg import NotOggOpus, read_summary
@@ -23,6 +24,7 @@ from agent.facade.context import Session
 from agent.facade.service import deliverer_here, recorder_status
 from agent.hints import journal, typed
 from agent.index.reading import reading
+from agent.outbox.answers import row_of
 from agent.outbox.entry import HELD, Entry, Status
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
@@ -32,6 +34,7 @@ from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import local_time
 from agent.sync.rules.owner_rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK, TOTAL_LIMIT
+from agent.terminal.output import meter, moving_line
 
 if TYPE_CHECKING:
     from agent.sync.syncer import Syncer
@@ -69,13 +72,26 @@ class Standing(NamedTuple):
     """How many recordings wait for delivery, with this one."""
 
 
+class Made(NamedTuple):
+    """The test recording."""
+
+    id: str
+    path: Path
+    """Of its audio, when it was finished."""
+    duration_ms: int
+    size_bytes: int
+    rms_dbfs: float | None
+    peak_dbfs: float | None
+
+
 class Trial:
     """Makes the test recording, then follows it; ``seconds`` and ``patience`` are those of the two."""
 
     def __init__(self, seconds: float = SECONDS, patience: float = DELIVERY_SECONDS) -> None:
         self._seconds = seconds
         self._patience = patience
-        self._id: str | None = None
+        self.made: Made | None = None
+        """None: nothing was recorded."""
 
     # the recording
 
@@ -105,11 +121,13 @@ class Trial:
             "metadata": METADATA,
             "from_now": True,
         }
+        newest: dict[str, Any] = {}
         try:
-            rows = ask(session.state.socket, request)
+            with moving_line(lambda: _progress(newest.get("duration_ms"), newest.get("level_dbfs"), seconds)):
+                rows = ask(session.state.socket, request, newest.update)
         except AgentError as error:
             return _refused(error)
-        return self._judge(seconds, [(row["id"], row["duration_ms"], row["size_bytes"]) for row in rows])
+        return self._judge(seconds, rows)
 
     def _record_here(self, session: Session, seconds: float) -> Finding:
         state = session.enter()
@@ -121,20 +139,42 @@ class Trial:
             with opened(wiring.source()) as source:
                 recorder = wiring.recorder(source, OnRequest(), unattended=False)
                 recorder.start(request)
-                recorder.run()
-            found = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
+
+                def line() -> str:
+                    now = wiring.board.snapshot.recording
+                    return _progress(now.duration_ms if now else None, wiring.board.level_dbfs(), seconds)
+
+                with moving_line(line):
+                    recorder.run()
+            finished = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
+            found = [row_of(entry, wiring.files) for entry in finished]
         if not found:
             return _refused(AgentError(request.error or "nothing was recorded: the source gave no samples"))
-        return self._judge(seconds, [(entry.id, entry.duration_ms, entry.size_bytes) for entry in found])
+        return self._judge(seconds, found)
 
-    def _judge(self, seconds: float, made: list[tuple[str, int, int]]) -> Finding:
-        if not made:
+    def _judge(self, seconds: float, rows: list[dict[str, Any]]) -> Finding:
+        if not rows:
             return critical(
                 "the test recording was dropped", f"see {typed('gaps')}, and recording.min_seconds"
             )
-        self._id, milliseconds, size = made[-1]
-        sentence = f"{milliseconds / 1000:.1f} s were recorded, {size} bytes, as {self._id}"
-        if milliseconds < 1000 * seconds / 2:
+        row = rows[-1]
+        made = self.made = Made(
+            row["id"],
+            Path(row["path"]),
+            row["duration_ms"],
+            row["size_bytes"],
+            row.get("rms_dbfs"),
+            row.get("peak_dbfs"),
+        )
+        loud = (
+            ""
+            if made.rms_dbfs is None
+            else f" at {made.rms_dbfs:.0f} dBFS with a peak of {made.peak_dbfs:.0f}"
+        )
+        sentence = (
+            f"{made.duration_ms / 1000:.1f} s were recorded{loud}, {made.size_bytes} bytes, as {made.id}"
+        )
+        if made.duration_ms < 1000 * seconds / 2:
             return warning(
                 f"{sentence}, of {seconds:.0f} s", "the input was interrupted, or is a file that ended"
             )
@@ -144,11 +184,11 @@ class Trial:
 
     def deliver(self, session: Session) -> Finding:
         """Wait until it is delivered, or say at which step it stands, and why."""
-        if self._id is None:
+        if self.made is None:
             return skipped("there is no test recording to deliver")
         if not session.serves(Process.DELIVERER):
-            return self._deliver_here(session, self._id)
-        recording_id = self._id
+            return self._deliver_here(session, self.made.id)
+        recording_id = self.made.id
 
         def nudge() -> None:
             with contextlib.suppress(AgentError, OSError):  # what stands in the way is seen at the next look
@@ -193,6 +233,13 @@ class Trial:
                 nudged = True
                 threading.Thread(target=nudge, name="nudge", daemon=True).start()
             time.sleep(LOOK_SECONDS)
+
+
+def _progress(duration_ms: int | None, level_dbfs: float | None, seconds: float) -> str:
+    """Return the line that is shown while it is recorded."""
+    if duration_ms is None:
+        return "waiting for sound"
+    return f"recording {duration_ms / 1000:.1f} s of {seconds:.0f} s  {meter(level_dbfs)}"
 
 
 def _run(syncer: "Syncer", stopping: threading.Event) -> None:

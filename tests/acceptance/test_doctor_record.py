@@ -2,12 +2,19 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported by name
 
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import wave
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from acceptance import Json, Machine, machine, server, stored, wait_for
+from acceptance import Json, Machine, likeness, machine, server, stored, wait_for
+from opusfile import decode
 from speech import speech, write_wav
 
 from agent.control.server import ask
@@ -55,6 +62,37 @@ def test_from_outside_without_a_daemon(hearing: Machine, server: SandboxServer) 
     (remote,) = server.state.recordings.by_id.values()
     assert remote.metadata["doctor"] is True
     assert NAME in str(remote)
+
+
+@pytest.mark.parametrize(("name", "beside"), [("copy.wav", False), ("copy", True)])
+def test_a_copy_to_listen_to(hearing: Machine, name: str, beside: bool) -> None:
+    """``--listen`` alone records, sends and keeps: three seconds, as they sound or as they are sent, for its owner."""
+    copy = hearing.folder / "of mine" / name
+    copy.parent.mkdir()
+    copy.write_bytes(b"an older one")
+    with hearing.daemon() if beside else contextlib.nullcontext():
+        rows = {row["check"]: row for row in hearing.ok("doctor", "--listen", copy, "--json").json}
+    assert list(rows)[-3:] == ["test recording", "test copy", "test delivery"]
+    assert [row["state"] for row in rows.values()][-3:] == ["healthy"] * 3, rows
+    assert str(copy) in rows["test copy"]["message"]
+    (row,) = trials(hearing)
+    if copy.suffix == ".wav":
+        with wave.open(str(copy)) as wav:
+            assert (wav.getframerate(), wav.getnframes()) == (48_000, 3 * 48_000)
+            heard = wav.readframes(3 * 48_000)
+        assert likeness(heard, decode(Path(row["path"]), 48_000)) > 0.99
+    else:
+        assert copy.read_bytes() == Path(row["path"]).read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_copy_that_cannot_be_written_is_said_before_anything_is_recorded(hearing: Machine) -> None:
+    """One sentence, and no test recording; a folder is no file."""
+    (hearing.folder / "a file").write_text("")
+    said = hearing.run("doctor", "--listen", hearing.folder / "a file" / "b.wav").sentence(1)
+    assert "cannot be written" in said
+    assert hearing.run("doctor", "--listen", hearing.folder).code == 2
+    assert trials(hearing) == []
 
 
 @pytest.mark.parametrize("mode", ["continuous", "manual"])
@@ -187,3 +225,25 @@ def test_a_source_without_sound_is_an_error(hearing: Machine, tmp_path: Path) ->
     code = hearing.run("doctor", "--record", "--json")
     rows = {row["check"]: row["state"] for row in code.json}
     assert (code.code, rows["test recording"], rows["test delivery"]) == (1, "skipped", "skipped")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_it_is_seen_to_go(hearing: Machine, beside: bool) -> None:
+    """On a terminal seconds and level move while it records, beside a service and without one."""
+    hearing.configure(api={"base_url": "http://127.0.0.1:9/v1"})  # so that nothing is waited for behind it
+    ours, theirs = pty.openpty()
+    shown = b""
+    with contextlib.ExitStack() as stack:
+        if beside:
+            stack.enter_context(hearing.daemon())
+        command = ("doctor", "--listen", hearing.folder / "a.wav")
+        process = stack.enter_context(hearing.popen(*command, stdout=subprocess.DEVNULL, stderr=theirs))
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # the other side is closed
+            while data := os.read(ours, 65536):
+                shown += data
+        os.close(ours)
+        assert process.wait(60) == 1  # nothing answers at the API
+    seconds = re.findall(r"recording (\d\.\d) s of 3 s  \[#+", shown.decode())
+    assert len(set(seconds)) >= 5, shown
+    assert (hearing.folder / "a.wav").stat().st_size > 250_000
