@@ -1,6 +1,8 @@
 """The owner's daily data limit and speed limit."""
 
+import errno
 import io
+import os
 import threading
 import time
 from datetime import datetime
@@ -9,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from api_bench import SIGNATURE, client_of
+from logcapture import capture_logs
 from simulated import SimulatedClock
 from socket_api import Reply, SocketApi
 
@@ -119,6 +122,29 @@ def test_a_count_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
     """A damaged file stops no delivery."""
     (tmp_path / FILE).write_bytes(b"{")
     assert Day().usage(tmp_path).used().metered == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "is_told"), [(errno.EPERM, False), (errno.EIO, False), (errno.ENOSPC, True)]
+)
+def test_a_count_that_cannot_be_written_stops_no_delivery(tmp_path: Path, number: int, is_told: bool) -> None:
+    """The limit is kept from memory, and said once; a disk that refuses everything is everybody's trouble."""
+
+    def refuse(step: str) -> None:
+        if step.startswith("data_usage"):
+            raise OSError(number, os.strerror(number))
+
+    usage = DataUsage(tmp_path, Disk(refuse), (10, 0), Day().now.__float__, BERLIN)
+    if is_told:
+        with pytest.raises(OSError, match="No space"):
+            upload(usage, 6)
+        return
+    with capture_logs() as logs:
+        upload(usage, 6)
+        upload(usage, 4)
+    with pytest.raises(DataLimitReached):
+        upload(usage, 0.000001)
+    assert [line["action"] for line in logs if line["log_level"] == "warning"] == ["data_usage_failed"]
 
 
 def test_a_limit_of_metered_traffic_leaves_other_networks_alone(tmp_path: Path) -> None:

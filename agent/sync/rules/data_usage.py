@@ -20,7 +20,7 @@ from agent.bounds import Count
 from agent.disk import Disk
 from agent.errors import StillWaiting
 from agent.log import get_logger
-from agent.small_file import UnusableFile, load
+from agent.small_file import OF_THE_DISK, UnusableFile, load
 
 log = get_logger(__name__)
 
@@ -55,7 +55,7 @@ class DataLimitReached(StillWaiting):
 
 
 class DataUsage:
-    """The count; thread-safe. Raises OSError as the disk gives it, but for ``add``.
+    """The count; thread-safe. Raises OSError when the whole disk refuses, but for ``add``.
 
     ``now`` gives the best known unix time in seconds, ``is_metered`` whether the connection in use costs. Limits are in
     MB; 0 is none, and without any nothing is written.
@@ -80,6 +80,7 @@ class DataUsage:
         self._lock = threading.Lock()
         self._days = self._load() if any(limits_mb) else {}
         self._reserved = self._unsaved = 0
+        self._is_unwritable = False
 
     def _load(self) -> dict[str, Used]:
         try:
@@ -174,7 +175,20 @@ class DataUsage:
             used = days.pop(today, Used())
             metered = used.metered + (reserved if self._is_metered() else 0)
             days[today] = Used(metered, used.total + reserved, used.recordings)
-        self._disk.replace(self._path, msgspec.json.encode(days), "data_usage")
+        try:
+            self._disk.replace(self._path, msgspec.json.encode(days), "data_usage")
+        except OSError as error:
+            if error.errno in OF_THE_DISK:
+                raise
+            # Of this file alone: the limit goes on being kept from memory, and delivery goes on.
+            (log.debug if self._is_unwritable else log.warning)(
+                "today's data usage cannot be written, and begins at what was written last after a restart",
+                action="data_usage_failed",
+                error=error,
+            )
+            self._is_unwritable = True
+        else:
+            self._is_unwritable = False
 
     def _today(self) -> str:
         return self._date().isoformat()
