@@ -162,4 +162,4 @@ def _refresh_here(session: Session) -> dict[str, Any]:
     from agent.token.refresh import refresh  # noqa: PLC0415 - as for ``token set``
 
     with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as wiring:
-        return refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())
+        return refresh(wiring.credentials, wiring.api, wiring.connection.pause_left())

@@ -100,7 +100,7 @@ class DelivererHandlers:
 
         wiring = self._wiring
         try:
-            answer = refresh(wiring.credentials, wiring.api, wiring.conclusions.pause_left())
+            answer = refresh(wiring.credentials, wiring.api, wiring.connection.pause_left())
         finally:
             wiring.outbox.arrived.set()
         wiring.credentials.accepted = answer["fingerprint"]
@@ -125,7 +125,7 @@ class DelivererHandlers:
         wiring = self._wiring
         home = zone(local_timezone() or "UTC")
         with reading(wiring.state) as recordings:
-            rows = delivered_now(recordings, home, wiring.truetime.now_ms(), request.days)
+            rows = delivered_now(recordings, home, wiring.time.now_ms(), request.days)
         peer.tell_rows(rows)
         return {"rows": len(rows)}
 

@@ -112,8 +112,8 @@ class Housekeeping:
                 self.reconciled.set()
         else:
             self._arrivals.look(ends)
-        wiring.truetime.state()
-        wiring.truetime.tell()
+        wiring.time.state()
+        wiring.time.tell()
         wiring.credentials.notice()
         if self.reconciled.is_set():
             self._close_days()

@@ -134,7 +134,7 @@ class Publisher:
 
     def _look_at_network(self) -> None:
         """Show the connection in use, and what crossed it today; one that has moved leads no kept call any more."""
-        now, used = self._wiring.networks.connection, self._wiring.usage.used()
+        now, used = self._wiring.networks.uplink, self._wiring.usage.used()
         shown = NetworkNow(now.kind, now.metered, now.roaming, used.metered, used.total)
         self._wiring.board.report(network=shown)
         if now.interface != self._interface:

@@ -1,26 +1,23 @@
 """The parts of the process that talks, each built once and when first asked for, and handed what it needs."""
 
 import os
-import random
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from agent.clock import Clock, Instant, SystemClock
+from agent.clock import Clock, Instant
 from agent.config.schema import Config
 from agent.config.values import local_timezone
 from agent.deliverer.daybook import DeliveryDayBook
 from agent.deliverer.takeover import take_over
 from agent.disk import Disk
+from agent.environment import Environment
 from agent.gaps.log import DELIVERY_FILE, Cause, Gap, GapLog
 from agent.host.battery import battery
-from agent.host.boot import boot_id, hostname
-from agent.host.connection import Connections
 from agent.host.network import Network
-from agent.host.storage import disk_usage
 from agent.host.time_sync import clock_state
+from agent.host.uplink import Uplinks
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
@@ -28,28 +25,21 @@ from agent.index.retention import Retention
 from agent.outbox.entry import Entry
 from agent.process.state_directory import Process, StateDirectory
 from agent.recording.segment import discard_never_begun
-from agent.status.board import Board
-from agent.sync.pacing.backoff import Backoff
-from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.rules.data_usage import DataUsage
 from agent.sync.rules.networks import NetworkRules
-from agent.sync.rules.owner_rules import Rules
+from agent.sync.rules.owner_rules import OwnerRules, Rules
 from agent.timing.time_sync import UNSYNCHRONIZED, TimeSync
 from agent.token.store import BINDING, Credentials, credential_of
 from agent.zone import zone
 
 if TYPE_CHECKING:
     from agent.api.client import RecordingsApi
-    from agent.sync.clock_gate import ClockGate
     from agent.sync.conclusions import Conclusions
+    from agent.sync.connection import Connection
     from agent.sync.pacing.limits import Limits
     from agent.sync.remote.commands import Recording
-    from agent.sync.remote.heartbeat import Heartbeat
+    from agent.sync.remote.heartbeat import Heartbeat, HeartbeatCalls
     from agent.sync.syncer import Syncer
-
-
-ROAMING_SECONDS = 30.0
-"""So long heartbeats rest at a time while a modem roams against the owner's will."""
 
 
 class DelivererWiring:
@@ -68,25 +58,21 @@ class DelivererWiring:
         disk: Disk | None = None,
         machine: Callable[[], str | None] = clock_state,
     ) -> None:
-        self.config = config
         self.state = state
-        self.clock = clock or SystemClock()
-        self.disk = disk or Disk()
-        self.board = Board(self.clock.monotonic)
-        self.boot_id = boot_id()
-        self._overheard: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
-        self.rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self.environment = environment = Environment(config, state.path, clock=clock, disk=disk)
+        self.config, self.clock = config, environment.clock
+        self.disk, self.board, self.boot_id = environment.disk, environment.board, environment.boot_id
         take_over(state.path, self.disk)
         self.credentials = Credentials(
             state.token, config.api.token_file, environ, self.disk, binding_file=state.path / BINDING
         )
-        self.truetime = TimeSync(state.path, self.disk, self.clock, self.boot_id, machine)
+        self.time = TimeSync(state.path, self.disk, self.clock, self.boot_id, machine)
         self.gap_log = GapLog(state.path, self.disk, DELIVERY_FILE)
         """Of what was recorded, and dropped or deleted here."""
 
     def now(self) -> Instant:
         """Return this moment, its wall time as good as it is known."""
-        return self.truetime.instant(self.clock.monotonic())
+        return self.time.instant(self.clock.monotonic())
 
     def credential_state(self) -> tuple[str, str | None]:
         """Return what is known about the token: its state, and its fingerprint."""
@@ -126,20 +112,11 @@ class DelivererWiring:
 
     @cached_property
     def limits(self) -> "Limits":
-        """The gate that every API call passes."""
+        """What every API call passes."""
         from agent.sync.pacing.limits import Limits  # noqa: PLC0415 - imports httpx
 
-        recording = self.config.recording
-        return Limits(
-            self.config.sync.calls_per_minute,
-            self.outbox.store,
-            self.clock,
-            deadlines=self.deadlines,
-            backoff=Backoff(rng=self.rng),
-            rng=self.rng,
-            recording_every=self.recording_every or recording.max_seconds,
-            announce=lambda waiting: self.board.report(waiting=waiting),
-        )
+        every = self.recording_every or self.config.recording.max_seconds
+        return Limits(self.environment, self.outbox.store, every)
 
     def give_up_old_connections(self) -> None:
         """The route has moved: what is open would wait for answers on the old one."""
@@ -153,35 +130,26 @@ class DelivererWiring:
         return None if recording.mode == "manual" else recording.segment_seconds
 
     @cached_property
-    def deadlines(self) -> Deadlines:
-        """Moments in the future."""
-        return Deadlines(self.clock, self.boot_id)
-
-    @cached_property
-    def gate(self) -> "ClockGate":
-        """Which recordings may be created before the time is known."""
+    def connection(self) -> "Connection":
+        """What says whether recordings may be sent now, and if not, why and until when."""
         from agent.sync.clock_gate import ClockGate  # noqa: PLC0415 - imports httpx
+        from agent.sync.connection import Connection  # noqa: PLC0415 - imports httpx
 
-        return ClockGate(self.api, self.truetime, self.clock)
+        gate = ClockGate(self.api, self.time, self.clock)
+        owner = OwnerRules(self.rules, self.networks, self.usage)
+        return Connection(self.environment, self.outbox, self.limits, owner, gate)
 
     @cached_property
     def conclusions(self) -> "Conclusions":
-        """What is known of the API beyond single recordings."""
+        """What failures mean."""
         from agent.sync.conclusions import Conclusions  # noqa: PLC0415 - imports httpx
 
-        return Conclusions(
-            self.outbox,
-            self.board,
-            self.clock,
-            deadlines=self.deadlines,
-            backoff=Backoff(rng=self.rng),
-            limits=self.limits,
-        )
+        return Conclusions(self.environment, self.outbox, self.connection)
 
     @cached_property
     def networks(self) -> NetworkRules:
         """Over which connections recordings may go."""
-        return NetworkRules(self.config.sync, Connections(Network(), self.clock.monotonic).now)
+        return NetworkRules(self.config.sync, Uplinks(Network(), self.clock.monotonic).now)
 
     @cached_property
     def rules(self) -> Rules:
@@ -203,7 +171,7 @@ class DelivererWiring:
             (settings.daily_data_limit_mb, settings.daily_total_limit_mb),
             self._unix_now,
             self._zone(),
-            is_metered=lambda: bool(self.networks.connection.metered),
+            is_metered=lambda: bool(self.networks.uplink.metered),
         )
 
     @cached_property
@@ -214,102 +182,53 @@ class DelivererWiring:
         )
 
     def _unix_now(self) -> float:
-        return self.truetime.now_ms() / 1000
+        return self.time.now_ms() / 1000
 
     @cached_property
     def syncer(self) -> "Syncer":
         """The loop that delivers."""
         from agent.sync.delivery import Delivery  # noqa: PLC0415 - imports httpx
-        from agent.sync.pacing.throttle import Throttle  # noqa: PLC0415 - imports httpx
         from agent.sync.syncer import Syncer  # noqa: PLC0415 - imports httpx
         from agent.token.holds import Holds  # noqa: PLC0415 - needed here alone
 
-        kbit = self.config.sync.max_kbit_per_second
         return Syncer(
-            Delivery(
-                self.api,
-                self.outbox,
-                self.config,
-                self.clock,
-                boot_id=self.boot_id,
-                hostname=hostname(),
-                corrected=self.truetime.corrected,
-                bindings=self.credentials,
-                created=lambda answer: self.credentials.learn(answer.end_user_id, answer.device_id),
-                usage=self.usage,
-                may_not=self.networks.problem,
-                pace=Throttle(kbit, self.clock, self.limits.stopped) if kbit else None,
-            ),
-            self.conclusions,
+            self.environment,
             self.outbox,
-            self.board,
-            self.clock,
-            deadlines=self.deadlines,
-            gate=self.gate,
-            limits=self.limits,
-            rules=self.rules,
-            networks=self.networks,
-            holds=Holds(self.outbox, self.credentials, self._try_token),
-            token_changed=self.credentials.watch(),
+            Delivery(self.environment, self.api, self.outbox, self.time, self.credentials, self.connection),
+            self.conclusions,
+            self.connection,
+            Holds(self.outbox, self.credentials, self.heartbeat_calls.try_token),
         )
+
+    @cached_property
+    def heartbeat_calls(self) -> "HeartbeatCalls":
+        """The call that heartbeat and delivery make."""
+        from agent.sync.remote.heartbeat import HeartbeatCalls  # noqa: PLC0415 - imports httpx
+
+        return HeartbeatCalls(self.api)
 
     def heartbeat(self, recorder: "Recording") -> "Heartbeat":
         """Return the heartbeat, which hands the API's commands to a recorder."""
-        from agent.sync.pacing.heartbeat_interval import HeartbeatInterval  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.commands import Commands, ProcessedCommands  # noqa: PLC0415 - needed here alone
-        from agent.sync.remote.heartbeat import FIRST_SECONDS, Heartbeat  # noqa: PLC0415 - imports httpx
+        from agent.sync.remote.heartbeat import Heartbeat  # noqa: PLC0415 - imports httpx
         from agent.sync.remote.payload import HeartbeatPayload  # noqa: PLC0415 - needed here alone
 
-        settings = self.config.heartbeat
         commands = Commands(
+            self.environment,
             recorder,
-            self.board,
             ProcessedCommands(self.state.path, self.disk, self.now),
-            enabled=settings.remote_commands,
-            now=self.now,
             unix_time=self._unix_time,
             upload_everything=self.syncer.try_everything,
             upload_soon=self.outbox.arrived.set,
         )
-        payload = HeartbeatPayload(
-            self.board,
-            self.outbox.store.counts,
-            self.outbox.store.undelivered_bytes,
-            device_name=settings.device_name,
-            battery=battery,
-            room=lambda: disk_usage(self.state.path),
-            network=Network(),
-            low_battery_percent=self.config.sync.low_battery_threshold_percent,
-            min_free_mb=self.config.storage.min_free_mb,
-            max_mb=self.config.storage.max_mb,
-        )
         return Heartbeat(
-            lambda body, urgent: self.api.heartbeat(body, urgent=urgent),
-            payload.body,
+            self.environment,
+            self.heartbeat_calls,
+            HeartbeatPayload(self.environment, self.outbox.store, Network()),
             commands,
-            self.conclusions,
-            self.board,
-            self.clock,
-            rhythm=HeartbeatInterval(
-                settings.interval_seconds,
-                self.rng,
-                crowded=self.limits.crowded,
-                scarce=self.limits.scarce,
-            ),
-            first_after=self.rng.uniform(0.0, FIRST_SECONDS),
-            pause_left=lambda: max(
-                self.conclusions.pause_left(),
-                ROAMING_SECONDS if self.networks.is_roaming_forbidden else 0.0,
-            ),
-            delivering=lambda: self.syncer.is_draining,
-            token_changed=self.credentials.watch(),
-            gate=self.gate,
-            overheard=self._overheard,
+            self.connection,
+            self.credentials.watch(),
         )
-
-    def _try_token(self) -> None:
-        """Make a call that concerns no recording; what its answer asks for is the heartbeat's to obey."""
-        self._overheard.put(self.api.heartbeat({}))
 
     def _unix_time(self) -> float | None:
         """Return the true time as this machine or the newest answer of the API knows it, else None."""

@@ -33,7 +33,8 @@ from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import local_time
-from agent.sync.rules.owner_rules import DATA_LIMIT, LOW_BATTERY, OFF_PEAK, TOTAL_LIMIT
+from agent.sync.rules.data_usage import DATA_LIMIT, TOTAL_LIMIT
+from agent.sync.rules.owner_rules import LOW_BATTERY, OFF_PEAK
 from agent.terminal.output import meter, moving_line
 
 if TYPE_CHECKING:

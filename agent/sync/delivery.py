@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from agent.api.answers import Completion, Created, UploadTicket
 from agent.api.client import RecordingsApi
@@ -22,17 +21,22 @@ from agent.api.errors import (
     UnusableAnswer,
     UploadRefused,
 )
-from agent.clock import Clock, Instant, milliseconds, rfc3339
-from agent.config.schema import Config, render_name
+from agent.clock import milliseconds, rfc3339
+from agent.config.schema import render_name
 from agent.config.values import NAME_CHARACTERS
+from agent.environment import Environment
 from agent.errors import AgentError
+from agent.host.boot import hostname
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, Ticket, changed
 from agent.small_file import open_file
+from agent.sync.connection import Connection
 from agent.sync.metadata import metadata_of
-from agent.sync.rules.data_usage import DataUsage
+from agent.sync.pacing.throttle import Throttle
+from agent.timing.time_sync import TimeSync
 from agent.token.bindings import BindingChanged
+from agent.token.store import Credentials
 
 log = get_logger(__name__)
 
@@ -51,32 +55,6 @@ Progress = Callable[[Entry, int], None]
 """Called with the entry and the bytes sent so far."""
 
 
-class Bindings(Protocol):
-    """Whose the device is, as the create call needs it (``Credentials``)."""
-
-    def current(self) -> str | None:
-        """Return the binding in force."""
-
-    def only_under(self, binding: str | None) -> AbstractContextManager[None]:
-        """Let calls of this thread fail with BindingChanged while another binding is in force."""
-
-
-class OneBinding:
-    """A device whose binding never changes."""
-
-    def current(self) -> str | None:
-        """None: not known."""
-        return None
-
-    def only_under(self, _binding: str | None) -> AbstractContextManager[None]:
-        """Nothing can change."""
-        return nullcontext()
-
-
-def no_notice(_answer: Created) -> None:
-    """Take no notice."""
-
-
 class Delivery:
     """Takes recordings through their steps; every fact is durable before the next step begins.
 
@@ -85,33 +63,26 @@ class Delivery:
 
     def __init__(
         self,
+        environment: Environment,
         api: RecordingsApi,
         outbox: Outbox,
-        config: Config,
-        clock: Clock,
-        *,
-        boot_id: str,
-        hostname: str,
-        corrected: Callable[[Instant], Instant],
-        usage: DataUsage,
-        may_not: Callable[[], AgentError | None] = lambda: None,
-        bindings: Bindings | None = None,
-        created: Callable[[Created], object] = no_notice,
-        pace: Callable[[int], None] | None = None,
+        time: TimeSync,
+        credentials: Credentials,
+        connection: Connection,
     ) -> None:
         self._api = api
         self._outbox = outbox
-        self._config = config
-        self._clock = clock
-        self._boot_id = boot_id
-        self._hostname = hostname
-        self._corrected = corrected
-        self._bindings = bindings or OneBinding()
-        self._tell_created = created
-        self._usage = usage
-        self._may_not = may_not
-        """Says why nothing may be sent now, when nothing may; a connection can change between two steps."""
-        self._pace = pace
+        self._config = environment.config
+        self._clock = environment.clock
+        self._boot_id = environment.boot_id
+        self._hostname = hostname()
+        self._corrected = time.corrected
+        self._credentials = credentials
+        self._usage = connection.owner.usage
+        self._forbidden = connection.forbidden
+        """Says why nothing may be sent now; the connection in use can change between two steps."""
+        kbit = environment.config.sync.max_kbit_per_second
+        self._pace = Throttle(kbit, environment.clock, connection.limits.stopped) if kbit else None
         self._unusable: dict[str, int] = {}
         """How many answers in a row to the create of a recording could not be used, by local id."""
 
@@ -146,7 +117,7 @@ class Delivery:
 
     def _ask_owner(self) -> None:
         """Raise what forbids to send now."""
-        problem = self._may_not()
+        problem = self._forbidden()
         if problem is not None:
             raise problem
 
@@ -157,15 +128,15 @@ class Delivery:
             entry = self._outbox.note(entry, "frozen", request=self._body(entry))
         created = self._created(entry)
         entry = self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
-        self._tell_created(created)
+        self._credentials.learn(created.end_user_id, created.device_id)
         return entry
 
     def _created(self, entry: Entry) -> Created:
         """Make the create call under a key of its own for this binding and this try (api.md section 1)."""
         while True:
-            binding = self._bindings.current()
+            binding = self._credentials.current()
             try:
-                with self._bindings.only_under(binding):
+                with self._credentials.only_under(binding):
                     return self._api.create(idempotency_key(entry, binding), entry.request or {})
             except BindingChanged:
                 continue
@@ -265,7 +236,7 @@ class Delivery:
             ticket = UploadTicket(entry.ticket.url, entry.ticket.headers)
             life = self._left_ms(entry.ticket) / 1000
             self._api.put(
-                ticket, file, entry.size_bytes, note, pace=self._pace, life=life, may_not=self._may_not
+                ticket, file, entry.size_bytes, note, pace=self._pace, life=life, may_not=self._forbidden
             )
 
     def _complete(self, entry: Entry) -> Entry:

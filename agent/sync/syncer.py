@@ -6,22 +6,21 @@ import threading
 from collections.abc import Callable, Iterator
 
 from agent import bounds
-from agent.api.errors import Offline, RateLimited
-from agent.clock import Clock, milliseconds
+from agent.api.errors import Offline
+from agent.clock import milliseconds
+from agent.environment import Environment
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.outbox.entry import Entry, Status
-from agent.status.board import Board, CredentialState, Transfer, Waiting
-from agent.sync.clock_gate import ClockGate
+from agent.status.board import CredentialState, Transfer, Waiting
 from agent.sync.conclusions import Conclusions
+from agent.sync.connection import Connection
 from agent.sync.delivery import Delivery
-from agent.sync.pacing.deadlines import ROUNDING_SECONDS, Deadlines
-from agent.sync.pacing.limits import Limits
+from agent.sync.pacing.deadlines import ROUNDING_SECONDS
 from agent.sync.result import SyncResult
 from agent.sync.rules.data_usage import DataLimitReached
 from agent.sync.rules.forecast import Pace
-from agent.sync.rules.networks import NetworkRules
-from agent.sync.rules.owner_rules import HeldBack, Rules
+from agent.sync.rules.held_back import HeldBack
 from agent.token.holds import Holds
 
 LOOK_SECONDS = 10.0
@@ -46,34 +45,24 @@ class Syncer:
 
     def __init__(
         self,
+        environment: Environment,
+        outbox: Outbox,
         delivery: Delivery,
         conclusions: Conclusions,
-        outbox: Outbox,
-        board: Board,
-        clock: Clock,
-        *,
-        deadlines: Deadlines,
-        gate: ClockGate,
-        limits: Limits,
-        rules: Rules,
-        networks: NetworkRules,
+        connection: Connection,
         holds: Holds,
-        token_changed: Callable[[], bool],
     ) -> None:
         self._delivery = delivery
         self._conclusions = conclusions
+        self._connection = connection
         self._outbox = outbox
-        self._board = board
-        self._clock = clock
-        self._deadlines = deadlines
-        self._gate = gate
-        self._limits = limits
-        self._rules = rules
-        self._networks = networks
-        self._pace = Pace(clock.monotonic)
+        self._board = environment.board
+        self._clock = environment.clock
+        self._deadlines = connection.deadlines
+        self._gate = connection.clock_gate
+        self._limits = connection.limits
+        self._pace = Pace(self._clock.monotonic)
         self._holds = holds
-        self._token_changed = token_changed
-        self._draining = threading.Lock()
         self._stop = threading.Event()
         self._everything = False
         self._listeners: list[Listener] = []
@@ -100,13 +89,8 @@ class Syncer:
 
     def network_is_back(self) -> None:
         """Try at once what rests because it is offline; never required, it would be tried later anyway."""
-        self._conclusions.network_is_back()
+        self._connection.network_is_back()
         self._outbox.arrived.set()
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether a drain is under way."""
-        return self._draining.locked()
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
@@ -124,22 +108,22 @@ class Syncer:
         the time; ``any_network`` the owner's networks and roaming. Never ignored: a Retry-After, a hold, a parking, a
         daily limit.
         """
-        report = SyncResult()
+        report, networks = SyncResult(), self._connection.owner.networks
         if everything:
             self._limits.end_pacing()
-        with self._draining, self._networks.ignored_if(any_network):
+        with self._connection.delivering, networks.ignored_if(any_network):
             self._drain(report, everything=everything)
         while everything and self._goes_on(report) and self._await_some(report):
-            with self._draining, self._networks.ignored_if(any_network):
+            with self._connection.delivering, networks.ignored_if(any_network):
                 self._drain_again(report)
         return report
 
     def _drain(self, report: SyncResult, *, everything: bool) -> None:
         """Try all that may be tried now; who calls holds the lock."""
-        self._conclusions.by_rule = None
+        self._connection.begin_drain()
         self._pace.begins()
         self._take_up_token(everything=everything)
-        if not self._rests(report) and not self._is_forbidden(report):
+        if self._may_begin(report):
             self._ask_time(report)
             self._pass(report, everything=everything)
             if self._goes_on(report) and self._holds.settle(self._stop.is_set):
@@ -150,16 +134,17 @@ class Syncer:
                 self._try_token(report)
         self._finish()
 
-    def _is_forbidden(self, report: SyncResult) -> bool:
-        """Whether the connection in use is none for recordings; heartbeats go all the same."""
-        problem = self._networks.problem()
-        if problem is not None and self._outbox.store.oldest_waiting() is not None:
-            self._conclusions.failed("", problem, report)
-        return problem is not None
+    def _may_begin(self, report: SyncResult) -> bool:
+        report.stopped_by = obstacle = self._connection.obstacle()
+        if isinstance(obstacle, HeldBack) and self._outbox.store.oldest_waiting() is not None:
+            self._connection.held_back(obstacle.waiting)
+        return obstacle is None
 
     def _drain_again(self, report: SyncResult) -> None:
         """Try what an earlier pass had to wait for: the server's verification, the time."""
-        if self._is_forbidden(report):
+        problem = self._connection.forbidden()
+        if problem is not None:
+            self._conclusions.failed("", problem, report)
             return
         self._ask_time(report)
         self._pass_verifying(report, everything=True)
@@ -179,15 +164,15 @@ class Syncer:
     def _finish(self) -> None:
         self._outbox.store.forget_tickets()
         self._board.report(transfer=None)
-        self._conclusions.show_waiting()
+        self._connection.show()
 
     def _take_up_token(self, *, everything: bool) -> None:
         """End the rest of a token that is another now, and hold what is not its owner's."""
-        changed = self._token_changed()
+        changed = self._holds.token_changed()
         if changed:
             self._board.report(credential=self._holds.known_of_token())
         if changed or everything:
-            self._conclusions.rest = None
+            self._connection.end_rest()
         self._holds.settle(self._stop.is_set)
 
     def _try_token(self, report: SyncResult) -> None:
@@ -202,19 +187,6 @@ class Syncer:
     @property
     def _verifying(self) -> dict[str, int]:
         return self._conclusions.verifying
-
-    def _rests(self, report: SyncResult) -> bool:
-        """Whether nothing may be tried now."""
-        pause = self._conclusions.pause_left()
-        if pause > 0:
-            report.stopped_by = RateLimited(
-                f"the API asked for no calls for another {pause:.0f} s; they are made after that", status=429
-            )
-            return True
-        rest = self._conclusions.rest
-        if rest is not None and rest.until <= self._clock.monotonic():
-            rest = self._conclusions.rest = None
-        return rest is not None
 
     def _pass(self, report: SyncResult, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
@@ -269,10 +241,9 @@ class Syncer:
     def _has_its_turn(self, report: SyncResult, *, everything: bool) -> bool:
         """Wait until the next recording may begin, by the owner's rules and by the limits all devices share."""
         while not self._stop.is_set():
-            obstacle = None if everything else self._rules.obstacle()
+            obstacle = None if everything else self._connection.obstacle_to_next()
             if obstacle is not None:
-                self._conclusions.by_rule = obstacle
-                report.stopped_by = HeldBack(obstacle)
+                self._conclusions.failed("", obstacle, report)
                 return False
             too_small = self._limits.observe(self._outbox.store.counts()["pending"])
             wait = self._limits.recording_wait()
@@ -321,7 +292,7 @@ class Syncer:
             return
         if not self._gate.opens_for(oldest):
             until = self._deadlines.after(self._gate.seconds_left()).wall_ms
-            self._conclusions.by_rule = Waiting(CLOCK, until)
+            self._connection.held_back(Waiting(CLOCK, until))
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
         self._board.report(transfer=Transfer(entry.id, sent, entry.size_bytes))
@@ -348,12 +319,5 @@ class Syncer:
         return True
 
     def _seconds_to_next(self) -> float:
-        pause, rest = self._conclusions.pause_left(), self._conclusions.rest
-        if pause > 0:
-            return min(LOOK_SECONDS, pause)
-        if rest is not None:
-            return min(LOOK_SECONDS, max(0.0, rest.until - self._clock.monotonic()))
-        again = self._outbox.store.next_ready_ms(self._deadlines.boot_id)
-        if again is None:
-            return LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.0, again / 1000 - self._clock.boottime()))
+        seconds = self._connection.seconds_to_next()
+        return LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds)

@@ -26,6 +26,8 @@ class Holds:
     def __init__(self, outbox: Outbox, credentials: Credentials, try_token: Callable[[], object]) -> None:
         """``try_token`` makes a call that concerns no recording; it raises what that meets."""
         self.try_token = try_token
+        self.token_changed = credentials.watch()
+        """Tells whether another token counts than it told last."""
         self._outbox = outbox
         self._credentials = credentials
         self._settled: object = None

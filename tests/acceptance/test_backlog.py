@@ -123,7 +123,7 @@ def test_what_is_not_due_is_not_read(parts: DelivererWiring, monkeypatch: pytest
     fill(parts, 400)
     for number, entry in enumerate(store.all()):
         if number < 200:
-            later = parts.deadlines.after(600)
+            later = parts.connection.deadlines.after(600)
             parts.outbox.index(entry, "backoff", next_attempt=later, next_attempt_ms=later.wall_ms)
         else:
             unknown = Instant(entry.started.wall_ms, "an earlier boot", 0, "unsynchronized")
@@ -147,7 +147,7 @@ def test_a_backoff_ends_by_the_boot_clock_and_after_a_reboot_by_the_wall(parts: 
     fill(parts, 4)
     first, second, third, fourth = store.all()
     for entry, seconds in ((first, 100.0), (second, 50.0)):
-        later = parts.deadlines.after(seconds)
+        later = parts.connection.deadlines.after(seconds)
         parts.outbox.index(entry, "backoff", next_attempt=later, next_attempt_ms=later.wall_ms)
     for entry, seconds in ((third, 75.0), (fourth, 40 * 86_400.0)):
         wall_ms = round((clock.wall() + seconds) * 1000)

@@ -20,7 +20,15 @@ from agent.api.errors import Aborted
 from agent.clock import SystemClock
 from agent.disk import Disk
 from agent.sync.pacing.throttle import Throttle
-from agent.sync.rules.data_usage import FILE, MEGABYTE, DataLimitReached, DataUsage, Used
+from agent.sync.rules.data_usage import (
+    DATA_LIMIT,
+    FILE,
+    MEGABYTE,
+    TOTAL_LIMIT,
+    DataLimitReached,
+    DataUsage,
+    Used,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -154,12 +162,12 @@ def test_a_limit_of_metered_traffic_leaves_other_networks_alone(tmp_path: Path) 
     upload(usage, 10)
     with pytest.raises(DataLimitReached) as error:
         upload(usage, 1)
-    assert error.value.is_metered
+    assert error.value.waiting.reason == DATA_LIMIT
     costs[0] = False
     upload(usage, 5)
     with pytest.raises(DataLimitReached) as error:
         upload(usage, 1)
-    assert not error.value.is_metered
+    assert error.value.waiting.reason == TOTAL_LIMIT
     assert (usage.used().metered, usage.used().total) == (10 * MEGABYTE, 15 * MEGABYTE)
 
 

@@ -3,8 +3,9 @@
 import itertools
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -12,15 +13,16 @@ from acceptance import Machine, machine, server, wait_for
 from heartbeat_bench import HOUR, Bench, bench, clock, moments
 from speech import speech, write_wav
 
-from agent.config.schema import HeartbeatConfig
+from agent.config.schema import HeartbeatConfig, StorageConfig
 from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
+from agent.environment import Environment
 from agent.host.battery import Battery
 from agent.host.network import Network
 from agent.host.storage import DiskUsage
 from agent.process.state_directory import StateDirectory
 from agent.sandbox.server import SandboxServer
-from agent.status.board import Board, RecordingNow, State, Transfer
+from agent.status.board import RecordingNow, State, Transfer
 from agent.sync.remote.payload import HeartbeatPayload
 
 __all__ = ["bench", "clock", "machine", "server"]
@@ -85,21 +87,48 @@ class Modem(Network):
         return ["wifi", "4g"]
 
 
+class Figures(NamedTuple):
+    """An index of which only two figures are asked."""
+
+    counts: Callable[[], Any]
+    undelivered_bytes: Callable[[], Any]
+
+
+def payload_of(
+    bench: Bench,
+    figures: Figures,
+    network: Network,
+    *,
+    name: str,
+    max_mb: int,
+    battery: Callable[[], Battery | None],
+    usage: Callable[[Path], DiskUsage],
+) -> HeartbeatPayload:
+    """Return what a heartbeat says by these figures, and by what is on the board."""
+    config = msgspec.structs.replace(
+        bench.config,
+        heartbeat=HeartbeatConfig(device_name=name),
+        storage=StorageConfig(min_free_mb=200, max_mb=max_mb),
+    )
+    environment = Environment(config, Path(), clock=bench.clock)
+    environment.board = bench.parts.board
+    store: Any = figures
+    return HeartbeatPayload(environment, store, network, battery=battery, disk_usage=usage)
+
+
 def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
     """Every field and every flag, names cut to their lengths, counted in the API's units."""
-    board = Board(bench.clock.monotonic)
-    board.report(state=State.RECORDING, recording=RecordingNow("a", 0, 1), transfer=Transfer("b", 0, 1))
-    payload = HeartbeatPayload(
-        board,
-        lambda: {"pending": 3},
-        lambda: 2_500_000,
-        device_name="n" * 64,
-        battery=lambda: Battery(15, charging=False),
-        room=lambda: DiskUsage(free=199_000_000, total=350_000_000),
-        network=Modem(),
-        low_battery_percent=20,
-        min_free_mb=200,
+    bench.parts.board.report(
+        state=State.RECORDING, recording=RecordingNow("a", 0, 1), transfer=Transfer("b", 0, 1)
+    )
+    payload = payload_of(
+        bench,
+        Figures(lambda: {"pending": 3}, lambda: 2_500_000),
+        Modem(),
+        name="n" * 64,
         max_mb=0,
+        battery=lambda: Battery(15, charging=False),
+        usage=lambda _folder: DiskUsage(free=199_000_000, total=350_000_000),
     )
     body = payload.body()
     assert body == {
@@ -123,17 +152,14 @@ def test_the_sandbox_takes_a_full_body(bench: Bench) -> None:
 )
 def test_the_storage_is_the_recorders_own_share(bench: Bench, free: int, max_mb: int, total: int) -> None:
     """What must stay, and how much that may become by the owner's limit and by what is free."""
-    payload = HeartbeatPayload(
-        bench.parts.board,
-        lambda: {"pending": 0},
-        lambda: 50_900_000,
-        device_name="",
-        battery=lambda: None,
-        room=lambda: DiskUsage(free=free * 1_000_000, total=32_000_000_000),
-        network=Network(Path("/nowhere"), Path("/nowhere")),
-        low_battery_percent=20,
-        min_free_mb=200,
+    payload = payload_of(
+        bench,
+        Figures(lambda: {"pending": 0}, lambda: 50_900_000),
+        Network(Path("/nowhere"), Path("/nowhere")),
+        name="",
         max_mb=max_mb,
+        battery=lambda: None,
+        usage=lambda _folder: DiskUsage(free=free * 1_000_000, total=32_000_000_000),
     )
     body = payload.body()
     assert (body["storage_used_mb"], body["storage_total_mb"]) == (50, total)
@@ -158,20 +184,17 @@ def test_what_cannot_be_read_is_left_out(bench: Bench) -> None:
     def broken() -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
-    def gone() -> DiskUsage:
+    def gone(_folder: Path) -> DiskUsage:
         raise OSError(5, "Input/output error")
 
-    payload = HeartbeatPayload(
-        bench.parts.board,
-        broken,
-        broken,
-        device_name="",
-        battery=lambda: Battery(80, charging=True),
-        room=gone,
-        network=Network(Path("/nowhere"), Path("/nowhere")),
-        low_battery_percent=20,
-        min_free_mb=200,
+    payload = payload_of(
+        bench,
+        Figures(broken, broken),
+        Network(Path("/nowhere"), Path("/nowhere")),
+        name="",
         max_mb=0,
+        battery=lambda: Battery(80, charging=True),
+        usage=gone,
     )
     assert payload.body() == {
         "battery_percent": 80,

@@ -90,7 +90,7 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     bench.run(HOUR)
     if with_recording:
         bench.record()
-    rest = bench.parts.conclusions.rest
+    rest = bench.parts.connection.rest
     assert rest is not None
     bench.server.start()
     online = SyncThreads(bench.parts, bench.recorder, threading.Event(), bench.stopping)
@@ -99,7 +99,7 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     online._try_at_once()
 
     before = bench.clock.wall()
-    assert bench.parts.conclusions.rest is None
+    assert bench.parts.connection.rest is None
     assert bench.parts.outbox.arrived.is_set()
     if with_recording:
         bench.deliver()

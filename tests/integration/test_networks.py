@@ -13,13 +13,13 @@ from agent.api.alarms import Alarms
 from agent.api.socket_tracker import SocketTracker
 from agent.config.schema import SyncConfig
 from agent.deliverer.wiring import DelivererWiring
-from agent.host.connection import NONE, Connection
+from agent.host.uplink import NONE, Uplink
 from agent.outbox.answers import status_of
 from agent.status.board import NetworkNow
 from agent.status.documents import Queue
 from agent.sync.rules.networks import NetworkForbidden, NetworkRules
 
-CABLE, WIFI, MODEM = Connection("ethernet", False), Connection("wifi", False), Connection("cellular", True)
+CABLE, WIFI, MODEM = Uplink("ethernet", False), Uplink("wifi", False), Uplink("cellular", True)
 ROAMS = MODEM._replace(roaming=True)
 NO_MODEM = SyncConfig(calls_per_minute=1000, enabled_connections=("ethernet", "wifi"))
 
@@ -33,7 +33,7 @@ def server() -> Iterator[SocketApi]:
 class Link:
     """The connection in use, for a test to change."""
 
-    def __init__(self, parts: DelivererWiring, now: Connection) -> None:
+    def __init__(self, parts: DelivererWiring, now: Uplink) -> None:
         self.now = now
         parts.networks = NetworkRules(parts.config.sync, lambda: self.now)
 
@@ -52,7 +52,7 @@ class Link:
     ],
 )
 def test_where_its_owner_allows(
-    server: SocketApi, tmp_path: Path, settings: SyncConfig, connection: Connection, goes: bool
+    server: SocketApi, tmp_path: Path, settings: SyncConfig, connection: Uplink, goes: bool
 ) -> None:
     """Neither the loop nor ``sync`` makes a call over a forbidden connection; a person's ``--any-network`` does."""
     deliveries(server, 2)
@@ -135,7 +135,7 @@ def test_the_meter_is_exact() -> None:
 
 
 def test_status_says_what_waits_for_which_network(server: SocketApi, tmp_path: Path) -> None:
-    """Connection, metered, roaming, what is waited for, and how much of the day is used."""
+    """Uplink, metered, roaming, what is waited for, and how much of the day is used."""
     with agent(tmp_path, server.url, NO_MODEM) as (parts, _clock):
         parts.board.report(network=NetworkNow("cellular", True, None, 1_500_000, 2_000_000))
         snapshot, config = parts.board.snapshot, parts.config

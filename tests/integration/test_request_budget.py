@@ -56,7 +56,7 @@ def test_an_hour_offline(server: SocketApi, tmp_path: Path) -> None:
         server.script(*(Reply(drop="before"),) * 100)
         before = server.connections
         with capture_logs(), agent(tmp_path / str(seed), server.url) as (parts, clock):
-            parts.rng = random.Random(seed)
+            parts.environment.rng = random.Random(seed)
             fill(parts, 3)
             live(parts, clock, HOUR)
             attempts.append(server.connections - before)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from logcapture import capture_logs
 from recording_setup import RecordingSetup
 from simulated import RATE, Script, ScriptedSource
 
 from agent.clock import Instant
-from agent.config.schema import RecordingConfig
+from agent.config.schema import HeartbeatConfig, RecordingConfig
 from agent.disk import Disk
 from agent.recording.recorder import Recorder
 from agent.sync.remote.commands import Commands, ProcessedCommands
@@ -38,7 +39,10 @@ class Bench:
     def __init__(self, folder: Path, mode: str = "manual", *, enabled: bool = True) -> None:
         self.studio = RecordingSetup(folder, RecordingConfig(mode=mode, segment_seconds=600))  # type: ignore[arg-type] # a mode
         self.clock = self.studio.clock
-        self.enabled = enabled
+        environment = self.studio.environment
+        environment.config = msgspec.structs.replace(
+            environment.config, heartbeat=HeartbeatConfig(remote_commands=enabled)
+        )
         self.uploads: list[str] = []
         self.effects: list[tuple[float, str]] = []
         self.unix_time: Callable[[], float | None] = self.clock.wall
@@ -50,11 +54,9 @@ class Bench:
         """What obeys, made when the recorder is there."""
         if self._commands is None:
             self._commands = Commands(
+                self.studio.environment,
                 self.studio.recorder,
-                self.studio.board,
                 self.remembered(),
-                enabled=self.enabled,
-                now=self.now,
                 unix_time=self.unix_time,
                 upload_everything=lambda: self.uploads.append("everything"),
                 upload_soon=lambda: self.uploads.append("soon"),

@@ -47,7 +47,7 @@ class Bench:
         self.parts = DelivererWiring(self.config, state, {}, clock=clock, machine=lambda: "ntp")
         self.hears = RecorderWiring(self.config, state, clock=clock, machine=lambda: "ntp")
         join(self.hears, self.parts)
-        self.parts.rng = random.Random(7)
+        self.parts.environment.rng = random.Random(7)
         source = ScriptedSource(clock, self.script)
         self.recorder = self.hears.recorder(
             source, trigger_for(self.config.recording, clock.wall), unattended=True

@@ -240,3 +240,23 @@ def test_files_fit_in_the_head() -> None:
         if (count := len(path.read_text().splitlines())) > 365
     }
     assert not long
+
+
+MOST_PARTS = 6
+"""With more, nobody sees what a class works with."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_made_from_more_than_six_parts(path: Path) -> None:
+    """A constructor takes at most six parameters; what belongs together is one value."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                given = [*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs]
+                assert len(given) - 1 <= MOST_PARTS, f"{node.name} takes {len(given) - 1}"
+        if any(ast.unparse(decorator) == "dataclass" for decorator in node.decorator_list):
+            fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+            made = [each for each in fields if "init=False" not in ast.unparse(each)]
+            assert len(made) <= MOST_PARTS, f"{node.name} takes {len(made)}"

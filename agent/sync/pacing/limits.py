@@ -7,16 +7,15 @@ TokenBucket  ``sync.calls_per_minute`` of our own (heartbeats after a command ma
 Pace    Recordings begin no faster than a fair share of what the project's limit has left (``pacing``).
 """
 
-import random
 import sqlite3
 import threading
-from collections.abc import Callable
 from typing import Protocol
 
 from agent import bounds
 from agent.api.errors import Aborted, RateLimited
 from agent.api.headers import RateLimit
-from agent.clock import Clock, Instant
+from agent.clock import Instant
+from agent.environment import Environment
 from agent.log import get_logger
 from agent.status.board import Waiting
 from agent.sync.pacing.backoff import Backoff
@@ -63,29 +62,24 @@ class Pauses(Protocol):
 class Limits:
     """Thread-safe. ``admit`` and ``answered`` are the gate; ``recording_wait`` is asked before a recording begins.
 
-    ``recording_every`` is how many seconds apart recordings are made. ``announce`` is told of a wait that somebody may
-    wonder about, and of its end.
+    ``recording_every`` is how many seconds apart recordings are made. A wait that somebody may wonder about is shown
+    on the board.
     """
 
     def __init__(
         self,
-        calls_per_minute: int,
+        environment: Environment,
         pauses: Pauses,
-        clock: Clock,
-        *,
-        deadlines: Deadlines,
-        backoff: Backoff,
-        rng: random.Random,
         recording_every: float,
-        announce: Callable[[Waiting | None], object] = lambda _waiting: None,
     ) -> None:
-        self._announce = announce
+        clock, rng = environment.clock, environment.rng
+        self._board = environment.board
         self._pauses = pauses
         self._clock = clock
-        self._deadlines = deadlines
-        self._backoff = backoff
+        self._deadlines = Deadlines(clock, environment.boot_id)
+        self._backoff = Backoff(rng=rng)
         self._lock = threading.RLock()
-        self._budget = TokenBucket(calls_per_minute, clock.monotonic)
+        self._budget = TokenBucket(environment.config.sync.calls_per_minute, clock.monotonic)
         self._url_budget = TokenBucket(UPLOAD_URLS_PER_MINUTE, clock.monotonic)
         self._share = Share(CALLS_PER_RECORDING, rng, clock.monotonic)
         self._url_share = Share(1, rng, clock.monotonic)
@@ -223,9 +217,9 @@ class Limits:
             Aborted: the agent stops.
         """
         if seconds > SAID_SECONDS:
-            self._announce(Waiting(PACED, self._deadlines.after(seconds).wall_ms))
+            self._board.report(waiting=Waiting(PACED, self._deadlines.after(seconds).wall_ms))
         stopped = self._clock.wait(self.stopped, min(seconds, LOOK_SECONDS))
         if seconds > SAID_SECONDS:
-            self._announce(None)
+            self._board.report(waiting=None)
         if stopped:
             raise Aborted("The call was cut short because the agent is stopping.")

@@ -21,12 +21,13 @@ import msgspec
 from agent import bounds
 from agent.api.responses import is_manifest
 from agent.api.server_words import clean
-from agent.clock import Instant
+from agent.clock import Instant, milliseconds
 from agent.disk import Disk
+from agent.environment import Environment
 from agent.log import get_logger
 from agent.recording.requests import ManualRequest
 from agent.small_file import UnusableFile, load
-from agent.status.board import Board, Snapshot, State
+from agent.status.board import Snapshot, State
 from agent.sync.pacing.token_bucket import TokenBucket
 from agent.sync.remote.remote_command import (
     Kind,
@@ -124,28 +125,26 @@ class Commands:
 
     def __init__(
         self,
-        recording: Recording,
-        board: Board,
-        remembered: ProcessedCommands,
+        environment: Environment,
+        recorder: Recording,
+        processed: ProcessedCommands,
         *,
-        enabled: bool,
-        now: Callable[[], Instant],
         unix_time: Callable[[], float | None],
         upload_everything: Callable[[], object],
         upload_soon: Callable[[], object],
     ) -> None:
-        self._recording = recording
-        self._board = board
-        self._remembered = remembered
-        self._enabled = enabled
-        self._now = now
+        self._recorder = recorder
+        self._board = environment.board
+        self._processed = processed
+        self._enabled = environment.config.heartbeat.remote_commands
+        self._boottime = environment.clock.boottime
         self._unix_time = unix_time
         self._upload_everything = upload_everything
         self._upload_soon = upload_soon
         self._effects: list[_Effect] = []
         self._latest: ManualRequest | None = None
         self._said: set[str] = set()
-        self._budget = TokenBucket(bounds.COMMANDS_PER_MINUTE, lambda: now().boot_ms / 1000)
+        self._budget = TokenBucket(bounds.COMMANDS_PER_MINUTE, environment.clock.boottime)
         self._said_too_many: int | None = None
 
     # effects
@@ -160,7 +159,7 @@ class Commands:
         happened = False
         progress = self.awaits_effects
         while progress:
-            snapshot, now_ms = self._board.snapshot, self._now().boot_ms
+            snapshot, now_ms = self._board.snapshot, milliseconds(self._boottime())
             entered = [effect for effect in self._effects if effect.entered(snapshot)]
             self._effects = [
                 effect
@@ -184,7 +183,7 @@ class Commands:
             if order is not None:
                 fresh.setdefault(order.id, order)
         if fresh:
-            self._remembered.add(list(fresh))
+            self._processed.add(list(fresh))
         for order in fresh.values():
             self._obey(order)
         del self._effects[:-MOST_EFFECTS]
@@ -192,7 +191,7 @@ class Commands:
     def _choose(self, raw: object) -> RemoteCommand | None:
         """Return an order that is new and understood."""
         identity = id_of(raw)
-        if identity is not None and identity in self._remembered:
+        if identity is not None and identity in self._processed:
             self._say_once("a command came again", "command_repeated", id=identity)
             return None
         if self._budget.wait() > 0:
@@ -209,7 +208,7 @@ class Commands:
 
     def _too_many(self) -> None:
         """Say once a minute that more commands come than a person gives; they are not remembered."""
-        now = self._now().boot_ms
+        now = milliseconds(self._boottime())
         if self._said_too_many is None or now - self._said_too_many >= MINUTE_MS:
             self._said_too_many = now
             log.warning(
@@ -252,7 +251,7 @@ class Commands:
             )
         request = ManualRequest(seconds=order.seconds, metadata=dict(order.metadata))
         self._accept(order, seconds=order.seconds, upload_immediately=order.upload)
-        self._recording.start(request)
+        self._recorder.start(request)
         self._latest = request
         self._effects.append(
             _Effect(
@@ -264,7 +263,7 @@ class Commands:
         )
 
     def _stop(self, order: RemoteCommand) -> None:
-        manual = self._recording.manual
+        manual = self._recorder.manual
         if manual is None and self._latest is not None and not self._latest.done.is_set():
             manual = self._latest  # asked for, and not yet begun by the recorder
         if manual is None:
@@ -275,7 +274,7 @@ class Commands:
             )
             return
         self._accept(order)
-        self._recording.stop_manual()
+        self._recorder.stop_manual()
         if manual is not self._latest:  # the end of our own is awaited since its start
             self._await_end(manual, upload=False)
 
@@ -286,7 +285,7 @@ class Commands:
             _Effect(
                 lambda now: now.transfer is not None,
                 lambda: None,
-                self._now().boot_ms + UPLOAD_PATIENCE_MS,
+                milliseconds(self._boottime()) + UPLOAD_PATIENCE_MS,
             )
         )
 

@@ -1,6 +1,6 @@
 """The sign of life, in a thread of its own: what the device is doing, every so often, and what the API wants of it.
 
-Rhythm    The interval of the settings with jitter, slower while the fleet's limit is short (``stretch``), all on
+Rhythm    The interval of the settings with jitter, slower while the fleet's limit is short, all on
           the monotonic clock. As soon as something a command caused can be seen, one is sent at once.
 Failures  Offline, or a token that is refused: delivery tries that anyway, so a heartbeat leaves it to delivery
           and tries only where delivery has nothing to try. 429: the pause is everybody's. Anything else: the
@@ -9,17 +9,20 @@ Answers   Its body never makes a heartbeat fail: what is not understood is ignor
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
+from agent.api.client import RecordingsApi
 from agent.api.errors import Aborted, Busy, Offline, RateLimited, RequestRejected
-from agent.clock import Clock
+from agent.environment import Environment
 from agent.errors import AgentError, CredentialError
 from agent.log import get_logger
-from agent.status.board import Board, CredentialState
-from agent.sync.conclusions import Rest
+from agent.status.board import CredentialState
+from agent.sync.connection import Connection
+from agent.sync.pacing.heartbeat_interval import HeartbeatInterval
 from agent.sync.remote.commands import Commands
+from agent.sync.remote.payload import HeartbeatPayload
 
 log = get_logger(__name__)
 
@@ -37,81 +40,59 @@ LONGEST_SECONDS = 840.0
 """A device counts as online for 15 minutes after its last one: a slowed one comes a minute earlier, jitter included."""
 _MOST_DOUBLINGS = 10
 
-Send = Callable[[Mapping[str, Any], bool], Mapping[str, Any]]
-"""Sends a body, urgent or not, and returns the answer's; raises ``ApiFailure`` and CredentialError."""
 
+class HeartbeatCalls:
+    """The call itself, which delivery makes too when it has to try a token."""
 
-class Reach(Protocol):
-    """What is known of the API beyond one call, and shared with delivery (``Conclusions``)."""
+    def __init__(self, api: RecordingsApi) -> None:
+        self._api = api
+        self._others: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
 
-    rest: Rest | None
+    def send(self, body: Mapping[str, Any], *, urgent: bool) -> Mapping[str, Any]:
+        """Send a heartbeat and return the answer's body; ``urgent``: without waiting for the budget.
 
-    def call_answered(self) -> None:
-        """Take note of an answer."""
+        Raises:
+            ApiFailure, CredentialError: it was not taken.
+        """
+        return self._api.heartbeat(body, urgent=urgent)
 
-    def call_failed(self, error: AgentError) -> None:
-        """Draw the conclusion from a failure."""
+    def try_token(self) -> None:
+        """Make a call that concerns no recording; what its answer asks for is left to the heartbeat's thread."""
+        self._others.put(self._api.heartbeat({}))
 
-
-class Gate(Protocol):
-    """What learns the time from answers (``ClockGate``)."""
-
-    def learn(self) -> None:
-        """Take over the time of the newest answer."""
-
-    def offline(self) -> None:
-        """Take note that there was none."""
-
-
-class Rhythm(Protocol):
-    """How long until the next heartbeat, in seconds and with jitter (``Stretch``)."""
-
-    def after_success(self) -> float:
-        """Return the wait after one that was taken, or that met nobody."""
-
-    def after_refusal(self, left: float) -> float:
-        """Return the wait after one that met a pause with ``left`` seconds to go."""
+    def answers_to_others(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the answers that ``try_token`` got: a command is handed out once, to whoever asks."""
+        while not self._others.empty():
+            yield self._others.get()
 
 
 class Heartbeat:
-    """Sends them until ``stopping`` is set.
-
-    ``pause_left`` gives the seconds of a pause that the API asked for; ``delivering`` says that delivery is at work;
-    ``overheard`` has answers to heartbeats that others sent: a command is handed out once, to whoever asks.
-    ``run`` raises sqlite3.Error as the index gives it.
-    """
+    """Sends them until ``stopping`` is set; ``run`` raises sqlite3.Error as the index gives it."""
 
     def __init__(
         self,
-        send: Send,
-        body: Callable[[], Mapping[str, Any]],
+        environment: Environment,
+        calls: HeartbeatCalls,
+        payload: HeartbeatPayload,
         commands: Commands,
-        reach: Reach,
-        board: Board,
-        clock: Clock,
-        *,
-        rhythm: Rhythm,
-        first_after: float = FIRST_SECONDS,
-        pause_left: Callable[[], float] = lambda: 0.0,
-        delivering: Callable[[], bool] = lambda: False,
-        token_changed: Callable[[], bool] = lambda: False,
-        gate: Gate | None = None,
-        overheard: SimpleQueue[Mapping[str, Any]] | None = None,
+        connection: Connection,
+        token_changed: Callable[[], bool],
     ) -> None:
-        self._send = send
-        self._body = body
+        self._calls = calls
+        self._payload = payload
         self._commands = commands
-        self._reach = reach
-        self._board = board
-        self._clock = clock
-        self._rhythm = rhythm
-        self._pause_left = pause_left
-        self._delivering = delivering
+        self._connection = connection
+        self._board = environment.board
+        self._clock = environment.clock
+        self._interval = HeartbeatInterval(
+            environment.config.heartbeat.interval_seconds,
+            environment.rng,
+            crowded=connection.limits.crowded,
+            scarce=connection.limits.scarce,
+        )
         self._token_changed = token_changed
-        self._gate = gate
-        self._overheard = overheard or SimpleQueue()
         self._wake = threading.Event()
-        self._due = clock.monotonic() + first_after
+        self._due = self._clock.monotonic() + environment.rng.uniform(0.0, FIRST_SECONDS)
         self._urgent = False
         self._not_taken = 0
         self._paused = self._new_token = False
@@ -121,8 +102,8 @@ class Heartbeat:
         """Send heartbeats until ``stopping`` is set; ``wake`` makes it notice at once."""
         while not stopping.is_set():
             self._wake.clear()
-            while not self._overheard.empty():
-                self._commands.take(self._overheard.get())
+            for answer in self._calls.answers_to_others():
+                self._commands.take(answer)
             self._urgent |= self._commands.took_effect()
             wait = self._seconds_left()
             if wait <= 0:
@@ -147,7 +128,7 @@ class Heartbeat:
         urgent, self._urgent = self._urgent, False
         self._new_token = False
         try:
-            answer = self._send(self._body(), urgent)
+            answer = self._calls.send(self._payload.body(), urgent=urgent)
         except Aborted:
             self._due = self._clock.monotonic() + LOOK_SECONDS
             return
@@ -155,27 +136,23 @@ class Heartbeat:
             self._urgent = urgent and isinstance(error, Offline | CredentialError)
             self._failed(error)
             return
-        self._due = self._clock.monotonic() + self._rhythm.after_success()
+        self._due = self._clock.monotonic() + self._interval.after_success()
         if self._not_taken:
             log.info("heartbeats are taken again", action="heartbeat_taken", missed=self._not_taken)
         self._not_taken = 0
-        self._reach.call_answered()
-        if self._gate is not None:
-            self._gate.learn()
+        self._connection.heartbeat_answered()
         self._commands.take(answer)
 
     def _failed(self, error: AgentError) -> None:
-        if self._gate is not None and isinstance(error, Offline):
-            self._gate.offline()
         if isinstance(error, RateLimited):
-            wait = self._rhythm.after_refusal(error.retry_after or 0.0)
+            wait = self._interval.after_refusal(error.retry_after or 0.0)
             self._paused = True
         else:
-            wait = self._rhythm.after_success()
+            wait = self._interval.after_success()
             if isinstance(error, Busy | RequestRejected):
                 wait = self._wait_longer(wait, error)
         self._due = self._clock.monotonic() + wait
-        self._reach.call_failed(error)
+        self._connection.heartbeat_failed(error)
 
     def _wait_longer(self, wait: float, error: Busy | RequestRejected) -> float:
         """Return twice the wait for each heartbeat in a row that was not taken, and what the API asks for at least."""
@@ -199,16 +176,16 @@ class Heartbeat:
 
     def _left_of_pause(self) -> float:
         """Return what is left of a pause; behind it heartbeats spread out, and recordings go first."""
-        left = self._pause_left()
+        left = self._connection.no_call_for()
         if left > 0 and not self._paused:
-            self._due = max(self._due, self._clock.monotonic() + self._rhythm.after_refusal(left))
+            self._due = max(self._due, self._clock.monotonic() + self._interval.after_refusal(left))
         self._paused = left > 0
         return left
 
     def _left_to_delivery(self, *, refused: bool) -> float:
         """Return for how long at least delivery is to try what heartbeat and delivery would both fail at."""
-        rest = self._reach.rest
+        rest = self._connection.rest
         if rest is not None and rest.ends_when_answered:
             return rest.until + GRACE_SECONDS - self._clock.monotonic()
         gets_through = self._board.snapshot.online is not False and not refused
-        return TRYING_SECONDS if not gets_through and self._delivering() else 0.0
+        return TRYING_SECONDS if not gets_through and self._connection.delivering.locked() else 0.0

@@ -1,16 +1,19 @@
 """What a heartbeat says of the device: the fields of api.md section 6 that are known now, and no other."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import IntFlag
+from pathlib import Path
 from typing import Any
 
 from agent import __version__
-from agent.host.battery import Battery
+from agent.environment import Environment
+from agent.host.battery import Battery, battery
 from agent.host.network import MOBILE, WIFI, Network
-from agent.host.storage import MEGABYTE, DiskUsage
+from agent.host.storage import MEGABYTE, DiskUsage, disk_usage
+from agent.index.store import Store
 from agent.log import get_logger
-from agent.status.board import Board, Snapshot, State
+from agent.status.board import Snapshot, State
 from agent.status.condition import device_state
 
 log = get_logger(__name__)
@@ -35,29 +38,20 @@ class HeartbeatPayload:
 
     def __init__(
         self,
-        board: Board,
-        counts: Callable[[], Mapping[str, int]],
-        undelivered_bytes: Callable[[], int],
-        *,
-        device_name: str,
-        battery: Callable[[], Battery | None],
-        room: Callable[[], DiskUsage],
+        environment: Environment,
+        store: Store,
         network: Network,
-        low_battery_percent: int,
-        min_free_mb: int,
-        max_mb: int,
+        *,
+        battery: Callable[[], Battery | None] = battery,
+        disk_usage: Callable[[Path], DiskUsage] = disk_usage,
     ) -> None:
-        """``device_name`` is sent only when it is not empty; ``max_mb`` is the owner's limit, 0 for none."""
-        self._undelivered_bytes = undelivered_bytes
-        self._max_mb = max_mb
-        self._board = board
-        self._counts = counts
-        self._device_name = device_name
-        self._battery = battery
-        self._room = room
+        self._config = environment.config
+        self._board = environment.board
+        self._folder = environment.folder
+        self._store = store
         self._network = network
-        self._low_battery_percent = low_battery_percent
-        self._min_free_mb = min_free_mb
+        self._battery = battery
+        self._disk_usage = disk_usage
 
     def body(self) -> dict[str, Any]:
         """Return the body of a heartbeat."""
@@ -68,7 +62,7 @@ class HeartbeatPayload:
             "battery_percent": battery.percent if battery else None,
             **self._storage(room),
             "firmware_version": f"recorder-agent/{__version__}"[:FIRMWARE_LENGTH],
-            "device_name": self._device_name[:NAME_LENGTH] or None,
+            "device_name": self._config.heartbeat.device_name[:NAME_LENGTH] or None,
             "device_state": device_state(snapshot, {"pending": pending or 0}).value,
             "pending_recordings": pending,
             "flags": int(self._flags(snapshot, battery, room, kinds)),
@@ -84,15 +78,16 @@ class HeartbeatPayload:
         used = self._undelivered_mb()
         if room is None or used is None:
             return {}
-        total = used + max(0, room.free_mb - self._min_free_mb)
+        storage = self._config.storage
+        total = used + max(0, room.free_mb - storage.min_free_mb)
         return {
             "storage_used_mb": used,
-            "storage_total_mb": min(total, self._max_mb) if self._max_mb else total,
+            "storage_total_mb": min(total, storage.max_mb) if storage.max_mb else total,
         }
 
     def _undelivered_mb(self) -> int | None:
         try:
-            return self._undelivered_bytes() // MEGABYTE
+            return self._store.undelivered_bytes() // MEGABYTE
         except sqlite3.Error as error:
             log.debug("the queue cannot be measured", action="heartbeat_partial", error=error)
             return None
@@ -100,10 +95,13 @@ class HeartbeatPayload:
     def _flags(
         self, snapshot: Snapshot, battery: Battery | None, room: DiskUsage | None, kinds: list[str]
     ) -> Flags:
-        full = snapshot.state is State.STORAGE_FULL or (room is not None and room.free_mb < self._min_free_mb)
+        full = snapshot.state is State.STORAGE_FULL or (
+            room is not None and room.free_mb < self._config.storage.min_free_mb
+        )
         holds = {
             Flags.CHARGING: battery is not None and battery.charging,
-            Flags.LOW_BATTERY: battery is not None and battery.is_low(self._low_battery_percent),
+            Flags.LOW_BATTERY: battery is not None
+            and battery.is_low(self._config.sync.low_battery_threshold_percent),
             Flags.STORAGE_FULL: full,
             Flags.WIFI: WIFI in kinds,
             Flags.LTE: MOBILE in kinds,
@@ -116,14 +114,14 @@ class HeartbeatPayload:
 
     def _pending(self) -> int | None:
         try:
-            return self._counts()["pending"]
+            return self._store.counts()["pending"]
         except sqlite3.Error as error:
             log.debug("the queue cannot be counted", action="heartbeat_partial", error=error)
             return None
 
     def _room_or_none(self) -> DiskUsage | None:
         try:
-            return self._room()
+            return self._disk_usage(self._folder)
         except OSError as error:
             log.debug("the storage cannot be measured", action="heartbeat_partial", error=error)
             return None

@@ -18,15 +18,17 @@ import msgspec
 
 from agent.bounds import Count
 from agent.disk import Disk
-from agent.errors import StillWaiting
 from agent.log import get_logger
 from agent.small_file import OF_THE_DISK, UnusableFile, load
+from agent.status.board import Waiting
+from agent.sync.rules.held_back import HeldBack
 
 log = get_logger(__name__)
 
 FILE = "data-usage.json"
 MEGABYTE = 1_000_000
 DAYS_KEPT = 3
+DATA_LIMIT, TOTAL_LIMIT = "daily data limit", "daily total limit"
 UNSAVED_BYTES = MEGABYTE // 2
 """So much a crash can lose of what is no file: heartbeats and the like."""
 
@@ -44,14 +46,12 @@ DAYS = msgspec.json.Decoder(dict[str, Count | Used])
 """A number is what an earlier version counted of all."""
 
 
-class DataLimitReached(StillWaiting):
+class DataLimitReached(HeldBack):
     """The owner's limit for today leaves no room for the next recording; ``until_ms`` is the next local midnight."""
 
     def __init__(self, message: str, until_ms: int, *, is_metered: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(Waiting(DATA_LIMIT if is_metered else TOTAL_LIMIT, until_ms), message)
         self.until_ms = until_ms
-        self.is_metered = is_metered
-        """Another network, which costs nothing, would do too."""
 
 
 class DataUsage:

@@ -4,31 +4,31 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from agent.config.schema import SyncConfig
-from agent.errors import StillWaiting
 from agent.hints import typed
-from agent.host.connection import Connection
+from agent.host.uplink import Uplink
 from agent.status.board import Waiting
+from agent.sync.rules.held_back import HeldBack
 
 ROAMING = "the modem roams, and sync.allow_roaming is false"
 
 
-class NetworkForbidden(StillWaiting):
+class NetworkForbidden(HeldBack):
     """The connection in use is none over which the owner lets recordings go."""
 
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(
+            waiting,
             f"nothing is sent over this connection ({waiting.reason}); "
-            f"{typed('sync --any-network')} does it all the same"
+            f"{typed('sync --any-network')} does it all the same",
         )
-        self.waiting = waiting
 
 
 class NetworkRules:
     """What the owner's networks say to sending now."""
 
-    def __init__(self, settings: SyncConfig, connection: Callable[[], Connection]) -> None:
+    def __init__(self, settings: SyncConfig, uplink: Callable[[], Uplink]) -> None:
         self._settings = settings
-        self._connection = connection
+        self._uplink = uplink
         self._ignored = False
 
     @contextlib.contextmanager
@@ -41,18 +41,18 @@ class NetworkRules:
             self._ignored = False
 
     @property
-    def connection(self) -> Connection:
+    def uplink(self) -> Uplink:
         """The connection in use."""
-        return self._connection()
+        return self._uplink()
 
     def obstacle(self) -> Waiting | None:
         """Return why no recording may go now; None when it may, and where no connection is known."""
         if self._ignored:
             return None
-        connection, allowed = self._connection(), self._settings.enabled_connections
-        if connection.kind is not None and connection.kind not in allowed:
+        uplink, allowed = self._uplink(), self._settings.enabled_connections
+        if uplink.kind is not None and uplink.kind not in allowed:
             wanted = " or ".join(allowed) or "no network"
-            return Waiting(f"waits for {wanted}, and is connected by {connection.kind}")
+            return Waiting(f"waits for {wanted}, and is connected by {uplink.kind}")
         return Waiting(ROAMING) if self.is_roaming_forbidden else None
 
     def problem(self) -> NetworkForbidden | None:
@@ -63,4 +63,4 @@ class NetworkRules:
     @property
     def is_roaming_forbidden(self) -> bool:
         """Whether not even a heartbeat may go: the modem roams, and the owner does not allow it."""
-        return bool(self._connection().roaming) and not self._settings.allow_roaming
+        return bool(self._uplink().roaming) and not self._settings.allow_roaming

@@ -1,24 +1,17 @@
 """What the owner's rules say to sending now: off-peak hours, and a battery that is low (``[sync]`` of the settings)."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from agent.config.schema import SyncConfig
-from agent.errors import StillWaiting
 from agent.host.battery import Battery
 from agent.status.board import Waiting
+from agent.sync.rules.data_usage import DataUsage
+from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.off_peak import OffPeak
 
 OFF_PEAK = "off-peak"
 LOW_BATTERY = "low battery"
-DATA_LIMIT, TOTAL_LIMIT = "daily data limit", "daily total limit"
-
-
-class HeldBack(StillWaiting):
-    """Nothing is sent now because the owner wants it so."""
-
-    def __init__(self, waiting: Waiting) -> None:
-        super().__init__(f"the owner's rules let recordings wait now ({waiting.reason})")
-        self.waiting = waiting
 
 
 class Rules:
@@ -46,3 +39,14 @@ class Rules:
     def part_of_the_day(self) -> float:
         """How much of a day may be used for sending, of 1."""
         return self._hours.part_of_the_day if self._hours else 1.0
+
+
+class OwnerRules(NamedTuple):
+    """All that the owner's settings have to say to sending."""
+
+    times: Rules
+    """Asked before each recording."""
+    networks: NetworkRules
+    """Asked before each step, and while audio is sent."""
+    usage: DataUsage
+    """Asked before the audio of each recording."""

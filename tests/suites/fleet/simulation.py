@@ -7,12 +7,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agent.api.errors import RateLimited
 from agent.api.headers import RateLimit
 from agent.clock import Instant
+from agent.config.schema import Config, SyncConfig
+from agent.environment import Environment
 from agent.sync.pacing.backoff import Backoff
-from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.heartbeat_interval import HeartbeatInterval
 from agent.sync.pacing.limits import UPLOAD_URL, Limits
 from agent.sync.syncer import LOOK_SECONDS
@@ -180,15 +182,9 @@ class Device:
 
     def __post_init__(self) -> None:
         backoff = Backoff(rng=self.rng)
-        self.limits = Limits(
-            self.calls_per_minute,
-            Memory(),
-            self.time,
-            deadlines=Deadlines(self.time, "boot"),
-            backoff=backoff,
-            rng=self.rng,
-            recording_every=self.segment_seconds,
-        )
+        config = Config(sync=SyncConfig(calls_per_minute=self.calls_per_minute))
+        environment = Environment(config, Path(), clock=self.time, rng=self.rng, boot_id="boot")
+        self.limits = Limits(environment, Memory(), self.segment_seconds)
         self.stretch = HeartbeatInterval(
             self.heartbeat_seconds, self.rng, crowded=self.limits.crowded, scarce=self.limits.scarce
         )

@@ -170,7 +170,7 @@ def live(
         _configure(folder, server.base_url)
         loaded = load(folder / "config.toml", {})
         parts = MatrixParts(loaded.config, resolve(loaded, {}), {}, clock=clock, machine=lambda: "ntp")
-        parts.rng = random.Random(f"{cell.seed} {cell}")
+        parts.environment.rng = random.Random(f"{cell.seed} {cell}")
         try:
             parts.reconcile()
             return life(cell, parts, server, clock).run()

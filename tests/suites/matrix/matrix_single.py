@@ -74,7 +74,7 @@ class Single:
 
     def _standing(self) -> str:
         shown = self._parts.board.snapshot
-        if self._parts.conclusions.pause_left() > 0:
+        if self._parts.connection.pause_left() > 0:
             return "paused"
         if shown.credential is CredentialState.REFUSED:
             return "refused"
@@ -87,7 +87,7 @@ class Single:
     def _refresh(self) -> None:
         outcome = self._outcome
         outcome.first, outcome.reason = self._try_refresh()
-        if self._parts.conclusions.pause_left() > 0:
+        if self._parts.connection.pause_left() > 0:
             outcome.first = f"{outcome.first}, paused"
         self._clock.elapsed += 600
         if outcome.first.startswith("kept"):

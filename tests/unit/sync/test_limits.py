@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import threading
-from typing import Any
+from pathlib import Path
 
 import pytest
 from simulated import BEGINNING, SimulatedClock
@@ -12,9 +12,9 @@ from agent.api.errors import Aborted, RateLimited
 from agent.api.headers import RateLimit
 from agent.bounds import PACING_SECONDS
 from agent.clock import Instant
+from agent.config.schema import Config, SyncConfig
+from agent.environment import Environment
 from agent.status.board import Waiting
-from agent.sync.pacing.backoff import Backoff
-from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.heartbeat_interval import CROWDED_LONGEST, JITTER, LONGEST, HeartbeatInterval
 from agent.sync.pacing.limits import LOOK_SECONDS, PACED, UPLOAD_URL, Limits
 from agent.sync.pacing.overload import FleetOverload
@@ -42,21 +42,10 @@ class Memory:
         self.kept[name] = until
 
 
-def limits(
-    clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: str = "boot", **more: Any
-) -> Limits:
+def limits(clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: str = "boot") -> Limits:
     """Return the gate of one process."""
-    rng = random.Random(1)
-    return Limits(
-        per_minute,
-        memory,
-        clock,
-        deadlines=Deadlines(clock, boot),
-        backoff=Backoff(rng=rng),
-        rng=rng,
-        recording_every=600,
-        **more,
-    )
+    config = Config(sync=SyncConfig(calls_per_minute=per_minute))
+    return Limits(Environment(config, Path(), clock=clock, rng=random.Random(1), boot_id=boot), memory, 600)
 
 
 def said(clock: SimulatedClock, remaining: int, reset_in: float, limit: int = 100) -> RateLimit:
@@ -251,12 +240,13 @@ def test_a_window_that_seemed_long_shrinks_again() -> None:
 def test_a_wait_for_pacing_is_announced_and_ends_when_a_person_says_so() -> None:
     """Its name and its end are told; who waits asks again every few seconds."""
     clock, told = SimulatedClock(), list[Waiting | None]()
-    gate = limits(clock, Memory(), announce=told.append)
+    gate = limits(clock, Memory())
+    clock.after(1, lambda: told.append(gate._board.snapshot.waiting))
     gate.wait(600)
     assert clock.monotonic() == 1000.0 + LOOK_SECONDS
-    first, last = told
+    (first,) = told
     assert first is not None
-    assert last is None
+    assert gate._board.snapshot.waiting is None
     assert first.reason == PACED
     assert first.until_ms == round((BEGINNING + 600) * 1000)
 

@@ -12,7 +12,7 @@ HINT_SECONDS = 30.0
 """How old a word of NetworkManager or ModemManager may be; it is asked again at once when the route changes."""
 
 
-class Connection(NamedTuple):
+class Uplink(NamedTuple):
     """What leads to the network."""
 
     kind: str | None = None
@@ -24,10 +24,10 @@ class Connection(NamedTuple):
     interface: str | None = None
 
 
-NONE = Connection()
+NONE = Uplink()
 
 
-class Connections:
+class Uplinks:
     """Knows the connection of the preferred default route; thread-safe, never waits for anybody.
 
     ``metered`` and ``roaming`` are hints: until one comes a mobile connection is metered and does not roam.
@@ -51,7 +51,7 @@ class Connections:
         self._asking = False
         self._now = NONE
 
-    def now(self) -> Connection:
+    def now(self) -> Uplink:
         """Return the connection in use."""
         now = self._monotonic()
         with self._lock:
@@ -75,7 +75,7 @@ class Connections:
             threading.Thread(target=self._ask, args=arguments, name="network hints", daemon=True).start()
         metered, roaming = self._said
         costs = kind == CELLULAR if metered is None else metered
-        self._now = Connection(kind, costs, roaming, interface)
+        self._now = Uplink(kind, costs, roaming, interface)
 
     def _ask(self, interface: str, kind: str, routes: tuple[Route, ...]) -> None:
         said = (self._ask_metered(), self._ask_roaming(interface) if kind == CELLULAR else None)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.host import bus
-from agent.host.connection import Connection, Connections
 from agent.host.network import Network
+from agent.host.uplink import Uplink, Uplinks
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 DEFAULT = "{}\t00000000\t0101A8C0\t0003\t0\t0\t{}\t00000000\t0\t0\t0\n"
@@ -97,7 +97,7 @@ class Hints:
         self.answers = threading.Event()
         self.answers.set()
 
-    def connections(self, machine: Machine, now: Callable[[], float]) -> Connections:
+    def connections(self, machine: Machine, now: Callable[[], float]) -> Uplinks:
         """Return what asks them."""
 
         def ask() -> bool | None:
@@ -105,10 +105,10 @@ class Hints:
             self.answers.wait(10)
             return self.metered
 
-        return Connections(machine.network, now, metered=ask, roaming=lambda _interface: self.roaming)
+        return Uplinks(machine.network, now, metered=ask, roaming=lambda _interface: self.roaming)
 
 
-def seen(connections: Connections, wanted: Connection) -> Connection:
+def seen(connections: Uplinks, wanted: Uplink) -> Uplink:
     """Return what is known, as soon as it is what is wanted: hints are asked for in a thread."""
     end = time.monotonic() + 5
     while connections.now() != wanted and time.monotonic() < end:
@@ -122,13 +122,13 @@ def test_a_modem_costs_until_somebody_knows_better(machine: Machine) -> None:
     machine.interface("wwan0", kind="65534")
     machine.interface("eth0")
     connections = hints.connections(machine, lambda: now[0])
-    assert connections.now() == Connection()
+    assert connections.now() == Uplink()
     machine.route("wwan0")
     now[0] += 2
-    assert connections.now() == Connection("cellular", metered=True, interface="wwan0")
+    assert connections.now() == Uplink("cellular", metered=True, interface="wwan0")
     hints.metered, hints.roaming = False, True
     now[0] += 31
-    known = Connection("cellular", metered=False, roaming=True, interface="wwan0")
+    known = Uplink("cellular", metered=False, roaming=True, interface="wwan0")
     connections.now()
     now[0] += 2
     assert seen(connections, known) == known
@@ -136,7 +136,7 @@ def test_a_modem_costs_until_somebody_knows_better(machine: Machine) -> None:
     machine.route("eth0", "wwan0")
     now[0] += 2
     assert connections.now().metered is False  # the word was another connection's
-    assert seen(connections, Connection("ethernet", metered=True, interface="eth0")).metered is True
+    assert seen(connections, Uplink("ethernet", metered=True, interface="eth0")).metered is True
 
 
 def test_a_hint_that_never_comes_is_not_waited_for(machine: Machine) -> None:
@@ -148,7 +148,7 @@ def test_a_hint_that_never_comes_is_not_waited_for(machine: Machine) -> None:
     connections = hints.connections(machine, lambda: now[0])
     for _ in range(20):
         began = time.monotonic()
-        assert connections.now() == Connection("cellular", metered=True, interface="wwan0")
+        assert connections.now() == Uplink("cellular", metered=True, interface="wwan0")
         assert time.monotonic() - began < 1
         now[0] += 40
     assert hints.asked == 1

@@ -1,0 +1,249 @@
+"""May recordings be sent now; if not, why, and until when: the one place that knows.
+
+The reasons, the strongest first. Delivery asks ``obstacle`` before it begins, ``obstacle_to_next`` before each
+recording and ``forbidden`` before each step; status, LED and ``sync`` are shown the one answer of ``show``.
+
+    pause    The API asked for no calls (429). Nothing gets past it, no person and no restart (``pacing/limits``).
+    rest     No network, no token that is accepted, a busy API, one that refuses everything: a ``Rest`` with a
+             ``Reason``. A backoff or 15 minutes end it, and before that: another token, ``sync``, a network that is
+             back; where nothing gets through, the first call that does.
+    owner    What the owner's rules hold back (``rules/``): each says so by ``HeldBack``.
+    clock    When the recording was made is not known yet (``clock_gate``).
+    itself   The recording that waits longest was put off alone: its own backoff, the server's verification.
+
+Another wish of the owner is a rule in ``rules/``; another state of the API is a ``Reason`` here.
+"""
+
+import threading
+from enum import Enum
+from typing import NamedTuple
+
+from agent import bounds
+from agent.api.errors import Aborted, Busy, Offline, RateLimited, Unauthorized
+from agent.environment import Environment
+from agent.errors import AgentError, CredentialError, StillWaiting
+from agent.index.outbox import Outbox
+from agent.log import get_logger
+from agent.status.board import CredentialState, Waiting
+from agent.sync.clock_gate import ClockGate
+from agent.sync.pacing.backoff import Backoff
+from agent.sync.pacing.deadlines import Deadlines
+from agent.sync.pacing.limits import PAUSE, Limits
+from agent.sync.rules.held_back import HeldBack
+from agent.sync.rules.owner_rules import OwnerRules
+
+log = get_logger(__name__)
+
+PROBE_SECONDS = 900.0
+"""How often a refused token, or an API that refuses everything, is tried again."""
+ROAMING_SECONDS = 30.0
+"""So long heartbeats rest at a time while a modem roams against the owner's will."""
+
+
+class Reason(Enum):
+    """Why delivery rests."""
+
+    OFFLINE = "offline"
+    NO_TOKEN = "device token"  # noqa: S105 - says what is missing
+    BUSY = "the API is busy"
+    REFUSES_ALL = "the API refuses every recording"
+
+
+NOTHING_GETS_THROUGH = frozenset({Reason.OFFLINE, Reason.NO_TOKEN})
+"""No call gets anywhere: the first that does ends the rest, a heartbeat too."""
+
+
+class Rest(NamedTuple):
+    """Why delivery rests, and until when on the monotonic clock."""
+
+    reason: Reason
+    sentence: str
+    until: float
+
+    @property
+    def ends_when_answered(self) -> bool:
+        """Whether the first call that gets through ends it."""
+        return self.reason in NOTHING_GETS_THROUGH
+
+
+class Resting(StillWaiting):
+    """Nothing is sent now: the last tries met an obstacle that concerns them all."""
+
+
+class Connection:
+    """Holds the reasons; thread-safe as far as heartbeat and delivery need it: each sets whole values."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        outbox: Outbox,
+        limits: Limits,
+        owner: OwnerRules,
+        clock_gate: ClockGate,
+    ) -> None:
+        self.limits = limits
+        self.owner = owner
+        self.clock_gate = clock_gate
+        self.deadlines = Deadlines(environment.clock, environment.boot_id)
+        self.delivering = threading.Lock()
+        """Held while delivery is at work."""
+        self._clock = environment.clock
+        self._board = environment.board
+        self._outbox = outbox
+        self._backoff = Backoff(rng=environment.rng)
+        self._offline_failures = 0
+        self._rest: Rest | None = None
+        self._held_back: Waiting | None = None
+        """By what, in the drain that runs or ran last."""
+
+    # may it be sent
+
+    def obstacle(self) -> AgentError | None:
+        """Return why no recording may be delivered now; None when delivery may begin."""
+        pause = self.pause_left()
+        if pause > 0:
+            return RateLimited(
+                f"the API asked for no calls for another {pause:.0f} s; they are made after that", status=429
+            )
+        if self._rest is not None and self._rest.until > self._clock.monotonic():
+            return Resting(self._rest.sentence)
+        self._rest = None
+        return self.forbidden()
+
+    def obstacle_to_next(self) -> HeldBack | None:
+        """Return why the next recording may not begin, by those of the owner's rules that ``sync`` ignores."""
+        waiting = self.owner.times.obstacle()
+        return None if waiting is None else HeldBack(waiting)
+
+    def forbidden(self) -> HeldBack | None:
+        """Return why nothing may be sent over the connection in use."""
+        return self.owner.networks.problem()
+
+    def pause_left(self) -> float:
+        """Return how many seconds of the pause that the API asked for are left; it survives a restart."""
+        return self.limits.pause_left()
+
+    def no_call_for(self) -> float:
+        """Return for how many seconds not even a heartbeat may be sent."""
+        roams = self.owner.networks.is_roaming_forbidden
+        return max(self.pause_left(), ROAMING_SECONDS if roams else 0.0)
+
+    def seconds_to_next(self) -> float | None:
+        """Return when delivery may be worth a try again, in seconds; None when nothing is planned."""
+        if (pause := self.pause_left()) > 0:
+            return pause
+        if self._rest is not None:
+            return max(0.0, self._rest.until - self._clock.monotonic())
+        again = self._outbox.store.next_ready_ms(self.deadlines.boot_id)
+        return None if again is None else max(0.0, again / 1000 - self._clock.boottime())
+
+    # what is learnt from calls
+
+    @property
+    def rest(self) -> Rest | None:
+        """Why delivery rests; a rest that is over stays until delivery has looked."""
+        return self._rest
+
+    def answered(self, *, accepted: bool) -> None:
+        """Note that the API has answered a call; ``accepted``: and took the token."""
+        if self._offline_failures:
+            waits = self._outbox.store.counts()["pending"]
+            log.info("the API answers again", action="sync_online", pending=waits)
+        self._offline_failures = 0
+        self._board.report(online=True)
+        if accepted:
+            self._board.report(credential=CredentialState.ACCEPTED)
+
+    def delivery_answered(self, *, accepted: bool) -> None:
+        """Note that the API has answered delivery: whatever it rested for is over."""
+        self.answered(accepted=accepted)
+        self.end_rest()
+        self._board.report(waiting=None)
+
+    def failed(self, error: AgentError) -> bool:
+        """Begin a rest when a failure concerns every call; return whether it does."""
+        if isinstance(error, Offline):
+            self._offline(error)
+        elif isinstance(error, CredentialError):
+            self._no_token(error)
+        else:
+            return False
+        return True
+
+    def heartbeat_answered(self) -> None:
+        """Note that a heartbeat was taken."""
+        self.answered(accepted=True)
+        self.clock_gate.learn()
+        if self._rest is not None and self._rest.ends_when_answered:
+            self.end_rest()
+            self.show()
+            self._outbox.arrived.set()
+
+    def heartbeat_failed(self, error: AgentError) -> None:
+        """Note what a heartbeat has met."""
+        if isinstance(error, Offline):
+            self.clock_gate.offline()
+        if not self.failed(error) and not isinstance(error, Aborted):
+            self.answered(accepted=not isinstance(error, Busy))
+            self.network_is_back()
+        self.show()
+
+    def network_is_back(self) -> None:
+        """Let what rests because it is offline be tried at once; how often it failed is not forgotten."""
+        if self._rest is not None and self._rest.reason is Reason.OFFLINE:
+            self.end_rest()
+
+    def begin_rest(self, reason: Reason, seconds: float, sentence: str | None = None) -> None:
+        """Let delivery rest."""
+        self._rest = Rest(reason, sentence or reason.value, self._clock.monotonic() + seconds)
+
+    def end_rest(self) -> None:
+        """Let delivery be tried at once."""
+        self._rest = None
+
+    def _offline(self, error: Offline) -> None:
+        level = log.debug if self._offline_failures else log.warning
+        level("offline", action="sync_offline", kind=error.kind.value, reason=str(error))
+        delay = self._backoff.delay(self._offline_failures)
+        self._offline_failures += 1
+        self._board.report(online=False)
+        self.begin_rest(Reason.OFFLINE, delay, f"{Reason.OFFLINE.value}: {error}")
+
+    def _no_token(self, error: CredentialError) -> None:
+        missing = not isinstance(error, Unauthorized) or error.status is None
+        state = CredentialState.MISSING if missing else CredentialState.REFUSED
+        if not missing:
+            self.answered(accepted=False)
+        level = log.debug if self._board.snapshot.credential is state else log.error
+        action = "credential_missing" if missing else "credential_refused"
+        level("the API is not called", action=action, reason=str(error))
+        self._board.report(credential=state)
+        self.begin_rest(Reason.NO_TOKEN, PROBE_SECONDS, f"{Reason.NO_TOKEN.value} {state.value}")
+
+    # for people
+
+    def begin_drain(self) -> None:
+        """Forget what held recordings back the last time."""
+        self._held_back = None
+
+    def held_back(self, waiting: Waiting) -> None:
+        """Note what holds recordings back in this drain."""
+        self._held_back = waiting
+
+    def show(self) -> None:
+        """Report why nothing is being delivered, and until when."""
+        pause = self._outbox.store.pause(PAUSE)
+        waiting = self._held_back
+        if self.pause_left() > 0 and pause is not None:
+            waiting = Waiting("the API asked for a pause", pause.wall_ms)
+        elif self._rest is not None:
+            left = max(0.0, self._rest.until - self._clock.monotonic())
+            waiting = Waiting(self._rest.sentence, self.deadlines.after(left).wall_ms)
+        self._board.report(waiting=waiting or self._of_the_oldest())
+
+    def _of_the_oldest(self) -> Waiting | None:
+        """Return why the recording that waits longest is not tried now."""
+        oldest = self._outbox.store.oldest_waiting()
+        if oldest is None or self.deadlines.remaining(oldest.next_attempt, bounds.ATTEMPT_SECONDS) <= 0:
+            return None
+        return Waiting(oldest.last_error or "it is tried again later", oldest.next_attempt_ms)
