@@ -33,7 +33,7 @@ class Created(msgspec.Struct, frozen=True):
     status: str | None
 
 
-class UploadTicket(msgspec.Struct, frozen=True):
+class UploadUrl(msgspec.Struct, frozen=True):
     """Where and how to PUT one file. The URL is a credential: ``repr`` hides its query."""
 
     url: str
@@ -44,7 +44,7 @@ class UploadTicket(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Show the storage host alone."""
-        return f"UploadTicket({host_of(self.url)!r}, lifetime={self.lifetime:g}, media_id={self.media_id!r})"
+        return f"UploadUrl({host_of(self.url)!r}, lifetime={self.lifetime:g}, media_id={self.media_id!r})"
 
 
 class Completion(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from agent import __version__
 from agent.api import headers, verdicts
-from agent.api.answers import Answer, Call, Completion, Created, UploadTicket
+from agent.api.answers import Answer, Call, Completion, Created, UploadUrl
 from agent.api.errors import (
     Aborted,
     ApiFailure,
@@ -48,7 +48,7 @@ __all__ = [
     "ServerDate",
     "Timeouts",
     "Token",
-    "UploadTicket",
+    "UploadUrl",
 ]
 
 log = get_logger(__name__)
@@ -117,7 +117,7 @@ class RecordingsApi:
 
     def upload_url(
         self, remote_id: str, *, content_type: str, size_bytes: int, captured_at: str | None
-    ) -> UploadTicket:
+    ) -> UploadUrl:
         """Ask where to PUT a finished file (api.md section 2); each call makes a new media row.
 
         Raises:
@@ -127,16 +127,16 @@ class RecordingsApi:
         if captured_at is not None:
             body["captured_at"] = captured_at
         answer, call = self._post("upload URL request", f"/recordings/{segment(remote_id)}/upload-url", body)
-        ticket = verdicts.upload_ticket(answer, call, content_type or self._content_type)
+        upload_url = verdicts.upload_url(answer, call, content_type or self._content_type)
         try:
-            check_storage_url(ticket.url, loopback=is_loopback(self._base))
+            check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
             raise UnusableAnswer(f"{error} It is asked for again later.", status=answer.status) from None
-        return ticket
+        return upload_url
 
     def put(
         self,
-        ticket: UploadTicket,
+        upload_url: UploadUrl,
         file: BinaryIO,
         size: int,
         on_progress: Callable[[int], None] | None = None,
@@ -157,16 +157,16 @@ class RecordingsApi:
             StorageUnreachable: storage cannot be reached or is too slow, and the API can be reached.
             ApiFailure: storage has not taken the file.
         """
-        host = host_of(ticket.url)
+        host = host_of(upload_url.url)
         try:
-            check_storage_url(ticket.url, loopback=is_loopback(self._base))
+            check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
             raise UploadRefused(f"{error} A fresh one is needed.", status=None) from None
         sending = Sending(
             file,
             size,
             Slowest(
-                life=ticket.lifetime if life is None else life,
+                life=upload_url.lifetime if life is None else life,
                 least_rate=self._timeouts.least_rate,
                 window=self._timeouts.rate_window,
             ),
@@ -174,7 +174,7 @@ class RecordingsApi:
             pace=pace,
             may_not=may_not,
         )
-        answer = self._stored_answer(ticket, sending, size, host)
+        answer = self._stored_answer(upload_url, sending, size, host)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._gate.answered(
@@ -182,12 +182,12 @@ class RecordingsApi:
             )
         verdicts.stored(answer, Call("upload", host, self._clock.wall()))
 
-    def _stored_answer(self, ticket: UploadTicket, sending: Sending, size: int, host: str) -> Answer:
+    def _stored_answer(self, upload_url: UploadUrl, sending: Sending, size: int, host: str) -> Answer:
         """Return storage's answer; where there is none, it is asked whether the API can be reached at all."""
         failure: Offline
         try:
             return self._storage.send(
-                "PUT", ticket.url, {**ticket.headers, "Content-Length": str(size)}, sending
+                "PUT", upload_url.url, {**upload_url.headers, "Content-Length": str(size)}, sending
             )
         except TooSlow as error:
             raise StorageUnreachable(f"{error} The file is sent again later.", connected=True) from None

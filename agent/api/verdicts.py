@@ -13,7 +13,7 @@ from agent.api.answers import (
     Completion,
     Created,
     Media,
-    UploadTicket,
+    UploadUrl,
 )
 from agent.api.errors import (
     Busy,
@@ -70,7 +70,7 @@ def created(answer: Answer, call: Call) -> Created:
     )
 
 
-def upload_ticket(answer: Answer, call: Call, content_type: str) -> UploadTicket:
+def upload_url(answer: Answer, call: Call, content_type: str) -> UploadUrl:
     """Judge the answer to a request for an upload URL: ``headers``, else ``content_type``, else ours.
 
     Raises:
@@ -82,7 +82,7 @@ def upload_ticket(answer: Answer, call: Call, content_type: str) -> UploadTicket
     given = body.headers("headers")
     headers = _put_headers(given, answer, call) if given else {}
     headers = headers or {"Content-Type": _content_type(body) or content_type}
-    return UploadTicket(url, headers, _lifetime(body, answer), body.text("media_id", bounds.ID_CHARS))
+    return UploadUrl(url, headers, _lifetime(body, answer), body.text("media_id", bounds.ID_CHARS))
 
 
 def _content_type(body: Fields) -> str | None:

@@ -1,6 +1,6 @@
 """Opening the index whatever state it is in: a damaged or foreign one is set aside, and a new one begun.
 
-The files are the truth (see the package's invariants), so nothing is lost with an index but attempts and tickets.
+The files are the truth (see the package's invariants), so nothing is lost with an index but attempts and upload URLs.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ from agent.small_file import SHORT_OF_MEANS
 log = get_logger(__name__)
 
 
-NOTHING_PENDING: dict[str, None] = {"ticket": None, "next_attempt": None, "next_attempt_ms": None}
+NOTHING_PENDING: dict[str, None] = {"upload_url": None, "next_attempt": None, "next_attempt_ms": None}
 """What a recording has that is not going to be tried."""
 
 
@@ -117,10 +117,10 @@ class Outbox:
         return entry
 
     def index(self, entry: Entry, step: str, **facts: Any) -> Entry:
-        """Record what only the index keeps: the upload ticket, attempts, the next try."""
+        """Record what only the index keeps: the upload URL, attempts, the next try."""
         after = changed(entry, **facts)
         self.store.update(after, f"{step}.commit")
-        if entry.ticket is not None and after.ticket is None:
+        if entry.upload_url is not None and after.upload_url is None:
             self.store.leftovers = True
         return after
 
@@ -249,7 +249,7 @@ class Outbox:
     def forget(self, entry: Entry) -> None:
         """Remove the row of a recording whose files are gone or about to go."""
         self.store.delete(entry.id, "prune.commit")
-        self.store.leftovers = self.store.leftovers or entry.ticket is not None
+        self.store.leftovers = self.store.leftovers or entry.upload_url is not None
 
     @contextlib.contextmanager
     def at_work(self, entry: Entry) -> Iterator[bool]:

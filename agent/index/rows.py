@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agent.index.database import ForeignIndex
-from agent.outbox.entry import Entry, sane
+from agent.outbox.entry import STORED_NAMES, Entry, sane
 
 CHECKSUM = "checksum"
 _UNCHECKED = frozenset({CHECKSUM, "next_attempt", "next_attempt_ms"})
@@ -16,7 +16,7 @@ _JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
 
 def row_of(entry: Entry) -> dict[str, Any]:
     """Return the columns of an entry."""
-    row = msgspec.structs.asdict(entry)
+    row = {column: getattr(entry, name) for name, column in STORED_NAMES.items()}
     for column in _JSON_COLUMNS:
         if row[column] is not None:
             row[column] = msgspec.json.encode(row[column]).decode()

@@ -241,7 +241,7 @@ class Store:
         """Yield what is held, oldest first; rows may be released meanwhile."""
         return self._pages(WHERE[Status.HELD])
 
-    def forget_tickets(self) -> None:
+    def forget_upload_urls(self) -> None:
         """Empty the write-ahead log when upload URLs that were cleared are still written there.
 
         A reader of another process may stand in the way; then the next call does it.

@@ -67,7 +67,7 @@ def number_given(name: str) -> int:
     return int(name) if is_number else 0
 
 
-class Ticket(msgspec.Struct, frozen=True):
+class KeptUrl(msgspec.Struct, frozen=True):
     """An upload URL and what must be sent with it; a credential: kept in the index only, and cleared after use."""
 
     url: str
@@ -78,7 +78,7 @@ class Ticket(msgspec.Struct, frozen=True):
     lifetime_ms: int = 3_600_000
 
     def __repr__(self) -> str:
-        return "Ticket(url=…)"
+        return "KeptUrl(url=…)"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +112,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """``agent.audio.loudness`` says what counts."""
     name: Text | None = None
     metadata: dict[str, Any] = {}
-    lineage: Word | None = None
+    binding: Word | None = msgspec.field(name="lineage", default=None)
     """Under which binding of the device it was captured; None: before there was any (api.md section 7)."""
 
     request: dict[str, Any] | None = None
@@ -142,7 +142,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     released_to: Word | None = None
     """The binding in force when a person let it go: whoever that is may have it."""
 
-    ticket: Ticket | None = None
+    upload_url: KeptUrl | None = msgspec.field(name="ticket", default=None)
     attempts: Count = 0
     """Tries that failed for a reason of this recording or of a busy server; being offline uses up none."""
     last_error: Text | None = None
@@ -214,13 +214,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             **(loudness._asdict() if loudness is not None else {}),
             name=start.name,
             metadata=start.metadata | ({MARKS: msgspec.json.encode(list(marks)).decode()} if marks else {}),
-            lineage=start.lineage,
+            binding=start.binding,
         )
 
 
 ENTRY = msgspec.json.Decoder(Entry)
+STORED_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(Entry)}
+"""What each field is called in the sidecar and in the index: the names of the first version stay."""
 
-INDEX_ONLY = ("ticket", "attempts", "last_error", "next_attempt_ms", "next_attempt")
+INDEX_ONLY = ("upload_url", "attempts", "last_error", "next_attempt_ms", "next_attempt")
 """What may be lost with the index; everything else is in the sidecar too."""
 
 
@@ -233,7 +235,9 @@ def sane(entry: Entry) -> Entry:
     if entry.completed_ms is not None:
         return entry
     if entry.remote_id is not None and not is_word(entry.remote_id, ID_CHARS):
-        entry = changed(entry, remote_id=None, created_ms=None, stored_ms=None, asked_ms=None, ticket=None)
+        entry = changed(
+            entry, remote_id=None, created_ms=None, stored_ms=None, asked_ms=None, upload_url=None
+        )
     started = entry.started
     if started.clock == SERVER and not is_plausible(started.wall_ms / 1000):
         entry = changed(entry, started=msgspec.structs.replace(started, clock=UNSYNCHRONIZED))

@@ -42,7 +42,7 @@ class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
     name: Text | None = None
     """A person's own name for the recording; None: rendered from ``recording.name`` when sent."""
     metadata: dict[str, Any] = {}
-    lineage: Word | None = None
+    binding: Word | None = msgspec.field(name="lineage", default=None)
     """Under which binding of the device the audio was captured (api.md section 7)."""
 
     @property

@@ -66,7 +66,7 @@ class SegmentFactory:
         sink: SegmentSink,
         time: KnownTime,
         gap_tracker: GapTracker,
-        lineage: Callable[[], str | None] = lambda: None,
+        binding: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.sink = sink
         self.clock = environment.clock
@@ -74,7 +74,7 @@ class SegmentFactory:
         self.instant = time.at_boot
         """Gives a moment of the boot clock, in seconds, on the other clocks."""
         self.gap_tracker = gap_tracker
-        self.lineage = lineage
+        self.binding = binding
         """Gives the binding of the device that is in force."""
         self._opus = environment.config.opus
         self._disk = environment.disk
@@ -200,7 +200,7 @@ class Session:
         segment = self.open_segment
         if segment is None:
             return
-        if is_other_owner(segment.start.lineage, self._segment_factory.lineage()):
+        if is_other_owner(segment.start.binding, self._segment_factory.binding()):
             self.cut(divided=True)
 
     def _fill(self, missing: int, begins_at: float) -> int:
@@ -272,7 +272,7 @@ class Session:
             name=self._manual.name if self._manual is not None else None,
             metadata=self._segment_factory.settings.metadata
             | (self._manual.metadata if self._manual is not None else {}),
-            lineage=self._segment_factory.lineage(),
+            binding=self._segment_factory.binding(),
         )
         self.open_segment = self._segment_factory.open(start, prelude)
         self.segments += 1

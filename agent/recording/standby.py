@@ -56,12 +56,12 @@ class Standby:
     def listen_for_voice(self) -> None:
         """Begin to listen for a voice."""
         if not self.for_voice:
-            self._owner = self._segment_factory.lineage()
+            self._owner = self._segment_factory.binding()
             self.for_voice = bool(self.watch)
 
     def hear(self, heard: Heard, *, is_recording: bool) -> list[Event]:
         """Listen to a block for a voice; return what is to be done, in order."""
-        owner = self._segment_factory.lineage()
+        owner = self._segment_factory.binding()
         events: list[Event] = []
         if not is_recording and is_other_owner(self._owner, owner):
             events = self.watch.stop()
@@ -78,7 +78,7 @@ class Standby:
         if self._ring is None:
             encoder = self._segment_factory.encoder(*self._format)
             self._ring = PacketRing(encoder, *self._format, self._settings.keep_last_seconds)
-        owner = self._segment_factory.lineage()
+        owner = self._segment_factory.binding()
         if is_other_owner(self._owner, owner):
             self._ring.clear()
         self._owner, self.for_ring = owner, True

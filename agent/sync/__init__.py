@@ -15,7 +15,7 @@ Invariants
 Procedures
     Deliver  freeze the body → create → upload URL (unless an unexpired one is there) → hash of the file compared →
              PUT → "completion asked" → complete → completed → files move to ``sent/``. After each arrow the fact is
-             committed, and all but the ticket are in the sidecar too.
+             committed, and all but the upload URL are in the sidecar too.
     Drain    oldest first: deliver what is due. The class of a failure (``failures``) decides what happens:
              Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Unauthorized → stop until the
              token changes, probe every 15 min. Busy → this one backs off; three in a row and the drain does.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from agent.api.answers import Completion, Created, UploadTicket
+from agent.api.answers import Completion, Created, UploadUrl
 from agent.api.client import RecordingsApi
 from agent.api.errors import (
     Aborted,
@@ -29,7 +29,7 @@ from agent.errors import AgentError
 from agent.host.boot import hostname
 from agent.index.outbox import Outbox
 from agent.log import get_logger
-from agent.outbox.entry import Entry, Status, Ticket, changed
+from agent.outbox.entry import Entry, KeptUrl, Status, changed
 from agent.small_file import open_file
 from agent.sync.connection import Connection
 from agent.sync.metadata import metadata_of
@@ -40,13 +40,13 @@ from agent.token.store import Credentials
 
 log = get_logger(__name__)
 
-FRESH_TICKETS = 3
+FRESH_URLS = 3
 """How many upload URLs in a row storage may refuse before this recording backs off."""
 CONFLICTS = 3
 """How many times a file is sent again after a 409 before the recording is parked."""
 UNUSABLE_ANSWERS = 3
 """After so many under one key a create is made under another: the server may keep its first answer for a day."""
-TICKET_MARGIN_MS = 60_000
+URL_MARGIN_MS = 60_000
 """An upload URL this close to its end is not begun with."""
 
 _NO_KEY = re.compile(r"[^A-Za-z0-9_-]")
@@ -108,7 +108,7 @@ class Delivery:
                     "conflict",
                     stored_ms=None,
                     asked_ms=None,
-                    ticket=None,
+                    upload_url=None,
                     conflicts=entry.conflicts + 1,
                 )
                 log.warning(
@@ -173,8 +173,8 @@ class Delivery:
         )
 
     def _store(self, entry: Entry, on_progress: Progress) -> Entry:
-        for remaining in reversed(range(FRESH_TICKETS)):
-            entry = self._with_ticket(entry)
+        for remaining in reversed(range(FRESH_URLS)):
+            entry = self._with_upload_url(entry)
             problem = self._outbox.files.problem_of(entry)
             if problem is not None:
                 return self._outbox.damaged(entry, problem)
@@ -184,18 +184,18 @@ class Delivery:
                 return self._outbox.damaged(entry, str(error))
             except (NotSent, StorageUnreachable) as error:
                 if isinstance(error, NotSent) or not error.connected:
-                    self._outbox.index(entry, "ticket_refused", ticket=None)
+                    self._outbox.index(entry, "ticket_refused", upload_url=None)
                 raise
             except UploadRefused:
-                entry = self._outbox.index(entry, "ticket_refused", ticket=None)
+                entry = self._outbox.index(entry, "ticket_refused", upload_url=None)
                 if not remaining:
                     raise
             else:
                 break
-        return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), ticket=None)
+        return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), upload_url=None)
 
-    def _with_ticket(self, entry: Entry) -> Entry:
-        if entry.ticket is not None and self._usable(entry.ticket):
+    def _with_upload_url(self, entry: Entry) -> Entry:
+        if entry.upload_url is not None and self._usable(entry.upload_url):
             return entry
         self._ask_owner()
         given = self._api.upload_url(
@@ -204,25 +204,25 @@ class Delivery:
             size_bytes=entry.size_bytes,
             captured_at=rfc3339(entry.started.wall_ms),
         )
-        ticket = Ticket(
+        upload_url = KeptUrl(
             given.url,
             given.headers,
             self._boot_id,
             milliseconds(self._clock.boottime()),
             milliseconds(given.lifetime),
         )
-        return self._outbox.index(entry, "ticket", ticket=ticket, media_id=given.media_id)
+        return self._outbox.index(entry, "ticket", upload_url=upload_url, media_id=given.media_id)
 
-    def _usable(self, ticket: Ticket) -> bool:
-        return ticket.boot_id == self._boot_id and self._left_ms(ticket) > TICKET_MARGIN_MS
+    def _usable(self, upload_url: KeptUrl) -> bool:
+        return upload_url.boot_id == self._boot_id and self._left_ms(upload_url) > URL_MARGIN_MS
 
-    def _left_ms(self, ticket: Ticket) -> int:
+    def _left_ms(self, upload_url: KeptUrl) -> int:
         """Return what is left of the life of an upload URL of this boot; 0 for one of the future."""
-        age = milliseconds(self._clock.boottime()) - ticket.boot_ms
-        return ticket.lifetime_ms - age if age >= 0 else 0
+        age = milliseconds(self._clock.boottime()) - upload_url.boot_ms
+        return upload_url.lifetime_ms - age if age >= 0 else 0
 
     def _put(self, entry: Entry, on_progress: Progress) -> None:
-        if entry.ticket is None:
+        if entry.upload_url is None:
             raise AssertionError("a PUT without an upload URL")
         self._ask_owner()
         with (
@@ -233,10 +233,10 @@ class Delivery:
             def note(sent: int) -> None:
                 on_progress(entry, sent)
 
-            ticket = UploadTicket(entry.ticket.url, entry.ticket.headers)
-            life = self._left_ms(entry.ticket) / 1000
+            upload_url = UploadUrl(entry.upload_url.url, entry.upload_url.headers)
+            life = self._left_ms(entry.upload_url) / 1000
             self._api.put(
-                ticket, file, entry.size_bytes, note, pace=self._pace, life=life, may_not=self._forbidden
+                upload_url, file, entry.size_bytes, note, pace=self._pace, life=life, may_not=self._forbidden
             )
 
     def _complete(self, entry: Entry) -> Entry:

@@ -21,7 +21,7 @@ from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 
 log = get_logger(__name__)
 
-LINEAGES_NAME = "lineages.json"
+BINDINGS_NAME = "lineages.json"
 LOCK_NAME = "device-token.lock"
 
 _UNKNOWN = "unknown"
@@ -76,12 +76,12 @@ class TokenLock:
 class _Known(msgspec.Struct):
     """A token that was seen."""
 
-    lineage: str
+    binding: str = msgspec.field(name="lineage")
     device_id: str | None = None
     """What the API called the device under this token."""
 
 
-class _Lineage(msgspec.Struct, omit_defaults=True):
+class _Binding(msgspec.Struct, omit_defaults=True):
     end_users: list[str] = []
     """All that creates under its tokens have shown."""
     same_as: str | None = None
@@ -93,19 +93,19 @@ class _Book(msgspec.Struct):
 
     tokens: dict[str, _Known] = {}
     """By fingerprint."""
-    bindings: dict[str, _Lineage] = {}
+    bindings: dict[str, _Binding] = {}
     first: str | None = None
     """Whose is what was captured before any token was known."""
     current: str | None = None
     previous: str | None = None
 
-    def root(self, lineage: str) -> str:
+    def root(self, binding: str) -> str:
         """Return the binding that stands for all which a person said are one."""
-        seen = {lineage}
-        while (entry := self.bindings.get(lineage)) and entry.same_as and entry.same_as not in seen:
-            lineage = entry.same_as
-            seen.add(lineage)
-        return lineage
+        seen = {binding}
+        while (entry := self.bindings.get(binding)) and entry.same_as and entry.same_as not in seen:
+            binding = entry.same_as
+            seen.add(binding)
+        return binding
 
     def end_users(self, root: str) -> set[str]:
         """Return the end users that a binding and all that are one with it have shown."""
@@ -116,13 +116,13 @@ class _Book(msgspec.Struct):
             for user in entry.end_users
         }
 
-    def enter(self, lineage: str) -> None:
+    def enter(self, binding: str) -> None:
         """Put a binding in force."""
-        self.bindings.setdefault(lineage, _Lineage())
-        self.first = self.first or lineage
-        if self.current is None or self.root(self.current) != self.root(lineage):
+        self.bindings.setdefault(binding, _Binding())
+        self.first = self.first or binding
+        if self.current is None or self.root(self.current) != self.root(binding):
             self.previous = self.current
-        self.current = lineage
+        self.current = binding
 
 
 _BOOK = msgspec.json.Decoder(_Book)
@@ -135,7 +135,7 @@ class Bindings:
     """
 
     def __init__(self, folder: Path, disk: Disk, lock: TokenLock) -> None:
-        self._path = folder / LINEAGES_NAME
+        self._path = folder / BINDINGS_NAME
         self._disk = disk
         self._lock = lock
         self._seen: tuple[object, bytes] = (None, b"")
@@ -146,9 +146,9 @@ class Bindings:
         return self._read().current
 
     def of(self, fingerprint: str) -> str:
-        """Return a token's lineage; its own for one that was never seen."""
+        """Return a token's binding; its own for one that was never seen."""
         known = self._read().tokens.get(fingerprint)
-        return known.lineage if known is not None else fingerprint
+        return known.binding if known is not None else fingerprint
 
     def knows(self, fingerprint: str) -> bool:
         """Whether a token was seen before."""
@@ -159,14 +159,14 @@ class Bindings:
         known = self._read().tokens.get(fingerprint)
         return known.device_id if known is not None else None
 
-    def allows(self, lineage: str | None, released_to: str | None, current: str | None) -> bool:
+    def allows(self, binding: str | None, released_to: str | None, current: str | None) -> bool:
         """Whether audio of a binding may be sent under the current one.
 
         It may under its own, under the one a person released it to, and where both have shown one and the same
         end user. None, captured before any token, belongs to the first.
         """
         book = self._read()
-        origin = lineage if lineage is not None else book.first
+        origin = binding if binding is not None else book.first
         if current is None or origin is None:
             return True
         here, origin = book.root(current), book.root(origin)
@@ -182,16 +182,16 @@ class Bindings:
 
     def notice(self, fingerprint: str) -> str:
         """Put the binding of a token in force that counts now, however it came there; return it."""
-        lineage = self.of(fingerprint)
+        binding = self.of(fingerprint)
         book = self._read()
-        if book.current != lineage or fingerprint not in book.tokens:
+        if book.current != binding or fingerprint not in book.tokens:
             with self._lock:
                 book = self._read()
                 known = book.tokens.setdefault(fingerprint, _Known(fingerprint))
-                lineage = known.lineage
-                book.enter(lineage)
+                binding = known.binding
+                book.enter(binding)
                 self._write(book)
-        return lineage
+        return binding
 
     def begin(self, fingerprint: str, *, same_owner: bool) -> None:
         """Give a token that a person is about to set its binding.
@@ -205,8 +205,8 @@ class Bindings:
                 known = _Known(book.current if same_owner and book.current else fingerprint)
                 book.tokens[fingerprint] = known
             elif same_owner:
-                _continue(book, known.lineage)
-            book.bindings.setdefault(known.lineage, _Lineage())
+                _continue(book, known.binding)
+            book.bindings.setdefault(known.binding, _Binding())
             self._write(book)
 
     def succeed(self, fingerprint: str, successor: str) -> None:
@@ -214,8 +214,8 @@ class Bindings:
         with self._lock:
             book = self._read()
             known = book.tokens.get(fingerprint, _Known(fingerprint))
-            book.tokens[successor] = _Known(known.lineage, known.device_id)
-            book.bindings.setdefault(known.lineage, _Lineage())
+            book.tokens[successor] = _Known(known.binding, known.device_id)
+            book.bindings.setdefault(known.binding, _Binding())
             self._write(book)
 
     def learn(self, fingerprint: str, end_user_id: str | None, device_id: str | None) -> None:
@@ -226,7 +226,7 @@ class Bindings:
             book = self._read()
             known = book.tokens.setdefault(fingerprint, _Known(fingerprint))
             known.device_id = device_id or known.device_id
-            entry = book.bindings.setdefault(known.lineage, _Lineage())
+            entry = book.bindings.setdefault(known.binding, _Binding())
             if end_user_id and end_user_id not in entry.end_users:
                 entry.end_users = [*entry.end_users, end_user_id]
             self._write(book)
@@ -236,7 +236,7 @@ class Bindings:
         known = book.tokens.get(fingerprint)
         if known is None:
             return False
-        entry = book.bindings.get(known.lineage, _Lineage())
+        entry = book.bindings.get(known.binding, _Binding())
         return (not end_user_id or end_user_id in entry.end_users) and (
             not device_id or device_id == known.device_id
         )
@@ -260,10 +260,10 @@ class Bindings:
         self._disk.replace(self._path, data, "lineage")
 
 
-def _continue(book: _Book, lineage: str) -> None:
-    """Note that a known lineage and the present one (or the one before, when that is it) are of one owner."""
+def _continue(book: _Book, binding: str) -> None:
+    """Note that a known binding and the present one (or the one before, when that is it) are of one owner."""
     other = book.current
-    if other is None or book.root(other) == book.root(lineage):
+    if other is None or book.root(other) == book.root(binding):
         other = book.previous
-    if other is not None and book.root(other) != book.root(lineage):
-        book.bindings.setdefault(book.root(lineage), _Lineage()).same_as = book.root(other)
+    if other is not None and book.root(other) != book.root(binding):
+        book.bindings.setdefault(book.root(binding), _Binding()).same_as = book.root(other)

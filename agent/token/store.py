@@ -6,8 +6,8 @@ Invariants (api.md section 7)
     A refreshed token is on disk before anything uses it.
 
 Procedures
-    Store    lineage → ``device-token.json`` → ``device-token``.
-    Refresh  ``device-token.refreshed`` (the token, 0600, and which it succeeds) → lineage → ``device-token.json`` →
+    Store    binding → ``device-token.json`` → ``device-token``.
+    Refresh  ``device-token.refreshed`` (the token, 0600, and which it succeeds) → binding → ``device-token.json`` →
              ``device-token`` → ``device-token.refreshed`` removed. A crash behind the first step is completed by
              the next who asks for the token, unless a person has set another since.
 """
@@ -85,7 +85,7 @@ class Credentials:
         self._lock = TokenLock(folder / LOCK_NAME)
         self.bindings = Bindings(folder, self._disk, self._lock)
         self._binding_file = binding_file
-        self._lineage: str | None = None
+        self._binding: str | None = None
         self._noticed = False
         self._thread = threading.local()
         self.accepted: str | None = None
@@ -113,7 +113,7 @@ class Credentials:
         if entry is not None and not self.may_send(entry):
             raise OtherOwner(f"{entry.id} was recorded under another device token; it is held")
         expected = getattr(self._thread, "binding", _ANY)
-        if expected is not _ANY and expected != self._lineage:
+        if expected is not _ANY and expected != self._binding:
             raise BindingChanged("another device token came into force; the request is made anew under it")
         self._thread.used = choice.token
         return choice.token
@@ -150,11 +150,11 @@ class Credentials:
         """
         if not self._noticed:
             self.notice()
-        return self._lineage
+        return self._binding
 
     def may_send(self, entry: Entry) -> bool:
         """Whether a recording belongs to the owner of the binding in force, or was released to it."""
-        return self.bindings.allows(entry.lineage, entry.released_to, self.current())
+        return self.bindings.allows(entry.binding, entry.released_to, self.current())
 
     def notice(self) -> None:
         """Put the binding of the token that counts now in force; a missing or unusable one changes nothing."""
@@ -166,7 +166,7 @@ class Credentials:
             if fingerprint is not None:
                 self._take_note(fingerprint)
                 return
-        self._lineage = self._lineage or self.bindings.current
+        self._binding = self._binding or self.bindings.current
         self._tell_binding()
 
     def watch(self) -> Callable[[], bool]:
@@ -203,7 +203,7 @@ class Credentials:
     def store(self, token: Token, *, same_owner: bool = False) -> None:
         """Make ``token`` the one that counts: durable, mode 0600, atomic. CredentialError when it cannot be.
 
-        ``same_owner``: it continues the present lineage; else it begins one, or returns to its own.
+        ``same_owner``: it continues the present binding; else it begins one, or returns to its own.
         """
         self.notice()
         with self._explained(), self._lock:
@@ -275,18 +275,18 @@ class Credentials:
             log.warning("could not be noted", action="lineage_unwritten", what=what, error=error)
 
     def _take_note(self, fingerprint: str) -> None:
-        lineage = self.bindings.of(fingerprint)
+        binding = self.bindings.of(fingerprint)
         with self._kept_in_mind("whose token is in use"):
-            lineage = self.bindings.notice(fingerprint)
-        self._lineage = lineage
+            binding = self.bindings.notice(fingerprint)
+        self._binding = binding
         self._tell_binding()
 
     def _tell_binding(self) -> None:
         """Tell the recorder which binding is in force, before any call is made under it; it is never taken away."""
-        file, lineage = self._binding_file, self._lineage
-        if file is None or lineage is None:
+        file, binding = self._binding_file, self._binding
+        if file is None or binding is None:
             return
-        data = f"{lineage}\n".encode()
+        data = f"{binding}\n".encode()
         with self._kept_in_mind("which binding is in force"):
             try:
                 if read_bytes(file, len(data)) == data:

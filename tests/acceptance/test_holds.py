@@ -20,15 +20,15 @@ __all__ = ["machine", "server"]
 def test_each_recording_remembers_its_binding(machine: Machine, server: SandboxServer) -> None:
     """In the file's own tags, in its sidecar and in the index, before anything was sent."""
     row = recorded(machine)
-    lineage = Token(OLD).fingerprint
+    binding = Token(OLD).fingerprint
     audio = Path(row["path"])
     start = SegmentStart.from_tags(read_summary(audio).tags)
     assert start is not None
-    assert start.lineage == lineage
-    assert json.loads(audio.with_suffix(".json").read_text())["lineage"] == lineage
+    assert start.binding == binding
+    assert json.loads(audio.with_suffix(".json").read_text())["lineage"] == binding
     machine.ok("repair")
     with closing(sqlite3.connect(machine.state / "outbox.db")) as index:
-        assert index.execute("SELECT lineage FROM recordings").fetchall() == [(lineage,)]
+        assert index.execute("SELECT lineage FROM recordings").fetchall() == [(binding,)]
     assert calls(server) == []
 
 

@@ -15,7 +15,7 @@ from agent.clock import Instant
 from agent.disk import Disk
 from agent.index.database import SUFFIXES
 from agent.index.store import Store
-from agent.outbox.entry import Entry, Ticket, changed
+from agent.outbox.entry import Entry, KeptUrl, changed
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 from agent.sandbox.storage import Presigner
@@ -161,13 +161,13 @@ def test_a_cleared_upload_url_leaves_the_index(tmp_path: Path) -> None:
     entries = [_entry(number) for number in range(300)]
     store.insert(entries, "test.insert")
     for number, entry in enumerate(entries):
-        ticket = Ticket(f"https://s/x?X-Amz-Signature=secret{'e' * (number % 97)}", {}, "boot", 0)
-        store.update(changed(entry, ticket=ticket), "test.ticket")
+        upload_url = KeptUrl(f"https://s/x?X-Amz-Signature=secret{'e' * (number % 97)}", {}, "boot", 0)
+        store.update(changed(entry, upload_url=upload_url), "test.ticket")
         store.update(changed(entry, last_error="x" * (number % 500)), "test.cleared")
     assert b"Signature=secret" in b"".join(file.read_bytes() for file in files)
     store.leftovers = True
 
-    store.forget_tickets()
+    store.forget_upload_urls()
 
     assert b"Signature=" not in b"".join(file.read_bytes() for file in files)
     assert not store.leftovers
@@ -182,14 +182,16 @@ def test_a_reader_delays_the_forgetting_and_nobody(tmp_path: Path) -> None:
     reader = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM recordings").fetchone()
-    store.update(changed(entry, ticket=Ticket("https://s/x?X-Amz-Signature=s", {}, "", 0)), "test.ticket")
+    store.update(
+        changed(entry, upload_url=KeptUrl("https://s/x?X-Amz-Signature=s", {}, "", 0)), "test.ticket"
+    )
     store.update(entry, "test.cleared")
     store.leftovers = True
     began = time.monotonic()
-    store.forget_tickets()
+    store.forget_upload_urls()
     assert (store.leftovers, time.monotonic() - began < 5) == (True, True)
     reader.close()
-    store.forget_tickets()
+    store.forget_upload_urls()
     assert not store.leftovers
     store.close()
 

@@ -38,7 +38,7 @@ def test_a_token_is_tried_at_once(bare: Machine, server: SandboxServer) -> None:
 
 
 def test_a_refused_token_is_not_kept(bare: Machine) -> None:
-    """Exit 77, and the one before stays: it may be shown nowhere else any more. It begins no lineage either."""
+    """Exit 77, and the one before stays: it may be shown nowhere else any more. It begins no binding either."""
     sentence = bare.run("token", "set", stdin=f"{WRONG}\n").sentence(77)
     assert "401" in sentence
     assert "there is none in use" in sentence

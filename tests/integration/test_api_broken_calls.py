@@ -18,7 +18,7 @@ from api_bench import (
     call,
     client_of,
     everything_said_by,
-    ticket_for,
+    upload_url_for,
 )
 from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
@@ -96,7 +96,7 @@ def test_an_upload_may_take_longer_than_an_answer(
         server.script(*[Reply(200, b"", TAG)] * 2)
         with client_of(server, ca_file=ca_file, timeouts=Timeouts(5.0, 5.0, 5.0, answer=0.5)) as api:
             for _ in range(2):
-                api.put(ticket_for(server), io.BytesIO(bytes(20_000)), 20_000, pace=slowly)
+                api.put(upload_url_for(server), io.BytesIO(bytes(20_000)), 20_000, pace=slowly)
         assert [len(seen.body) for seen in server.seen] == [20_000, 20_000]
         assert proxy.tunnels == by_proxy
         assert all(TOKEN.encode() not in seen.head for seen in server.seen)
@@ -114,7 +114,7 @@ def test_a_file_shorter_than_recorded(server: SocketApi, api: RecordingsApi) -> 
     """The PUT ends with an error of the file, not with a server waiting for the rest."""
     server.script(Reply(200, b"", (("ETag", "x"),)))
     with pytest.raises(UnreadableFile, match="3 of 10"):
-        api.put(ticket_for(server), io.BytesIO(b"abc"), 10)
+        api.put(upload_url_for(server), io.BytesIO(b"abc"), 10)
 
 
 class BrokenFile(io.BytesIO):
@@ -129,21 +129,23 @@ def test_a_file_that_cannot_be_read(server: SocketApi, api: RecordingsApi) -> No
     """An I/O error is one of the file, not of the network."""
     server.script(Reply(200, b"", TAG))
     with pytest.raises(UnreadableFile, match=r"cannot be read \(Input/output error\)"):
-        api.put(ticket_for(server), BrokenFile(), 10)
+        api.put(upload_url_for(server), BrokenFile(), 10)
 
 
 def test_an_early_403_is_a_403(server: SocketApi, api: RecordingsApi) -> None:
     """Storage that refuses while we still send is understood, not taken for a broken connection."""
     server.script(Reply(403, b"<Error><Code>AccessDenied</Code></Error>", early=True))
     with pytest.raises(UploadRefused, match="AccessDenied"):
-        api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
+        api.put(upload_url_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
 
 
 def test_a_put_nobody_reads_times_out(server: SocketApi, api: RecordingsApi) -> None:
     """A line that takes no more bytes ends by the write time-out, and little of the file was called sent."""
     server.script(Reply(stall="body"))
     progress = [0]
-    unreachable(lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append))
+    unreachable(
+        lambda: api.put(upload_url_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
+    )
     assert progress[-1] < MEGABYTES
 
 
@@ -153,7 +155,7 @@ def test_bytes_called_sent_are_nearly_on_the_line() -> None:
         server.script(Reply(stall="body"))
         progress = [0]
         unreachable(
-            lambda: api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
+            lambda: api.put(upload_url_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES, progress.append)
         )
     assert progress[-1] <= 256 * 1024
 
@@ -187,7 +189,7 @@ def test_abort_ends_a_stalled_call_at_once(
         def run() -> None:
             try:
                 if what == "put":
-                    api.put(ticket_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
+                    api.put(upload_url_for(server), io.BytesIO(bytes(MEGABYTES)), MEGABYTES)
                 call(api, "create", server)
             except ApiFailure as failure:
                 caught.append(failure)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_bench import NOW, SHA, SIGNATURE, TOKEN, Secret, StillClock, call, client_of, ticket_for
+from api_bench import NOW, SHA, SIGNATURE, TOKEN, Secret, StillClock, call, client_of, upload_url_for
 from logcapture import capture_logs
 from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
-from agent.api.client import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadTicket
+from agent.api.client import PACED_CHUNK, RecordingsApi, ServerDate, Timeouts, UploadUrl
 from agent.api.errors import ApiFailure, InvalidResponse, Unauthorized, UnusableAnswer, UploadRefused
 from agent.api.headers import RateLimit
 from agent.api.urls import check_storage_url
@@ -104,13 +104,13 @@ def test_upload_url_in_all_shapes(
     """Headers as an object, a flat content type, or neither; what belongs to the connection is left out."""
     url = f"{server.url}/b?X-Amz-Signature={SIGNATURE}"
     server.script(as_json({"upload_url": url, "expires_at": "t", "media_id": "med_1", **extra}))
-    ticket = api.upload_url(
+    upload_url = api.upload_url(
         "rec_1", content_type="audio/opus", size_bytes=99, captured_at="2026-08-06T07:06:40Z"
     )
-    assert ticket.url == url
-    assert ticket.headers == expected
-    assert (ticket.lifetime, ticket.media_id) == (3600.0, "med_1")
-    assert SIGNATURE not in repr(ticket)
+    assert upload_url.url == url
+    assert upload_url.headers == expected
+    assert (upload_url.lifetime, upload_url.media_id) == (3600.0, "med_1")
+    assert SIGNATURE not in repr(upload_url)
     assert json.loads(server.seen[0].body) == {
         "type": "audio",
         "content_type": "audio/opus",
@@ -129,7 +129,7 @@ def test_an_unsafe_upload_url_is_not_used(server: SocketApi, api: RecordingsApi,
     with pytest.raises(UnusableAnswer, match="upload URL"):
         call(api, "upload_url", server)
     with pytest.raises(UploadRefused, match="upload URL"):
-        api.put(UploadTicket(url, {}), io.BytesIO(b"abc"), 3)
+        api.put(UploadUrl(url, {}), io.BytesIO(b"abc"), 3)
     assert len(server.seen) == 1
 
 
@@ -189,7 +189,7 @@ def test_put_sends_length_and_returned_headers_and_nothing_that_tells(
     progress: list[int] = []
     for _ in range(2):
         with audio.open("rb") as file:
-            api.put(ticket_for(server), file, 256 * 1024, progress.append)
+            api.put(upload_url_for(server), file, 256 * 1024, progress.append)
     first, second = server.seen[1:]
     assert first.method == "PUT"
     assert first.target == f"/bucket/rec%2F1.opus?X-Amz-Credential=AKIA%2F2026&X-Amz-Signature={SIGNATURE}"
@@ -210,8 +210,8 @@ def test_put_sends_length_and_returned_headers_and_nothing_that_tells(
 def test_put_of_an_empty_file_and_of_a_part(server: SocketApi, api: RecordingsApi) -> None:
     """Exactly ``size`` bytes are sent: none at all, or the first three of five."""
     server.script(STORED, STORED)
-    api.put(ticket_for(server), io.BytesIO(b""), 0)
-    api.put(ticket_for(server), io.BytesIO(b"abcde"), 3)
+    api.put(upload_url_for(server), io.BytesIO(b""), 0)
+    api.put(upload_url_for(server), io.BytesIO(b"abcde"), 3)
     assert [(seen.one("Content-Length"), seen.body) for seen in server.seen] == [("0", b""), ("3", b"abc")]
 
 
@@ -219,7 +219,7 @@ def test_a_paced_put_asks_before_each_small_piece(server: SocketApi, api: Record
     """With a throttle the pieces are 4 KiB, each announced before it is sent."""
     server.script(STORED)
     asked: list[int] = []
-    api.put(ticket_for(server), io.BytesIO(bytes(10_000)), 10_000, pace=asked.append)
+    api.put(upload_url_for(server), io.BytesIO(bytes(10_000)), 10_000, pace=asked.append)
     assert asked == [PACED_CHUNK, PACED_CHUNK, 10_000 - 2 * PACED_CHUNK]
 
 

@@ -15,7 +15,7 @@ from logcapture import capture_logs
 from simulated import SimulatedClock
 from socket_api import Reply, SocketApi
 
-from agent.api.client import UploadTicket
+from agent.api.client import UploadUrl
 from agent.api.errors import Aborted
 from agent.clock import SystemClock
 from agent.disk import Disk
@@ -185,8 +185,8 @@ def test_the_speed_is_kept_within_a_tenth(kbit: int) -> None:
     with SocketApi().running() as server, client_of(server) as api:
         server.script(Reply(200, b"", (("ETag", '"1"'),)))
         began = time.monotonic()
-        ticket = UploadTicket(f"{server.url}/bucket/key?{SIGNATURE}", {})
-        api.put(ticket, io.BytesIO(bytes(size)), size, pace=throttle)
+        upload_url = UploadUrl(f"{server.url}/bucket/key?{SIGNATURE}", {})
+        api.put(upload_url, io.BytesIO(bytes(size)), size, pace=throttle)
         took = time.monotonic() - began
         assert len(server.seen[0].body) == size
     assert took == pytest.approx(2.0, rel=0.1)

@@ -10,7 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 import pytest
-from api_bench import client_of, ticket_for
+from api_bench import client_of, upload_url_for
 from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts
@@ -76,7 +76,7 @@ def server() -> Iterator[SocketApi]:
 
 def upload(api: RecordingsApi, target: Any, **more: Any) -> None:
     """Upload ``SIZE`` bytes."""
-    api.put(ticket_for(target), io.BytesIO(bytes(SIZE)), SIZE, **more)
+    api.put(upload_url_for(target), io.BytesIO(bytes(SIZE)), SIZE, **more)
 
 
 def test_an_upload_below_the_least_rate_ends(slow: SlowStorage) -> None:
@@ -103,7 +103,7 @@ def test_the_owners_own_limit_is_no_slowness_of_the_server(server: SocketApi) ->
     server.script(Reply(200, b"", (("ETag", "x"),)))
     with client_of(server, timeouts=TIMEOUTS) as api:
         api.put(
-            ticket_for(server),
+            upload_url_for(server),
             io.BytesIO(bytes(30_000)),
             30_000,
             pace=lambda _size: time.sleep(0.2),

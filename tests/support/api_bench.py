@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from socket_api import SocketApi
 
-from agent.api.client import RecordingsApi, Timeouts, UploadTicket
+from agent.api.client import RecordingsApi, Timeouts, UploadUrl
 from agent.clock import SystemClock
 from agent.config.schema import ApiConfig
 
@@ -59,9 +59,9 @@ def client_of(
         api.close()
 
 
-def ticket_for(server: SocketApi) -> UploadTicket:
-    """Return a ticket for a PUT to the server, with a secret in its query."""
-    return UploadTicket(
+def upload_url_for(server: SocketApi) -> UploadUrl:
+    """Return an upload URL for a PUT to the server, with a secret in its query."""
+    return UploadUrl(
         f"{server.url}/bucket/rec%2F1.opus?X-Amz-Credential=AKIA%2F2026&X-Amz-Signature={SIGNATURE}",
         {"Content-Type": "audio/opus", "x-amz-meta-kind": "audio"},
     )
@@ -83,7 +83,7 @@ def call(api: RecordingsApi, what: str, server: SocketApi, file: BinaryIO | None
         case "put":
             if file is None:
                 raise AssertionError("a PUT needs a file")
-            api.put(ticket_for(server), file, 3)
+            api.put(upload_url_for(server), file, 3)
             return None
     raise AssertionError(what)
 

@@ -43,7 +43,7 @@ class RecordingSetup:
     unattended: bool = True
     standby: StandbySettings = field(default_factory=StandbySettings)
     opus: OpusConfig = field(default_factory=lambda: OpusConfig(complexity=0))
-    lineage: Callable[[], str | None] = lambda: None
+    binding: Callable[[], str | None] = lambda: None
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -69,7 +69,7 @@ class RecordingSetup:
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
         self.environment.disk = self.disk
         segment_factory = SegmentFactory(
-            self.environment, self.sink, self.truetime, self.gap_tracker, self.lineage
+            self.environment, self.sink, self.truetime, self.gap_tracker, self.binding
         )
         self.recorder = Recorder(
             self.environment,

@@ -73,7 +73,7 @@ def live(parts: DelivererWiring, clock: LoopClock, seconds: float) -> None:
 def fill(parts: DelivererWiring, count: int, audio: bytes = AUDIO, *, first: int = 1) -> None:
     """Put recordings into the outbox: files, sidecars and rows."""
     digest = hashlib.sha256(audio).hexdigest()
-    lineage = parts.credentials.current()
+    binding = parts.credentials.current()
     page: list[Entry] = []
     for seq in range(first, first + count):
         identity = str(uuid.UUID(int=seq))
@@ -97,7 +97,7 @@ def fill(parts: DelivererWiring, count: int, audio: bytes = AUDIO, *, first: int
             clipped=0,
             name=None,
             metadata={},
-            lineage=lineage,
+            binding=binding,
         )
         files = parts.outbox.files
         files.audio(entry).write_bytes(audio)
@@ -111,7 +111,7 @@ def fill(parts: DelivererWiring, count: int, audio: bytes = AUDIO, *, first: int
 def deliveries(server: SocketApi, count: int) -> None:
     """Script a server that takes recordings, one after another."""
     created = as_json({"id": REMOTE, "device_id": "dev_1", "end_user_id": "eu_1", "status": "pending"}, 201)
-    ticket = as_json({"upload_url": f"{server.url}/bucket/key?{SIGNATURE}", "headers": {}})
+    upload_url = as_json({"upload_url": f"{server.url}/bucket/key?{SIGNATURE}", "headers": {}})
     stored = Reply(200, b"", (("ETag", '"1"'),))
     done = as_json({"id": REMOTE, "status": "uploaded"})
-    server.script(*(created, ticket, stored, done) * count)
+    server.script(*(created, upload_url, stored, done) * count)

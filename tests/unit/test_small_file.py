@@ -102,8 +102,8 @@ def test_numbers_and_names_that_cannot_be(tmp_path: Path, field: str, value: obj
     fields[field] = value
     path.write_text(_json(fields))
     assert sidecar.read(path) is None
-    if field in SegmentStart.__struct_fields__ and field != "started":
-        start = {name: fields[name] for name in SegmentStart.__struct_fields__}
+    if field in SegmentStart.__struct_encode_fields__ and field != "started":
+        start = {name: fields[name] for name in SegmentStart.__struct_encode_fields__}
         assert SegmentStart.from_tags({"RECORDER_AGENT": _json(start)}) is None
 
 

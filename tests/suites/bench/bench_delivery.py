@@ -115,9 +115,9 @@ def _by_curl(base: str, key: str, audio: Path, sidecar: dict[str, Any]) -> None:
     times = {"started_at": utc_text(start), "ended_at": utc_text(end)}
     created = _post(f"{base}/recordings", times, "-H", f"Idempotency-Key: {key}")
     wanted = {"type": "audio", "content_type": "audio/opus", "file_size_bytes": len(data)}
-    ticket = _post(f"{base}/recordings/{created['id']}/upload-url", wanted)
-    headers = [word for name, value in ticket["headers"].items() for word in ("-H", f"{name}: {value}")]
-    _run(["curl", "-fsS", "-o", "/dev/null", *headers, "-T", str(audio), ticket["upload_url"]])
+    upload_url = _post(f"{base}/recordings/{created['id']}/upload-url", wanted)
+    headers = [word for name, value in upload_url["headers"].items() for word in ("-H", f"{name}: {value}")]
+    _run(["curl", "-fsS", "-o", "/dev/null", *headers, "-T", str(audio), upload_url["upload_url"]])
     digest = hashlib.sha256(data).hexdigest()
     _post(f"{base}/recordings/{created['id']}/upload-complete", {"content_sha256": digest})
 

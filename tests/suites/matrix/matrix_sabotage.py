@@ -9,7 +9,7 @@ from unittest.mock import patch
 from matrix_book import TOKEN
 
 from agent.api import verdicts
-from agent.api.answers import Answer, Call, UploadTicket
+from agent.api.answers import Answer, Call, UploadUrl
 from agent.api.client import RecordingsApi
 from agent.outbox.entry import Entry, changed
 from agent.sync.delivery import Delivery
@@ -35,13 +35,13 @@ def _created_with_the_old_key(api: RecordingsApi, key: str, body: dict[str, Any]
     return _create(api, f"{key.rpartition('-')[0]}-0", body)
 
 
-def _put_with_the_bearer(api: RecordingsApi, ticket: UploadTicket, *rest: Any, **named: Any) -> None:
-    headers = {**ticket.headers, "Authorization": f"Bearer {TOKEN}"}
-    _put(api, UploadTicket(ticket.url, headers), *rest, **named)
+def _put_with_the_bearer(api: RecordingsApi, upload_url: UploadUrl, *rest: Any, **named: Any) -> None:
+    headers = {**upload_url.headers, "Authorization": f"Bearer {TOKEN}"}
+    _put(api, UploadUrl(upload_url.url, headers), *rest, **named)
 
 
 def _delivered_from_the_start(delivery: Delivery, entry: Entry, *rest: Any) -> Entry:
-    return _deliver(delivery, changed(entry, remote_id=None, stored_ms=None, ticket=None), *rest)
+    return _deliver(delivery, changed(entry, remote_id=None, stored_ms=None, upload_url=None), *rest)
 
 
 def _nothing_is_intercepted(_status: int) -> bool:

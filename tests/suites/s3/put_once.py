@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))  # what all tests
 from api_bench import Secret, StillClock
 
 from agent import log
-from agent.api.client import RecordingsApi, UploadTicket
+from agent.api.client import RecordingsApi, UploadUrl
 from agent.config.schema import ApiConfig
 
 
@@ -24,7 +24,7 @@ def main(url: str, content_type: str, file: Path, how: str) -> None:
     api = RecordingsApi(ApiConfig(base_url="http://127.0.0.1:1/v1"), Secret, StillClock())
     with file.open("rb") as audio:
         source = io.BytesIO(audio.read()) if how == "whole" else audio
-        api.put(UploadTicket(url, {"Content-Type": content_type}), source, os.fstat(audio.fileno()).st_size)
+        api.put(UploadUrl(url, {"Content-Type": content_type}), source, os.fstat(audio.fileno()).st_size)
     api.close()
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found

@@ -16,7 +16,7 @@ from s3_server import S3Server, forged
 from speech import speech, write_wav
 from tap import Tap
 
-from agent.api.client import RecordingsApi, UploadTicket
+from agent.api.client import RecordingsApi, UploadUrl
 from agent.api.errors import RequestRejected, UploadRefused
 from agent.config.schema import ApiConfig
 from agent.sandbox.devices import DEFAULT_TOKEN
@@ -58,7 +58,7 @@ def audio(tmp_path: Path) -> Path:
 def put(api: RecordingsApi, url: str, file: Path, content_type: str = TYPE, **headers: str) -> None:
     """PUT a file to a URL with these headers."""
     with file.open("rb") as opened:
-        api.put(UploadTicket(url, {"Content-Type": content_type, **headers}), opened, file.stat().st_size)
+        api.put(UploadUrl(url, {"Content-Type": content_type, **headers}), opened, file.stat().st_size)
 
 
 def test_stores_the_same_bytes(s3: S3Server, api: RecordingsApi, audio: Path) -> None:

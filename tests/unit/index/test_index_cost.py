@@ -68,7 +68,7 @@ def test_a_fact_costs_few_pages(tmp_path: Path) -> None:
     entries = [entry_numbered(number) for number in range(200)]
     store.insert(entries, "test.insert")
     store.leftovers = True
-    store.forget_tickets()
+    store.forget_upload_urls()
     after = changed(entries[100], remote_id="rec_1", created_ms=5)
     assert pages(store, after) <= MOST_PAGES
     assert store.get(after.id) == after

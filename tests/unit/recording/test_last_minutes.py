@@ -262,7 +262,7 @@ def test_another_owner_gets_nothing_of_it(tmp_path: Path) -> None:
     """What was heard while the device belonged to somebody else is forgotten when it changes hands."""
     room = Room(tmp_path)
     owner = ["aaaaaaaa"]
-    room.studio.lineage = lambda: owner[0]
+    room.studio.binding = lambda: owner[0]
     changed = [0.0]
 
     def steps(source: ScriptedSource, recorder: Recorder) -> Script:

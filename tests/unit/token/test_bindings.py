@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.disk import Disk
-from agent.token.bindings import LINEAGES_NAME, LOCK_NAME, Bindings, TokenLock
+from agent.token.bindings import BINDINGS_NAME, LOCK_NAME, Bindings, TokenLock
 from agent.token.store import Credentials, Token
 
 A, B, C = (Token(f"dtok_{name}-secret") for name in ("alpha", "beta", "gamma"))
@@ -141,11 +141,11 @@ def test_a_release_is_to_the_owner_of_that_time_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"tokens": 3}', b"\xff"])
 def test_a_torn_file_holds_what_it_knew(tmp_path: Path, torn: bytes) -> None:
-    """What was captured under a refreshed token's lineage, and before any, waits for a person; new things go on."""
+    """What was captured under a refreshed token's binding, and before any, waits for a person; new things go on."""
     kept = credentials(tmp_path)
     kept.store(A)
     kept.succeed(A, B, kept.beneath())
-    (tmp_path / LINEAGES_NAME).write_bytes(torn)
+    (tmp_path / BINDINGS_NAME).write_bytes(torn)
     again = credentials(tmp_path)
     assert again.token() == B
     assert again.current() == B.fingerprint
@@ -159,7 +159,7 @@ def test_the_file_holds_fingerprints_and_is_the_owners(tmp_path: Path) -> None:
     kept = credentials(tmp_path)
     kept.store(A)
     kept.store(B, same_owner=True)
-    file = tmp_path / LINEAGES_NAME
+    file = tmp_path / BINDINGS_NAME
     assert "secret" not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
