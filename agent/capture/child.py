@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyaudio
 
-POLL_SECONDS = 0.4
+POLL_SECONDS = 0.8
 """How often it is looked whether the stream still lives: so late may its end be told."""
 BUFFER_SECONDS = 1.0
 """Of sound that the driver keeps while this process gets no time."""

@@ -23,6 +23,8 @@ LONGEST_OPENING, LONGEST_SILENCE = 60.0, 6.0
 """Seconds: no deadline becomes longer than these."""
 STEADY_SECONDS = 5.0
 """A device that listened for so long has recovered: the next loss is a new one, with a new backoff."""
+GATHER_BLOCKS = 2
+"""So many blocks come between two looks at a device that listens: to wake costs more than to take a block."""
 FLOWING_SECONDS = 0.5
 """A device that gave sound for so long is judged by the plain deadlines again: one that freezes is noticed at once."""
 
@@ -56,8 +58,9 @@ class Microphone:
     ``SourceLost``, then again after the next of ``times.backoff``. Both time-outs are doubled by each attempt that
     hangs, up to LONGEST_OPENING and LONGEST_SILENCE, until blocks have flowed for FLOWING_SECONDS.
 
-    A block comes each ``block_ms``; ALSA's buffer has a second where the card allows it (``agent.capture.child``): so
-    late may the capture process be before samples are lost.
+    A block comes each ``block_ms``, and once they flow GATHER_BLOCKS of them are taken at a time; ALSA's buffer has a
+    second where the card allows it (``agent.capture.child``): so late may the capture process be before samples are
+    lost.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Microphone:
     ) -> None:
         self._wanted, self._settings, self._cards = wanted, settings, cards
         self._clock, self._times = clock, times
+        self._gather_seconds = GATHER_BLOCKS * settings.block_ms / 1000
 
         self._state = SourceState.CLOSED
         self._volume = CaptureVolume(capture_percent)
@@ -236,7 +240,8 @@ class Microphone:
         if now < judgement:
             if now >= deadline:
                 return None, True
-            capture.wait(min(judgement, deadline) - now)
+            is_steady = self._first_heard_at and self._heard_at - self._first_heard_at > FLOWING_SECONDS
+            capture.wait(min(judgement, deadline) - now, self._gather_seconds if is_steady else 0)
         elif not capture.wait(GRACE_SECONDS) and self._clock.monotonic() - now < 2 * GRACE_SECONDS:
             raise self._hanging()
         return None, False

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,7 @@ class CaptureProcess:
             raise
         finally:
             os.close(theirs)
+        self._has_gathered = False
         self._wanted = protocol.HEADER.size
         """Bytes of the message that comes next, as far as they are known."""
         self._buffer = PipeBuffer(pipe, max(buffer_bytes, protocol.HEADER.size + protocol.LARGEST_PAYLOAD))
@@ -134,10 +136,19 @@ class CaptureProcess:
         if whole is None:
             return None
         self._buffer.drop(size + length)
+        self._has_gathered = False
         return Message(kind, flags, sequence, stamp, whole[size:])
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until a message can be read, or the end; return False when nothing came in time."""
+    def wait(self, seconds: float, gather: float = 0) -> bool:
+        """Wait until a message can be read, or the end; return False when nothing came in time.
+
+        For ``gather`` seconds after a message nobody looks, so that several can come meanwhile.
+        """
+        if gather and not self._has_gathered:
+            self._has_gathered = True
+            gather = min(gather, seconds)
+            time.sleep(gather)
+            seconds -= gather
         return self._buffer.wait(self._wanted, seconds)
 
     def kill(self) -> bool:

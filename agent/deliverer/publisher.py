@@ -45,10 +45,8 @@ log = get_logger(__name__)
 DOCUMENT_MODE = 0o640
 METRICS_MODE = 0o644
 """Read by the node exporter, whoever that is."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 METRICS_SECONDS = 30.0
-SELDOM_SECONDS = 2.0
-"""How often the index is asked and the owner's command looked after, while nothing changes."""
 
 Json = dict[str, Any]
 
@@ -85,7 +83,6 @@ class Publisher:
         on_fault = wiring.config.hooks.on_fault
         self._command = HookRunner(on_fault, wiring.clock.monotonic) if on_fault else None
         self._hook = FaultHook(self._command.tell, wiring.clock.monotonic) if self._command else None
-        self._due = 0.0
         self._interface: str | None = None
         """What led to the network when it was looked at last."""
 
@@ -122,10 +119,8 @@ class Publisher:
         board, now = self._wiring.board, self._wiring.clock.monotonic()
         self._look_at_recorder()
         self._look_at_network()
-        if now >= self._due or board.changed.is_set():
-            self._due = now + SELDOM_SECONDS
-            self._count()
-            self._look_at_hook()
+        self._count()
+        self._look_at_hook()
         changed = board.changed.is_set()
         board.changed.clear()
         for outlet in self._outlets:

@@ -8,6 +8,8 @@ from agent.host import bus
 from agent.host.network import CELLULAR, Network, Route
 
 LOOK_SECONDS = 1.0
+KIND_SECONDS = 10.0
+"""How often it is looked what kind of connection the same routes lead through."""
 HINT_SECONDS = 30.0
 """How old a word of NetworkManager or ModemManager may be; it is asked again at once when the route changes."""
 
@@ -45,7 +47,9 @@ class Uplinks:
         self._monotonic = monotonic
         self._ask_metered, self._ask_roaming = metered, roaming
         self._lock = threading.Lock()
-        self._looked_at = self._asked_at = float("-inf")
+        self._looked_at = self._asked_at = self._kind_due = float("-inf")
+        self._found: tuple[str, str] | None = None
+        """Interface and kind of the connection."""
         self._routes: tuple[Route, ...] = ()
         self._said: tuple[bool | None, bool | None] = (None, None)
         self._asking = False
@@ -62,13 +66,16 @@ class Uplinks:
 
     def _look(self, now: float) -> None:
         routes = tuple(self._network.default_routes())
-        found = self._network.in_use(routes)
         if routes != self._routes:
             self._routes, self._said, self._asked_at = routes, (None, None), float("-inf")
-        if found is None:
+            self._kind_due = float("-inf")
+        if now >= self._kind_due:
+            self._kind_due = now + KIND_SECONDS
+            self._found = self._network.in_use(routes)
+        if self._found is None:
             self._now = NONE
             return
-        interface, kind = found
+        interface, kind = self._found
         if now - self._asked_at >= HINT_SECONDS and not self._asking:
             self._asked_at, self._asking = now, True
             arguments = (interface, kind, routes)

@@ -23,6 +23,9 @@ from agent.status.other_process import OtherProcess
 log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
+"""How often it is seen whether our own deliverer has ended."""
+STATUS_SECONDS = 5.0
+"""How often it is looked whether one that runs says anything."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until it is started again; doubled each time."""
 STEADY_SECONDS = 60.0
@@ -56,7 +59,7 @@ class Supervisor:
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._due = 0.0
+        self._due = self._look_at = 0.0
         self._delay = FIRST_DELAY
 
     def run(self, stopping: threading.Event) -> None:
@@ -70,11 +73,15 @@ class Supervisor:
         """Start one that is due, and end one that hangs."""
         if self._child is not None and self._child.poll() is not None:
             self._has_ended(self._child)
+        now = self._monotonic()
+        if self._child is not None and now < self._look_at:
+            return
+        self._look_at = now + STATUS_SECONDS
         deliverer = self._deliverer.look()
         if deliverer.is_running:
             if deliverer.silent_seconds > KILL_SECONDS:
                 self._kill()
-        elif self._child is None and self._monotonic() >= self._due:
+        elif self._child is None and now >= self._due:
             self._start()
 
     def reload(self) -> None:

@@ -148,6 +148,15 @@ class Snapshot(msgspec.Struct, frozen=True):
         return "; ".join(both) or None
 
 
+_STEADY_PARTS = {
+    "recording": ("id", "started_ms"),
+    "transfer": ("id", "total_bytes"),
+    "network": ("connection", "metered", "roaming"),
+    "seconds_each": (),
+}
+"""Of fields that change all the time the parts that do not."""
+
+
 class Board:
     """Holds the snapshot; any thread may report and read."""
 
@@ -172,7 +181,7 @@ class Board:
         """Replace fields of the snapshot; unknown names are a TypeError."""
         with self._lock:
             before, self._snapshot = self._snapshot, msgspec.structs.replace(self._snapshot, **changes)
-        if before != self._snapshot and shown(before) != shown(self._snapshot):
+        if any(_shown(name, getattr(before, name)) != _shown(name, new) for name, new in changes.items()):
             self.changed.set()
 
     def progress(self) -> None:
@@ -184,15 +193,9 @@ class Board:
         return self._monotonic() - self._progress_at
 
 
-def shown(now: Snapshot) -> Snapshot:
-    """Return the snapshot without what grows by itself: two that are equal are shown alike."""
-    recording, transfer, network = now.recording, now.transfer, now.network
-    return msgspec.structs.replace(
-        now,
-        recording=None
-        if recording is None
-        else msgspec.structs.replace(recording, duration_ms=0, size_bytes=0),
-        transfer=None if transfer is None else msgspec.structs.replace(transfer, sent_bytes=0),
-        network=None if network is None else msgspec.structs.replace(network, metered_bytes=0, total_bytes=0),
-        seconds_each=None,
-    )
+def _shown(name: str, value: Any) -> Any:
+    """Return a field's value without what grows by itself: two that are equal are shown alike."""
+    parts = _STEADY_PARTS.get(name)
+    if parts is None:
+        return value
+    return None if value is None or not parts else tuple(getattr(value, part) for part in parts)
