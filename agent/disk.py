@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 
 def no_observer(step: str) -> None:
-    """Take no notice of a step."""
+    """Ignore a step."""
 
 
 def set_aside(path: Path) -> Path:

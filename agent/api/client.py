@@ -14,6 +14,7 @@ import msgspec
 
 from agent import __version__
 from agent.api import headers, verdicts
+from agent.api.admission import Admission, AdmitAll
 from agent.api.answers import Answer, Call, Completion, Created, UploadUrl
 from agent.api.errors import (
     Aborted,
@@ -25,7 +26,6 @@ from agent.api.errors import (
     UnusableAnswer,
     UploadRefused,
 )
-from agent.api.gate import Gate, OpenGate
 from agent.api.given import ServerDate, Token
 from agent.api.headers import RateLimit
 from agent.api.http import HttpConnection, Timeouts
@@ -70,7 +70,7 @@ class RecordingsApi:
         clock: Clock,
         *,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
-        gate: Gate | None = None,
+        admission: Admission | None = None,
         meter: Callable[[int], object] = lambda _bytes: None,
     ) -> None:
         """Open nothing yet; the token is asked for with every call. ``meter`` gets the bytes that cross the network.
@@ -82,9 +82,9 @@ class RecordingsApi:
         self._content_type = settings.content_type
         self._token = token
         self._clock = clock
-        self._gate = gate or OpenGate()
+        self._admission = admission or AdmitAll()
         self._turn = threading.Lock()
-        """Held from a call's admission to its answer: no call passes the gate on what an answer is about to change."""
+        """Held from a call's admission to its answer: no call is admitted on what an answer is about to change."""
         self._seen = threading.Lock()
         self._last_date: ServerDate | None = None
         self._rate_limit: RateLimit | None = None
@@ -177,7 +177,7 @@ class RecordingsApi:
         answer = self._stored_answer(upload_url, sending, size, host)
         log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._gate.answered(
+            self._admission.answered(
                 "upload", answer.status, None, headers.pause(answer.headers, self._clock.wall())
             )
         verdicts.stored(answer, Call("upload", host, self._clock.wall()))
@@ -263,7 +263,7 @@ class RecordingsApi:
 
     def abort(self) -> None:
         """End all calls at once with ``Aborted``, for good; may be called from any thread."""
-        self._gate.stop()
+        self._admission.stop()
         self._api.abort()
         self._storage.abort()
 
@@ -308,10 +308,10 @@ class RecordingsApi:
     ) -> Answer:
         while True:
             with self._turn:
-                wait = self._gate.admit(what, urgent=urgent)
+                wait = self._admission.admit(what, urgent=urgent)
                 if wait <= 0:
                     return self._admitted(what, method, url, given, content)
-            self._gate.wait(wait)
+            self._admission.wait(wait)
 
     def _admitted(
         self, what: str, method: str, url: str, given: Mapping[str, str], content: bytes | None
@@ -334,7 +334,7 @@ class RecordingsApi:
                 self._last_date = ServerDate(server, wall, ended, ended - began)
             if limit is not None:
                 self._rate_limit = limit
-        self._gate.answered(what, answer.status, limit, headers.pause(answer.headers, wall))
+        self._admission.answered(what, answer.status, limit, headers.pause(answer.headers, wall))
         return answer
 
 

@@ -81,7 +81,7 @@ class PatientBackend(httpcore.SyncBackend):
     def _rounds(
         self, families: dict[int, list[str]], timeout: float | None
     ) -> list[list[tuple[int, float | None]]]:
-        """Return in which order families are tried, and for how long: shortly, the others, and then with patience."""
+        """Return in which order families are tried, and for how long: shortly, the others, and then for longer."""
         order = list(families)
         if len(order) < 2 or (timeout is not None and timeout <= self._short):  # noqa: PLR2004 - two families
             return [[(family, timeout) for family in order]]

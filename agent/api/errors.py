@@ -70,7 +70,7 @@ class Aborted(ApiFailure, StillWaiting):
 
 
 class Busy(ApiFailure, StillWaiting):
-    """The server asks for patience; ``retry_after`` is in seconds from now, None when it did not say."""
+    """The server asks to wait; ``retry_after`` is in seconds from now, None when it did not say."""
 
     def __init__(self, message: str, *, status: int | None, retry_after: float | None = None) -> None:
         super().__init__(message)

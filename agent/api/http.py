@@ -30,7 +30,7 @@ from agent.api.upload_body import Sending
 from agent.api.urls import host_of
 from agent.errors import AgentError, ConfigError
 
-_CLOSING_PATIENCE = 5.0
+_CLOSE_SECONDS = 5.0
 
 
 class Timeouts(NamedTuple):
@@ -108,7 +108,7 @@ class HttpConnection:
     def close(self) -> None:
         """Abort, and let go of the connection once the call under way has ended (at most 5 s)."""
         self.abort()
-        if self._turn.acquire(timeout=_CLOSING_PATIENCE):
+        if self._turn.acquire(timeout=_CLOSE_SECONDS):
             try:
                 self._client.close()
             finally:

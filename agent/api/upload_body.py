@@ -18,7 +18,7 @@ from agent.hints import typed
 CHUNK = 64 * 1024
 PACED_CHUNK = 4 * 1024
 """With a throttle the pieces are small: storage gives up a connection that is silent for about 20 s."""
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """How often it is asked whether it may go on."""
 WATCHES = 10
 """How often in a window of the rate it is looked at."""
@@ -157,7 +157,7 @@ class _Watch:
         self._alarms.call_off(self._next)
 
     def _look_later(self) -> Alarm:
-        return self._alarms.after(min(self._sending.slowest.window / WATCHES, LOOK_SECONDS), self._look)
+        return self._alarms.after(min(self._sending.slowest.window / WATCHES, POLL_SECONDS), self._look)
 
     def _look(self) -> None:
         with self._lock:

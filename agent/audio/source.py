@@ -1,4 +1,4 @@
-"""What a source of sound looks like to the recorder: blocks of samples, or the news that there are none."""
+"""What a source of sound looks like to the recorder: blocks of samples, or that there are none."""
 
 from enum import StrEnum
 from typing import NamedTuple, Protocol

@@ -17,7 +17,7 @@ from agent.log import get_logger
 
 GRACE_SECONDS = 0.5
 """However late a frame is, the capture process is waited for so long on an empty pipe before it is called wedged."""
-PATIENCE = 2.0
+TIMEOUT_FACTOR = 2.0
 """Each deadline that is missed makes the next one so many times longer: a slow machine misses none for ever."""
 LONGEST_OPENING, LONGEST_SILENCE = 60.0, 6.0
 """Seconds: no deadline becomes longer than these."""
@@ -92,7 +92,7 @@ class Microphone:
         self._held: Block | None = None
         self._told = False
         self._failures = 0
-        self._patience = 1.0
+        self._factor = 1.0
         self._attempt_at = self._retry_at = 0.0
         self._heard_at = self._first_heard_at = 0.0
         self._next_sequence = 0
@@ -138,7 +138,7 @@ class Microphone:
         return self._overflows
 
     @property
-    def ear_pid(self) -> int | None:
+    def capture_pid(self) -> int | None:
         """The process id of the capture process, or None while there is none."""
         capture = self._capture
         return capture.pid if capture else None
@@ -182,10 +182,10 @@ class Microphone:
 
     def close(self) -> None:
         """Kill the capture process and forget what failed; a later ``read`` opens the device at once."""
-        self._drop_ear()
+        self._drop_capture()
         self._state = SourceState.CLOSED
         self._targets, self._held, self._last_error = [], None, ""
-        self._told, self._failures, self._retry_at, self._patience = False, 0, 0.0, 1.0
+        self._told, self._failures, self._retry_at, self._factor = False, 0, 0.0, 1.0
 
     def _open(self, deadline: float) -> bool:
         """Start a capture process on the next target, waiting for its time; False when that is after ``deadline``."""
@@ -203,7 +203,7 @@ class Microphone:
                 self._attempt_at = self._clock.monotonic()
                 self._targets = resolve_input(self._wanted, self._cards.present())
             self._target = self._targets.pop(0)
-            self._start_ear(self._target)
+            self._start_capture(self._target)
         except MicrophoneError as error:
             raise _Failure(SourceState.WAITING, str(error)) from error
         except OSError as error:
@@ -213,7 +213,7 @@ class Microphone:
             raise _Failure(SourceState.WAITING, reason) from error
         return True
 
-    def _start_ear(self, target: Target) -> None:
+    def _start_capture(self, target: Target) -> None:
         self._volume.apply(target.card or mixer_card(target.id, self._cards.present()), target.name)
         self._capture = self._settings.start(target.id, target.card)
         self._heard_at = self._clock.monotonic()
@@ -249,15 +249,15 @@ class Microphone:
     def _limit(self) -> float:
         """Return for how many seconds the capture process may say nothing now."""
         if self._first_heard_at:
-            return max(self._times.silence, min(self._times.silence * self._patience, LONGEST_SILENCE))
-        return max(self._times.opening, min(self._times.opening * self._patience, LONGEST_OPENING))
+            return max(self._times.silence, min(self._times.silence * self._factor, LONGEST_SILENCE))
+        return max(self._times.opening, min(self._times.opening * self._factor, LONGEST_OPENING))
 
     def _hanging(self) -> _Failure:
         """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
         card = self._target.card
         if card is not None and card.ids[-1] not in {present.ids[-1] for present in self._cards.present()}:
             return _Failure(SourceState.LOST, self._silent("went away"))
-        self._patience = min(self._patience * PATIENCE, LONGEST_OPENING)
+        self._factor = min(self._factor * TIMEOUT_FACTOR, LONGEST_OPENING)
         return _Failure(SourceState.WEDGED, self._silent("hangs"))
 
     def _take(self, message: Message) -> Block | None:
@@ -278,7 +278,7 @@ class Microphone:
             self._first_heard_at = self._heard_at
             self._listening()
         elif self._failures and (flowed := self._heard_at - self._first_heard_at) > FLOWING_SECONDS:
-            self._patience = 1.0
+            self._factor = 1.0
             self._failures = 0 if flowed > STEADY_SECONDS else self._failures
         self._blocks_lost += message.sequence - self._next_sequence
         self._next_sequence = message.sequence + 1
@@ -298,7 +298,7 @@ class Microphone:
             SourceLost: it is the first failure since blocks flowed.
         """
         was_heard = bool(self._first_heard_at) and self._capture is not None
-        self._drop_ear()
+        self._drop_capture()
         self._last_error = reason
         if self._targets and not was_heard:
             log.debug("a device cannot be opened", action="microphone_next", reason=reason)
@@ -316,7 +316,7 @@ class Microphone:
             self._told = True
             raise SourceLost(reason)
 
-    def _drop_ear(self) -> None:
+    def _drop_capture(self) -> None:
         capture, self._capture = self._capture, None
         if capture is not None and not capture.kill():
             self._unreaped.append(capture)

@@ -11,7 +11,7 @@ import time
 PIPE_BYTES = 1 << 20
 """What the kernel keeps by itself: 32 s of 16 kHz mono, 5.5 s of 48 kHz stereo."""
 READ_BYTES = 1 << 16
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """How often it is looked whether somebody takes what comes; much less than the pipe alone can hold."""
 
 
@@ -86,7 +86,7 @@ class PipeBuffer:
 
     def _read_on(self) -> None:
         seen = 0
-        while not self._closing.wait(LOOK_SECONDS):
+        while not self._closing.wait(POLL_SECONDS):
             with self._lock:
                 if self._calls == seen and not self._is_waiting:
                     self._fill(self._size)

@@ -20,7 +20,7 @@ IDENTIFY_SECONDS = 10.0
 
 @click.group()
 def led() -> None:
-    """The status light."""
+    """The status LED."""
 
 
 @led.command()
@@ -36,14 +36,14 @@ def identify(session: Session, seconds: float) -> None:
     """Flicker unmistakably, to find this recorder among many."""
     log.configure("error", session.loaded.config.log.format)
     if session.loaded.config.led.driver == "none":
-        raise AgentError('there is no light: led.driver is "none"; set it to "sysfs" or "gpio"')
+        raise AgentError('there is no LED: led.driver is "none"; set it to "sysfs" or "gpio"')
     try:
         session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
     except NoDaemon:
         driver = led_driver_for(session.loaded.config.led)
         if driver is not None:
             identify_by_hand(driver, seconds, time.sleep)
-    echo(f"the light flickers for {seconds:.0f} s")
+    echo(f"the LED flickers for {seconds:.0f} s")
 
 
 @led.command(hidden=True)

@@ -135,7 +135,7 @@ def _chosen(ids: tuple[str, ...], everything: bool) -> list[str] | None:
 
 
 def _request(session: Session, action: str, ids: list[str] | None) -> None:
-    """Do what is wished, by the daemon when one runs."""
+    """Do what is asked, by the daemon when one runs."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
     if session.serves(Process.DELIVERER):

@@ -103,7 +103,7 @@ def _note_binding(session: Session, state: StateDirectory) -> None:
     """Note whose device this is now, in the place of a deliverer that does not run."""
     lock = state.command_lock(Process.DELIVERER)
     with contextlib.suppress(AgentError), lock:
-        credentials_of(session).notice()
+        credentials_of(session).note_token()
 
 
 @contextlib.contextmanager

@@ -30,18 +30,18 @@ def ask(
     request: Message,
     on_event: Callable[[Message], None] = lambda _: None,
     *,
-    patience: float | None = None,
+    timeout: float | None = None,
 ) -> Any:
-    """Send a command to the daemon and return its result; ``patience`` is for each word of the answer, in seconds.
+    """Send a command to the daemon and return its result; ``timeout`` is for each word of the answer, in seconds.
 
     Raises:
         NoDaemon: nobody listens.
-        TimeoutError: it is silent for longer than ``patience``, or takes no connection.
+        TimeoutError: it is silent for longer than ``timeout``, or takes no connection.
         AgentError: the daemon's sentence, with its exit code.
     """
-    deadline = time.monotonic() + (CONNECT_SECONDS if patience is None else patience)
+    deadline = time.monotonic() + (CONNECT_SECONDS if timeout is None else timeout)
     while True:
-        answer = _ask_once(path, request, on_event, patience, deadline)
+        answer = _ask_once(path, request, on_event, timeout, deadline)
         if "error" not in answer:
             return answer.get("result")
         if answer.get("busy") is not True or time.monotonic() >= deadline:
@@ -53,13 +53,13 @@ def _ask_once(
     path: Path,
     request: Message,
     on_event: Callable[[Message], None],
-    patience: float | None,
+    timeout: float | None,
     deadline: float,
 ) -> Message:
     """Return the answer that ends the request."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         _connect(connection, path, deadline)
-        connection.settimeout(patience)
+        connection.settimeout(timeout)
         # One that was cut before it was heard finds the reason in what it can still read.
         with contextlib.suppress(BrokenPipeError):
             connection.sendall(encoded(request))

@@ -14,7 +14,7 @@ from agent.small_file import OF_THE_DISK
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 """How often it looks whether something is to be done."""
 SWEEP_SECONDS = 60.0
 """How often what is old is pruned."""
@@ -63,11 +63,11 @@ class Housekeeping:
                 log.error(
                     "the disk or the index failed; tried again", action="housekeeping_failed", error=error
                 )
-                stopping.wait(LOOK_SECONDS)
+                stopping.wait(POLL_SECONDS)
             else:
                 self.failing = None
                 self.disk_fails = False
-                self._wait(LOOK_SECONDS)
+                self._wait(POLL_SECONDS)
 
     def look(self) -> None:
         """Adopt now what has arrived, once files and index have been brought together."""
@@ -114,7 +114,7 @@ class Housekeeping:
             self._arrivals.look(ends)
         wiring.time.state()
         wiring.time.tell()
-        wiring.credentials.notice()
+        wiring.credentials.note_token()
         if self.reconciled.is_set():
             self._close_days()
         now = wiring.clock.monotonic()

@@ -45,7 +45,7 @@ log = get_logger(__name__)
 DOCUMENT_MODE = 0o640
 METRICS_MODE = 0o644
 """Read by the node exporter, whoever that is."""
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 METRICS_SECONDS = 30.0
 
 Json = dict[str, Any]
@@ -79,7 +79,7 @@ class Publisher:
         self._delivery = PublishedFile(
             wiring.state.runtime / DELIVERY_FILE, DOCUMENT_MODE, EVERY_SECONDS, self._document
         )
-        self._outlets = [self._delivery, *self._metrics_outlet()]
+        self._published = [self._delivery, *self._metrics_file()]
         on_fault = wiring.config.hooks.on_fault
         self._command = HookRunner(on_fault, wiring.clock.monotonic) if on_fault else None
         self._hook = FaultHook(self._command.tell, wiring.clock.monotonic) if self._command else None
@@ -107,10 +107,10 @@ class Publisher:
             while not stopping.is_set():
                 self._progress()
                 self.turn()
-                self._wiring.clock.wait(self._wiring.board.changed, LOOK_SECONDS)
+                self._wiring.clock.wait(self._wiring.board.changed, POLL_SECONDS)
         finally:
-            for outlet in self._outlets:
-                outlet.remove()
+            for file in self._published:
+                file.remove()
             if self._command is not None:
                 self._command.close()
 
@@ -123,9 +123,9 @@ class Publisher:
         self._look_at_hook()
         changed = board.changed.is_set()
         board.changed.clear()
-        for outlet in self._outlets:
-            if changed or outlet.is_due(now):
-                outlet.write(now)
+        for file in self._published:
+            if changed or file.is_due(now):
+                file.write(now)
 
     def _look_at_network(self) -> None:
         """Show the connection in use, and what crossed it today; one that has moved leads no kept call any more."""
@@ -184,7 +184,7 @@ class Publisher:
             self._hook.look(condition(snapshot, self._queue.counts), sentence(snapshot, self._queue.counts))
             self._command.look()
 
-    def _metrics_outlet(self) -> list[PublishedFile]:
+    def _metrics_file(self) -> list[PublishedFile]:
         file = self._wiring.config.metrics.file
         if not file:
             return []

@@ -106,7 +106,7 @@ class DelivererWiring:
             self.config.api,
             self.credentials.token,
             self.clock,
-            gate=self.limits,
+            admission=self.limits,
             meter=self.usage.add,
         )
 
@@ -132,12 +132,12 @@ class DelivererWiring:
     @cached_property
     def connection(self) -> "Connection":
         """What says whether recordings may be sent now, and if not, why and until when."""
-        from agent.sync.clock_gate import ClockGate  # noqa: PLC0415 - imports httpx
+        from agent.sync.clock_wait import ClockWait  # noqa: PLC0415 - imports httpx
         from agent.sync.connection import Connection  # noqa: PLC0415 - imports httpx
 
-        gate = ClockGate(self.api, self.time, self.clock)
+        clock_wait = ClockWait(self.api, self.time, self.clock)
         owner = OwnerRules(self.rules, self.networks, self.usage)
-        return Connection(self.environment, self.outbox, self.limits, owner, gate)
+        return Connection(self.environment, self.outbox, self.limits, owner, clock_wait)
 
     @cached_property
     def conclusions(self) -> "Conclusions":

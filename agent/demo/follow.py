@@ -25,9 +25,9 @@ GRACE_SECONDS = 30.0
 """How much longer than the recording it may take to make it."""
 DELIVERY_SECONDS = 240.0
 """More than the 180 s for which a recording may wait until this machine's clock is set."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 """How often the daemon is asked for level and state."""
-CLOSE_LOOK_SECONDS = 0.004
+CLOSE_POLL_SECONDS = 0.004
 """How often the queue is read when something is about to change: a delivery on one machine is quick."""
 CLOSE_MS = 1000
 END_SECONDS = 2.0
@@ -85,7 +85,7 @@ class Follower:
                 if time.monotonic() > limit:
                     what = f"delivered ({self._waiting or 'no reason is known'})" if recorded else "recorded"
                     raise AgentError(f"nothing was {what} in time: see {self._recorder.log}")
-                time.sleep(CLOSE_LOOK_SECONDS if self._closely else LOOK_SECONDS)
+                time.sleep(CLOSE_POLL_SECONDS if self._closely else POLL_SECONDS)
         finally:
             if self._store is not None:
                 self._store.close()
@@ -109,7 +109,7 @@ class Follower:
             self._recorder.check(END_SECONDS)
             raise self._error
         if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._look_at = time.monotonic() + POLL_SECONDS
             self._show_daemon(recorded=recorded)
         for line in self._sandbox.new_lines():
             if request := _REQUEST.match(line):

@@ -75,10 +75,10 @@ class Process:
                 raise AgentError(f"the {self.name} did not start within {limit:g} s: see {self.log}")
             sleep(POLL_SECONDS)
 
-    def check(self, patience: float = 0.0) -> None:
-        """Raise AgentError with its own reason when it has ended, or does within ``patience`` seconds."""
+    def check(self, timeout: float = 0.0) -> None:
+        """Raise AgentError with its own reason when it has ended, or does within ``timeout`` seconds."""
         try:
-            code = self._process.wait(patience)
+            code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             return
         words = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -48,7 +48,7 @@ DELIVERY_SECONDS = 60.0
 """How long the delivery may take before it is said where it stands."""
 NUDGE_SECONDS = 5.0
 """After which a daemon that sends nothing else is asked to try now."""
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 RULES = {
     OFF_PEAK: f"{typed('sync')} sends at any hour",
     LOW_BATTERY: f"charge it, or {typed('sync')}",
@@ -86,11 +86,11 @@ class Made(NamedTuple):
 
 
 class Trial:
-    """Makes the test recording, then follows it; ``seconds`` and ``patience`` are those of the two."""
+    """Makes the test recording, then follows it; ``seconds`` and ``timeout`` are those of the two."""
 
-    def __init__(self, seconds: float = SECONDS, patience: float = DELIVERY_SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, timeout: float = DELIVERY_SECONDS) -> None:
         self._seconds = seconds
-        self._patience = patience
+        self._timeout = timeout
         self.made: Made | None = None
         """None: nothing was recorded."""
 
@@ -228,12 +228,12 @@ class Trial:
             finding = _end_of(now) if now is not None else None
             if finding is not None:
                 return finding
-            if passed >= self._patience:
-                return _too_long(now, self._patience)
+            if passed >= self._timeout:
+                return _too_long(now, self._timeout)
             if now is not None and not nudged and passed >= NUDGE_SECONDS and now.waiting_in_all <= 1:
                 nudged = True
                 threading.Thread(target=nudge, name="nudge", daemon=True).start()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _progress(duration_ms: int | None, level_dbfs: float | None, seconds: float) -> str:
@@ -279,7 +279,7 @@ def _end_of(now: Standing) -> Finding | None:
     return None
 
 
-def _too_long(now: Standing | None, patience: float) -> Finding:
+def _too_long(now: Standing | None, timeout: float) -> Finding:
     entry = now.entry if now is not None else None
     if now is None or entry is None:
         return unknown("the index cannot be read, so nobody knows where it stands", "look again later")
@@ -287,7 +287,7 @@ def _too_long(now: Standing | None, patience: float) -> Finding:
     reasons = [entry.last_error] if entry.last_error else []
     if now.waiting is not None:
         reasons.append(_why(now.waiting))
-    sentence = f"not delivered after {patience:.0f} s: {step}"
+    sentence = f"not delivered after {timeout:.0f} s: {step}"
     if reasons:
         sentence += f" ({'; '.join(reasons)})"
     if now.waiting_in_all > 1:

@@ -16,7 +16,7 @@ from agent.process import state_directory
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld, NoRight
 
-PATIENCE_SECONDS = 10.0
+WAIT_SECONDS = 10.0
 """How long a command waits for another one, or for a daemon that is just starting."""
 POLL_SECONDS = 0.1
 Rows = list[dict[str, Any]]
@@ -88,7 +88,7 @@ class Session:
     def ask_soon(self, process: Process, message: Message) -> Any:
         """Ask a process for what it has at hand; NoDaemon, Hangs and AgentError as ``ask``."""
         try:
-            return ask(self.socket(process), message, patience=ANSWER_SECONDS)
+            return ask(self.socket(process), message, timeout=ANSWER_SECONDS)
         except TimeoutError:
             raise Hangs(
                 f"a {process.value} runs and does not answer; {restart()}, and see {journal()}"
@@ -120,7 +120,7 @@ class Session:
                     complain(str(sentence))
 
             try:
-                ask(self.socket(process), {"command": command, **more}, heard, patience=ANSWER_SECONDS)
+                ask(self.socket(process), {"command": command, **more}, heard, timeout=ANSWER_SECONDS)
             except (NoDaemon, TimeoutError):
                 raise error from None
             return rows
@@ -136,7 +136,7 @@ class Session:
         Raises:
             Hangs: it does not answer.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             if self.ask_status(process) is not None:
                 return True
@@ -150,7 +150,7 @@ class Session:
     def lock(self, process: Process) -> Iterator[None]:
         """Hold a process's lock, once a command that was faster has ended; AgentError when that takes too long."""
         lock = self.state.command_lock(process)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
                 lock.acquire()

@@ -147,8 +147,8 @@ class NetworkWatch:
         news = News()
         pending = 0
         while True:
-            patience = SETTLE_SECONDS if pending else None
-            readable = _readable([listener.fileno(), self._stop_reader], patience)
+            timeout = SETTLE_SECONDS if pending else None
+            readable = _readable([listener.fileno(), self._stop_reader], timeout)
             if self._stop_reader in readable:
                 return
             if readable:

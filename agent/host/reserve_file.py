@@ -45,8 +45,9 @@ class ReserveFile:
         try:
             self._disk.unlink(self._path, "ballast.unlink")
         except OSError as error:
-            log.error("the ballast cannot be given up", action="ballast_failed", error=error)
+            log.error("the reserve file cannot be released", action="ballast_failed", error=error)
             return
         log.warning(
-            "the disk is full: the ballast was given up for the index and the gap log", action="ballast_used"
+            "the disk is full: the reserve file was released for the index and the gap log",
+            action="ballast_used",
         )

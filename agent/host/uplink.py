@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.host import bus
 from agent.host.network import CELLULAR, Network, Route
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 KIND_SECONDS = 10.0
 """How often it is looked what kind of connection the same routes lead through."""
 HINT_SECONDS = 30.0
@@ -59,7 +59,7 @@ class Uplinks:
         """Return the connection in use."""
         now = self._monotonic()
         with self._lock:
-            if now - self._looked_at >= LOOK_SECONDS:
+            if now - self._looked_at >= POLL_SECONDS:
                 self._looked_at = now
                 self._look(now)
             return self._now

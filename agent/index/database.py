@@ -95,7 +95,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
-            # On a full card the log must find room in what the ballast gave up: 0.4 MB instead of 4.
+            # On a full card the log must find room in what the reserve file has released: 0.4 MB instead of 4.
             connection.execute("PRAGMA wal_autocheckpoint=100")
         except BaseException:
             connection.close()

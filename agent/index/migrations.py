@@ -4,7 +4,16 @@ from sqlite_utils import Database, Migrations
 
 from agent.index.deliveries import create_deliveries
 from agent.index.rows import CHECKSUM
-from agent.index.schema import AGAIN_BOOT, AGAIN_MS, BACKING_OFF, GATE, READY, REVIVABLE, WAITING, WHERE
+from agent.index.schema import (
+    AGAIN_BOOT,
+    AGAIN_MS,
+    BACKING_OFF,
+    READY,
+    REVIVABLE,
+    UNSET_CLOCK,
+    WAITING,
+    WHERE,
+)
 from agent.index.totals import create_totals
 from agent.outbox.entry import Status
 
@@ -70,7 +79,7 @@ def first_schema(db: Database) -> None:
         db.execute(f"CREATE INDEX recordings_{name} ON recordings(seq) WHERE {condition}")
     db.execute("CREATE INDEX recordings_completed ON recordings(completed_ms) WHERE completed_ms IS NOT NULL")
     for name, columns, condition in (
-        ("ready", f"{GATE}, seq", READY),
+        ("ready", f"{UNSET_CLOCK}, seq", READY),
         ("again", f"{AGAIN_BOOT}, {AGAIN_MS}", BACKING_OFF),
         ("revivable", "parked_ms", REVIVABLE),
     ):

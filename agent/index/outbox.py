@@ -29,8 +29,8 @@ NOTHING_PENDING: dict[str, None] = {"upload_url": None, "next_attempt": None, "n
 """What a recording has that is not going to be tried."""
 
 
-def no_notice(_entry: Entry) -> None:
-    """Take no notice."""
+def ignore(_entry: Entry) -> None:
+    """Do nothing with it."""
 
 
 class Outbox:
@@ -45,7 +45,7 @@ class Outbox:
         root: Path,
         disk: Disk,
         now: Callable[[], Instant],
-        on_deleted: Callable[[Entry], None] = no_notice,
+        on_deleted: Callable[[Entry], None] = ignore,
         owners: Owners = OneOwner(),  # noqa: B008 - it has no state
     ) -> None:
         self.files = Files(root, disk)

@@ -33,7 +33,7 @@ REVIVABLE = (
     f"{WHERE[Status.PARKED]} AND parked_tries < {PARKED_RETRIES} "
     f"AND substr(parked_reason, 1, {len(DAMAGED)}) <> '{DAMAGED}'"
 )
-GATE = (
+UNSET_CLOCK = (
     "CASE WHEN request IS NULL AND json_extract(started, '$.clock') = 'unsynchronized' "
     "THEN json_extract(started, '$.boot_id') ELSE '' END"
 )

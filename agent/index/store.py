@@ -29,11 +29,11 @@ from agent.index.schema import (
     AGAIN_MS,
     BACKING_OFF,
     DAY_MS,
-    GATE,
     OVER,
     READY,
     REVIVABLE,
     SCHEMA,
+    UNSET_CLOCK,
     WAITING,
     WHERE,
 )
@@ -149,10 +149,10 @@ class Store:
             before = self._row(entry.id)
             if before is None:
                 self._insert(row)
-            elif news := {name: value for name, value in row.items() if value != before.get(name)}:
+            elif changes := {name: value for name, value in row.items() if value != before.get(name)}:
                 self._connection.execute(
-                    f"UPDATE recordings SET {', '.join(f'{name} = ?' for name in news)} WHERE id = ?",  # noqa: S608 - our fields
-                    [*news.values(), entry.id],
+                    f"UPDATE recordings SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 - our fields
+                    [*changes.values(), entry.id],
                 )
 
     def _row(self, recording_id: str) -> dict[str, Any] | None:
@@ -295,17 +295,18 @@ class Store:
 
     # what is due
 
-    def gates(self) -> list[str]:
+    def unset_clocks(self) -> list[str]:
         """Return what recordings that may be tried wait for: boots whose clock was not right, empty for nothing."""
         return self._values(
-            f"WITH RECURSIVE gates(gate) AS (SELECT min({GATE}) FROM recordings WHERE {READY} "  # noqa: S608 - ours
-            f"UNION ALL SELECT (SELECT min({GATE}) FROM recordings WHERE {READY} AND {GATE} > gates.gate) "
-            "FROM gates WHERE gates.gate IS NOT NULL) SELECT gate FROM gates WHERE gate IS NOT NULL"
+            f"WITH RECURSIVE clocks(clock) AS (SELECT min({UNSET_CLOCK}) FROM recordings WHERE {READY} "  # noqa: S608 - ours
+            f"UNION ALL SELECT (SELECT min({UNSET_CLOCK}) FROM recordings "
+            f"WHERE {READY} AND {UNSET_CLOCK} > clocks.clock) "
+            "FROM clocks WHERE clocks.clock IS NOT NULL) SELECT clock FROM clocks WHERE clock IS NOT NULL"
         )
 
-    def ready(self, gate: str, after_seq: int = -1, limit: int = 20) -> list[Entry]:
+    def ready(self, clock: str, after_seq: int = -1, limit: int = 20) -> list[Entry]:
         """Return what waits for delivery and does not back off, oldest first, beyond a sequence number."""
-        return self._query(f"{READY} AND {GATE} = ? AND seq > ?", (gate, after_seq), limit=limit)
+        return self._query(f"{READY} AND {UNSET_CLOCK} = ? AND seq > ?", (clock, after_seq), limit=limit)
 
     def end_backoffs(self, boot_id: str, boot_ms: int, wall_ms: int) -> None:
         """Let what has backed off long enough be ready again.

@@ -29,7 +29,7 @@ from agent.status.condition import Condition
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """How soon a change of the condition is seen, at the latest."""
 FAST_SECONDS = 0.1
 
@@ -82,7 +82,7 @@ class StatusLed:
             self._play()
             self._driver.close()
         except (OSError, AgentError) as error:
-            log.warning("the light refuses, and is left alone", action="led_failed", error=error)
+            log.warning("the LED refuses, and is left alone", action="led_failed", error=error)
 
     def stop(self) -> None:
         """End, and go dark."""
@@ -109,8 +109,8 @@ class StatusLed:
     def _hold(self, step: Step, pattern: Pattern) -> None:
         """Let a step last, but look for another condition meanwhile."""
         left = step.seconds
-        while left > 0 and not self._wait(self._stopping, min(left, LOOK_SECONDS)):
-            left -= LOOK_SECONDS
+        while left > 0 and not self._wait(self._stopping, min(left, POLL_SECONDS)):
+            left -= POLL_SECONDS
             identifies = self._identify_steps > 0 and pattern is not IDENTIFY
             if left > 0 and (
                 identifies or (pattern is not IDENTIFY and self._patterns[self._condition()] is not pattern)

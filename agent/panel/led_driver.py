@@ -47,7 +47,7 @@ class SysfsLedDriver:
     """An LED in /sys/class/leds, such as the Pi's ACT or PWR; the process drives it, no trigger of the kernel does.
 
     Raises:
-        AgentError: there is no such light, or it may not be driven.
+        AgentError: there is no such LED, or it may not be driven.
     """
 
     in_colours = False
@@ -62,14 +62,14 @@ class SysfsLedDriver:
         if not self._folder.is_dir():
             there = ", ".join(sorted(path.name for path in root.glob("*"))) or "none"
             raise AgentError(
-                f"there is no light {name} in {root} (there: {there}); set led.name to one of them"
+                f"there is no LED {name} in {root} (there: {there}); set led.name to one of them"
             )
         try:
             self._most = int((self._folder / "max_brightness").read_text())
             self._write("trigger", "none")
         except (OSError, ValueError) as error:
             raise AgentError(
-                f"the light {name} may not be driven ({error}); give the service's group the right to it by a udev rule"
+                f"the LED {name} may not be driven ({error}); give the service's group the right to it by a udev rule"
             ) from error
 
     def show(self, colour: Colour) -> None:
@@ -98,7 +98,7 @@ class SysfsLedDriver:
                 self._write_soon(name, str(round(seconds * 1000)), wait)
         except OSError as error:
             raise AgentError(
-                f"the kernel does not blink the light {self._folder.name} as told ({error}); "
+                f"the kernel does not blink the LED {self._folder.name} as told ({error}); "
                 "check that it has the trigger timer (modprobe ledtrig-timer), and the udev rule"
             ) from error
 
@@ -151,7 +151,7 @@ class GpioLedDriver:
         try:
             self._led.value = tuple(dimmed) if self.in_colours else max(dimmed)
         except Exception as error:  # likewise
-            raise AgentError(f"the pins of the light refuse: {error}") from error
+            raise AgentError(f"the pins of the LED refuse: {error}") from error
 
     def close(self) -> None:
         """Go dark and free the pins."""

@@ -23,7 +23,7 @@ _ORDER = [row.condition for row in TABLE]
 TROUBLE = frozenset(_ORDER[: _ORDER.index(Condition.NO_CREDENTIAL)])
 """The conditions above "credential missing or refused": while one holds, nothing is recorded.
 
-Muted is among them. It is a person's wish, but a mute that was forgotten loses as much as a broken cable, and a
+Muted is among them. A person wants it so, but a mute that was forgotten loses as much as a broken cable, and a
 command that wants to know nothing of it can leave on the word ``muted``; one that is never told cannot ask.
 """
 

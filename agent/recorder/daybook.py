@@ -19,7 +19,7 @@ from agent.recorder.memory import Memory
 from agent.recorder.open_days import OpenDays, Rules
 from agent.recording.dayfile import DayFile
 from agent.recording.days import FILE, Day, Undated, Windows
-from agent.recording.gapsfile import end_of_ledger
+from agent.recording.gapsfile import end_of_gap_log
 from agent.recording.triggers import Schedule
 from agent.timing.known_time import KnownTime
 
@@ -95,7 +95,7 @@ class DayBook:
         until = now.wall_ms - SETTLED_MS
         if is_recording and (open_since := self._memory.until) is not None:
             until = min(until, self._rules.time.corrected(open_since).wall_ms)
-        size = end_of_ledger(self._folder).size
+        size = end_of_gap_log(self._folder).size
         days = {*self._open.over(since, until), *self._open.told_anew(size), *self._open.counted_anew()}
         if days:
             # A line from what a kill could take from recorder.json would have it counted again.

@@ -25,7 +25,7 @@ from agent.recorder.open_days import OpenDays, Rules
 from agent.recording.dayfile import read_days
 from agent.recording.days import FILE, Day, day_at, end_of, wall_of
 from agent.recording.filename import number_of
-from agent.recording.gapsfile import end_of_ledger, last_gaps
+from agent.recording.gapsfile import end_of_gap_log, last_gaps
 from agent.recording.segment import PART
 from agent.recording.triggers import Schedule
 from agent.small_file import load_or_none
@@ -77,7 +77,7 @@ def days_now(
     rows = {day.isoformat(): lines[day.isoformat()] for day in wanted if day.isoformat() in lines}
     if since is not None:
         first, last = day_at(since, home), day_at(until, home)
-        anew = {*days.told_anew(end_of_ledger(folder).size), *days.counted_anew()}
+        anew = {*days.told_anew(end_of_gap_log(folder).size), *days.counted_anew()}
         summed = [
             day
             for day in sorted(wanted)
@@ -104,7 +104,7 @@ def _is_open(folder: Path, number: Sequence) -> bool:
 def _ends(folder: Path, remembered: Remembered) -> list[Instant]:
     """Return up to when all is known, where no recorder runs: the ends of its last run and of the newest gaps."""
     moments = [remembered.until] if remembered.until is not None else []
-    for gap in last_gaps(folder, end_of_ledger(folder)):
+    for gap in last_gaps(folder, end_of_gap_log(folder)):
         if gap.end is not None:
             moments.append(gap.end)
         elif gap.recording_id is None:

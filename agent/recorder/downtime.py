@@ -19,7 +19,7 @@ from agent.recorder.absence import is_certain, missed
 from agent.recorder.daybook import DayBook
 from agent.recorder.earlier import NEWEST, Stretch, stretches
 from agent.recorder.memory import MOST_ABSENCES, Absence, Memory
-from agent.recording.gapsfile import end_of_ledger, last_gaps
+from agent.recording.gapsfile import end_of_gap_log, last_gaps
 from agent.recording.requests import Asked
 from agent.timing.known_time import KnownTime
 
@@ -63,7 +63,7 @@ class Downtime:
         self._gap_tracker = gap_tracker
         self._settings = settings
         self._location = location
-        self._end_of_ledger = end_of_ledger(files.root)
+        self._end_of_gap_log = end_of_gap_log(files.root)
         self._until, self._recording = memory.until, memory.recording
         self._mode = memory.mode
         self._asked = memory.asked_before
@@ -104,7 +104,7 @@ class Downtime:
     def _read(self) -> Before:
         gaps = [
             gap
-            for gap in last_gaps(self._files.root, self._end_of_ledger)
+            for gap in last_gaps(self._files.root, self._end_of_gap_log)
             if not gap.recording_id or _fills(gap)
         ]
         open_gap = next((gap for gap in reversed(gaps) if gap.is_open), None)

@@ -77,7 +77,7 @@ def _stretch(files: Files, stem: str, *, is_recorders: bool) -> Stretch | None:
     return None
 
 
-class _Changed(Exception):  # noqa: N818 - the news that it has to be read again
+class _Changed(Exception):  # noqa: N818 - it has to be read again
     """Somebody wrote to the file, or moved it, while it was read."""
 
 

@@ -236,7 +236,7 @@ class RecorderHandlers:
     def _identify(self, request: Request, _peer: Peer) -> Any:
         """Let the LED flicker."""
         if self._status_led is None:
-            raise AgentError(f"there is no light; see {journal('recorder-agent')}")
+            raise AgentError(f"there is no LED; see {journal('recorder-agent')}")
         self._status_led.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
         return {}
 

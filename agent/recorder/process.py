@@ -226,7 +226,7 @@ class RecorderProcess(SupervisedProcess):
         )
         return self._threads.start("deliverer", lambda: supervisor.run(self._signals.stopping))
 
-    # light and button
+    # LED and button
 
     def _lit(self) -> StatusLed | None:
         """Start the LED; one that is missing or forbidden is a warning, never a stop."""
@@ -234,7 +234,7 @@ class RecorderProcess(SupervisedProcess):
         try:
             driver = led_driver_for(self._loaded.config.led)
         except AgentError as error:
-            logger.warning("there is no light", action="led_failed", reason=str(error))
+            logger.warning("there is no LED", action="led_failed", reason=str(error))
             return None
         if driver is None:
             return None

@@ -39,7 +39,7 @@ log = get_logger(__name__)
 STATUS_FILE = "status.json"
 STATUS_MODE = 0o640
 """Read by the group of the runtime directory."""
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 Json = dict[str, Any]
 
@@ -86,7 +86,7 @@ class Publisher:
         self.manual = False
         """A recording that somebody asked for runs."""
         runtime = wiring.state.runtime
-        self._outlets = [
+        self._published = [
             PublishedFile(runtime / RECORDER_FILE, STATUS_MODE, EVERY_SECONDS, self._own_document),
             PublishedFile(runtime / STATUS_FILE, STATUS_MODE, EVERY_SECONDS, self._merged_document),
         ]
@@ -101,10 +101,10 @@ class Publisher:
         try:
             while not stopping.is_set():
                 self.turn()
-                self._wiring.clock.wait(self._wiring.board.changed, LOOK_SECONDS)
+                self._wiring.clock.wait(self._wiring.board.changed, POLL_SECONDS)
         finally:
-            for outlet in self._outlets:
-                outlet.remove()
+            for file in self._published:
+                file.remove()
 
     def turn(self) -> None:
         """Look at what is told, and write what is due."""
@@ -116,9 +116,9 @@ class Publisher:
         changed = wiring.board.changed.is_set()
         wiring.board.changed.clear()
         now = wiring.clock.monotonic()
-        for outlet in self._outlets:
-            if changed or outlet.is_due(now):
-                outlet.write(now)
+        for file in self._published:
+            if changed or file.is_due(now):
+                file.write(now)
 
     def _look_at_delivery(self) -> None:
         """Take over what the deliverer says of itself, and whether it lives."""

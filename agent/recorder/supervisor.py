@@ -22,7 +22,7 @@ from agent.status.other_process import OtherProcess
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """How often it is seen whether our own deliverer has ended."""
 STATUS_SECONDS = 5.0
 """How often it is looked whether one that runs says anything."""
@@ -66,7 +66,7 @@ class Supervisor:
         """Keep a deliverer running until ``stopping`` is set."""
         while not stopping.is_set():
             self.turn()
-            stopping.wait(LOOK_SECONDS)
+            stopping.wait(POLL_SECONDS)
         self._end()
 
     def turn(self) -> None:

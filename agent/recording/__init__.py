@@ -1,7 +1,7 @@
 """From blocks of sound to finished files: segments, sessions, and what asks for them.
 
-A *session* is one wish to record: a stretch of continuous recording, a window of the schedule, one manual recording.
-Its audio is cut into *segments*, one Ogg Opus file each, counted from 1; all of them carry the session's id.
+A *session* is what is recorded in one go: a stretch of continuous recording, a window of the schedule, one manual
+recording. Its audio is cut into *segments*, one Ogg Opus file each, counted from 1; all of them carry the session's id.
 
 Invariants
     R1  The samples of a session's segments, put one behind the other, are the captured samples: none lost, none twice.
@@ -18,7 +18,7 @@ Procedures
     P3  Cut: at the exact sample where the segment is full, finish it and open the next with the rest of the block.
     P4  Finish: pad, last page with EOS, fdatasync; the file stays locked until the outbox has taken it over.
     P5  Lose the source: finish the segment; the session goes on with its next segment when sound is back.
-    P6  Another wish while continuous recording runs (a manual recording): cut, record that session, cut, go on.
+    P6  Another request while continuous recording runs (a manual recording): cut, record that session, cut, go on.
     P7  Mute: finish the segment and let go of the device; nothing is captured until a person unmutes, restarts
         included, and the gap log has what was wanted meanwhile. Mark: kept durably beside the index while the file
         is open, in its metadata once it is finished or repaired.

@@ -58,7 +58,7 @@ def let_go(folder: Path, causes: Collection[Cause]) -> set[str]:
     return ids
 
 
-def end_of_ledger(folder: Path) -> End:
+def end_of_gap_log(folder: Path) -> End:
     """Return where the recorder's gap log ends now."""
     try:
         status = (folder / FILE).stat()
@@ -73,7 +73,7 @@ def written_since(folder: Path, size: int) -> Iterator[Gap]:
     Since 0, or when the gap log is smaller by now, that is all there is.
     """
     path = folder / FILE
-    if not 0 < size <= end_of_ledger(folder).size:
+    if not 0 < size <= end_of_gap_log(folder).size:
         yield from filter(None, map(_gap, _lines(path, ignore)))
         return
     with contextlib.ExitStack() as stack:

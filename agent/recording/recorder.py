@@ -14,7 +14,7 @@ from agent.status.board import State
 log = get_logger(__name__)
 
 READ_SECONDS = 0.25
-"""How long one wait for sound may take; requests and wishes are looked at in between."""
+"""How long one wait for sound may take; requests and the calendar are looked at in between."""
 IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
 
@@ -137,7 +137,7 @@ class Recorder(SessionInHand):
         return self._standby.keeps and self._spec is None and not (self._source_ended or self._storage.rests)
 
     def _over(self, session: Session) -> bool:
-        """Whether the session's wish has ended."""
+        """Whether the session is over."""
         if session.complete:
             return True
         if self._manual is None:

@@ -18,7 +18,7 @@ NOTHING_TO_MARK = (
 
 
 class ManualRequest(msgspec.Struct, eq=False):
-    """One manual recording, from the wish to its finished files."""
+    """One manual recording, from the request to its finished files."""
 
     name: str | None = None
     seconds: float | None = None

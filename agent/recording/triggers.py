@@ -42,7 +42,7 @@ class Trigger(Protocol):
 
 
 class Continuous:
-    """Always the same wish."""
+    """Always the same session."""
 
     def __init__(self, settings: RecordingConfig) -> None:
         self._spec = SessionSpec("continuous", settings.segment_seconds)
@@ -53,7 +53,7 @@ class Continuous:
 
 
 class Voice:
-    """Always the same wish: what the voice trigger finds."""
+    """Always the same session: what the voice trigger finds."""
 
     def __init__(self, settings: RecordingConfig) -> None:
         self._spec = SessionSpec("voice", settings.segment_seconds, is_voiced=True)

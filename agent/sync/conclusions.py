@@ -162,7 +162,7 @@ class Conclusions:
             report.stopped_by = error
 
     def _heed(self, entry: Entry, after: float | None) -> None:
-        """Remember that the server asked not to be called before some time, which a person's wish does not shorten."""
+        """Remember that the server asked not to be called before some time, which no person shortens."""
         if after:
             self._outbox.store.set_pause(_asked(entry), self._deadlines.after(after))
 

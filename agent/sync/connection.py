@@ -8,10 +8,10 @@ recording and ``forbidden`` before each step; status, LED and ``sync`` are shown
              ``Reason``. A backoff or 15 minutes end it, and before that: another token, ``sync``, a network that is
              back; where nothing gets through, the first call that does.
     owner    What the owner's rules hold back (``rules/``): each says so by ``HeldBack``.
-    clock    When the recording was made is not known yet (``clock_gate``).
+    clock    When the recording was made is not known yet (``clock_wait``).
     itself   The recording that waits longest was put off alone: its own backoff, the server's verification.
 
-Another wish of the owner is a rule in ``rules/``; another state of the API is a ``Reason`` here.
+Another reason of the owner is a rule in ``rules/``; another state of the API is a ``Reason`` here.
 """
 
 import threading
@@ -25,7 +25,7 @@ from agent.errors import AgentError, CredentialError, StillWaiting
 from agent.index.outbox import Outbox
 from agent.log import get_logger
 from agent.status.board import CredentialState, Waiting
-from agent.sync.clock_gate import ClockGate
+from agent.sync.clock_wait import ClockWait
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.limits import PAUSE, Limits
@@ -79,11 +79,11 @@ class Connection:
         outbox: Outbox,
         limits: Limits,
         owner: OwnerRules,
-        clock_gate: ClockGate,
+        clock_wait: ClockWait,
     ) -> None:
         self.limits = limits
         self.owner = owner
-        self.clock_gate = clock_gate
+        self.clock_wait = clock_wait
         self.deadlines = Deadlines(environment.clock, environment.boot_id)
         self.delivering = threading.Lock()
         """Held while delivery is at work."""
@@ -173,7 +173,7 @@ class Connection:
     def heartbeat_answered(self) -> None:
         """Note that a heartbeat was taken."""
         self.answered(accepted=True)
-        self.clock_gate.learn()
+        self.clock_wait.learn()
         if self._rest is not None and self._rest.ends_when_answered:
             self.end_rest()
             self.show()
@@ -182,7 +182,7 @@ class Connection:
     def heartbeat_failed(self, error: AgentError) -> None:
         """Note what a heartbeat has met."""
         if isinstance(error, Offline):
-            self.clock_gate.offline()
+            self.clock_wait.offline()
         if not self.failed(error) and not isinstance(error, Aborted):
             self.answered(accepted=not isinstance(error, Busy))
             self.network_is_back()

@@ -23,7 +23,7 @@ from agent.sync.rules.forecast import Pace
 from agent.sync.rules.held_back import HeldBack
 from agent.token.holds import Holds
 
-LOOK_SECONDS = 10.0
+POLL_SECONDS = 10.0
 """How long the loop sleeps when nothing is due; an event wakes it earlier."""
 
 VERIFYING = "the server is still verifying an upload"
@@ -59,7 +59,7 @@ class Syncer:
         self._board = environment.board
         self._clock = environment.clock
         self._deadlines = connection.deadlines
-        self._gate = connection.clock_gate
+        self._clock_wait = connection.clock_wait
         self._limits = connection.limits
         self._pace = Pace(self._clock.monotonic)
         self._holds = holds
@@ -153,7 +153,7 @@ class Syncer:
             if entry is not None and entry.status in _WAITING:
                 if not self._goes_on(report):
                     break
-                if self._gate.opens_for(entry):
+                if self._clock_wait.may_create(entry):
                     self._try(entry, report)
                 else:
                     report.without_time.append(entry.id)
@@ -196,7 +196,7 @@ class Syncer:
             fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
             if fresh is None or fresh.status not in _WAITING:
                 continue
-            if everything and not self._gate.opens_for(fresh):
+            if everything and not self._clock_wait.may_create(fresh):
                 report.without_time.append(fresh.id)
             elif not (everything and self._conclusions.asked_to_wait(fresh) > 0):
                 self._try(fresh, report)
@@ -220,14 +220,14 @@ class Syncer:
         """Yield what is due and whose start is known well enough, oldest first; never reads the rest."""
         store, boot_ms = self._outbox.store, milliseconds(self._clock.boottime())
         store.end_backoffs(self._deadlines.boot_id, boot_ms, milliseconds(self._clock.wall()))
-        ways = [self._of_gate(gate) for gate in store.gates()]
+        ways = [self._behind(clock) for clock in store.unset_clocks()]
         return heapq.merge(*ways, key=lambda entry: entry.seq)
 
-    def _of_gate(self, gate: str) -> Iterator[Entry]:
+    def _behind(self, clock: str) -> Iterator[Entry]:
         seq = -1
-        while page := self._outbox.store.ready(gate, after_seq=seq):
+        while page := self._outbox.store.ready(clock, after_seq=seq):
             for entry in page:
-                if not self._gate.opens_for(entry):
+                if not self._clock_wait.may_create(entry):
                     return
                 yield entry
             seq = page[-1].seq
@@ -252,7 +252,7 @@ class Syncer:
                 return True
             until = self._deadlines.after(wait).wall_ms
             self._board.report(transfer=None, waiting=Waiting(TOO_SMALL if too_small else SHARING, until))
-            self._clock.wait(self._stop, min(wait, LOOK_SECONDS))
+            self._clock.wait(self._stop, min(wait, POLL_SECONDS))
         return False
 
     def _goes_on(self, report: SyncResult) -> bool:
@@ -275,23 +275,23 @@ class Syncer:
         except AgentError as error:
             self._conclusions.failed(entry.id, error, report)
             if isinstance(error, Offline):
-                self._gate.offline()
+                self._clock_wait.offline()
                 return
-        self._gate.learn()
+        self._clock_wait.learn()
 
     def _ask_time(self, report: SyncResult) -> None:
         """Learn the time before the first recording that was captured under a wrong clock is created."""
         oldest = self._outbox.store.oldest_waiting()
-        if oldest is None or self._gate.opens_for(oldest):
+        if oldest is None or self._clock_wait.may_create(oldest):
             return
         try:
-            self._gate.ask()
+            self._clock_wait.ask()
         except AgentError as error:
-            self._gate.offline()
+            self._clock_wait.offline()
             self._conclusions.failed(oldest.id, error, report)
             return
-        if not self._gate.opens_for(oldest):
-            until = self._deadlines.after(self._gate.seconds_left()).wall_ms
+        if not self._clock_wait.may_create(oldest):
+            until = self._deadlines.after(self._clock_wait.seconds_left()).wall_ms
             self._connection.held_back(Waiting(CLOCK, until))
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
@@ -310,7 +310,7 @@ class Syncer:
             if entry is not None and entry.status is Status.STORED
         ]
         if report.without_time:
-            waits.append((min(self._gate.seconds_to_ask(), self._gate.seconds_left()), CLOCK))
+            waits.append((min(self._clock_wait.seconds_to_ask(), self._clock_wait.seconds_left()), CLOCK))
         if not waits:
             return False
         seconds, reason = min(waits)
@@ -320,4 +320,4 @@ class Syncer:
 
     def _seconds_to_next(self) -> float:
         seconds = self._connection.seconds_to_next()
-        return LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds)
+        return POLL_SECONDS if seconds is None else min(POLL_SECONDS, seconds)

@@ -180,7 +180,7 @@ class Bindings:
         book = self._read()
         return msgspec.json.encode((book.first, book.bindings))
 
-    def notice(self, fingerprint: str) -> str:
+    def note(self, fingerprint: str) -> str:
         """Put the binding of a token in force that counts now, however it came there; return it."""
         binding = self.of(fingerprint)
         book = self._read()

@@ -25,7 +25,7 @@ def set_token(credentials: Credentials, new: Token, api: ApiConfig, *, same_owne
     Raises:
         CredentialError: the API refuses it, or it cannot be kept; the one before stays in use.
     """
-    credentials.notice()
+    credentials.note_token()
     before = credentials.current()
     verdict, reason = _tried(credentials, new, api)
     if verdict == ACCEPTED:

@@ -146,17 +146,17 @@ class Credentials:
     def current(self) -> str | None:
         """Return the binding in force; without a token the last one; None before there was any.
 
-        Looks at no file but the first time: ``notice`` and ``token`` do.
+        Looks at no file but the first time: ``note_token`` and ``token`` do.
         """
         if not self._noticed:
-            self.notice()
+            self.note_token()
         return self._binding
 
     def may_send(self, entry: Entry) -> bool:
         """Whether a recording belongs to the owner of the binding in force, or was released to it."""
         return self.bindings.allows(entry.binding, entry.released_to, self.current())
 
-    def notice(self) -> None:
+    def note_token(self) -> None:
         """Put the binding of the token that counts now in force; a missing or unusable one changes nothing."""
         self._noticed = True
         with contextlib.suppress(CredentialError):
@@ -205,11 +205,11 @@ class Credentials:
 
         ``same_owner``: it continues the present binding; else it begins one, or returns to its own.
         """
-        self.notice()
+        self.note_token()
         with self._explained(), self._lock:
             self.bindings.begin(token.fingerprint, same_owner=same_owner)
             self._sources.write(token, self._sources.beneath())
-        self.notice()
+        self.note_token()
 
     def beneath(self) -> dict[str, str]:
         """Return what lies beneath now, for ``succeed``."""
@@ -277,7 +277,7 @@ class Credentials:
     def _take_note(self, fingerprint: str) -> None:
         binding = self.bindings.of(fingerprint)
         with self._kept_in_mind("whose token is in use"):
-            binding = self.bindings.notice(fingerprint)
+            binding = self.bindings.note(fingerprint)
         self._binding = binding
         self._tell_binding()
 

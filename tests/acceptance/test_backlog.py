@@ -34,7 +34,7 @@ def parts(tmp_path: Path) -> Iterator[DelivererWiring]:
 HOT: dict[str, Callable[[Store], object]] = {
     "waiting": lambda store: store.waiting(),
     "oldest waiting": lambda store: store.oldest_waiting(),
-    "gates": lambda store: store.gates(),
+    "gates": lambda store: store.unset_clocks(),
     "ready": lambda store: store.ready(""),
     "end backoffs": lambda store: store.end_backoffs("boot", 1, 1),
     "next ready": lambda store: store.next_ready_ms("boot"),

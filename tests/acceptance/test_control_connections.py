@@ -62,7 +62,7 @@ def _many_files() -> Iterator[None]:
 def facts(path: Path) -> dict[str, int]:
     """Ask the process how it is; it must answer in time."""
     started = time.monotonic()
-    answer: dict[str, int] = ask(path, {"command": "facts"}, patience=ANSWER_SECONDS)
+    answer: dict[str, int] = ask(path, {"command": "facts"}, timeout=ANSWER_SECONDS)
     assert time.monotonic() - started < ANSWER_SECONDS
     return answer
 
@@ -193,9 +193,9 @@ def test_a_full_backlog_is_no_absent_daemon(tmp_path: Path) -> None:
                 client.setblocking(False)
                 client.connect(str(path))
         with pytest.raises(TimeoutError, match="all are in use"):
-            ask(path, {"command": "status"}, patience=0.3)
+            ask(path, {"command": "status"}, timeout=0.3)
     with pytest.raises(NoDaemon):
-        ask(path, {"command": "status"}, patience=0.3)
+        ask(path, {"command": "status"}, timeout=0.3)
 
 
 def test_a_folder_at_the_sockets_name_is_set_aside(tmp_path: Path) -> None:

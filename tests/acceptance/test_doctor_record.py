@@ -38,9 +38,9 @@ def hearing(machine: Machine, tmp_path: Path) -> Machine:
     return machine
 
 
-def quick(machine: Machine, patience: float = 8.0) -> tuple[Trial, Session]:
+def quick(machine: Machine, timeout: float = 8.0) -> tuple[Trial, Session]:
     """Return a trial that does not take long, and its session."""
-    return Trial(1.0, patience), Session(machine.config_file)
+    return Trial(1.0, timeout), Session(machine.config_file)
 
 
 def trials(machine: Machine) -> list[Json]:
@@ -155,7 +155,7 @@ def test_off_peak_hours_are_named(hearing: Machine, server: SandboxServer, runni
             }
         }
     )
-    trial, session = quick(hearing, patience=30)
+    trial, session = quick(hearing, timeout=30)
     if running:
         with hearing.daemon():
             trial.record(session)
@@ -191,7 +191,7 @@ def test_the_step_at_which_it_stands(
 ) -> None:
     """A delivery that does not end is said with its step, within the time allowed."""
     server.faults.add(Fault(call, times=None, status=status, body={"error": {"code": "x", "message": "No."}}))
-    trial, session = quick(hearing, patience=2.0)
+    trial, session = quick(hearing, timeout=2.0)
     if running:
         with hearing.daemon():
             trial.record(session)
@@ -211,7 +211,7 @@ def test_a_backlog_goes_first_and_is_not_waited_for(hearing: Machine, tmp_path: 
     for _ in range(3):
         hearing.record(wav)
     hearing.configure(sync={"max_kbit_per_second": 32})
-    trial, session = quick(hearing, patience=2.0)
+    trial, session = quick(hearing, timeout=2.0)
     assert trial.record(session).state is Health.HEALTHY
     finding = trial.deliver(session)
     assert finding.state is Health.WARNING

@@ -159,7 +159,7 @@ def test_sysfs_lamp_with_two_states_is_on_at_any_brightness(tmp_path: Path) -> N
 def test_a_missing_light_is_one_sentence(tmp_path: Path) -> None:
     """The sentence names the lights that are there."""
     FakeLed(tmp_path, "PWR")
-    with pytest.raises(AgentError, match=r"there is no light ACT .*PWR.*led\.name"):
+    with pytest.raises(AgentError, match=r"there is no LED ACT .*PWR.*led\.name"):
         SysfsLedDriver("ACT", root=tmp_path)
 
 

@@ -105,7 +105,7 @@ log.configure("info", "text")
 capture = CaptureSettings(48000, 1, "mix", Path(sys.argv[1]))
 microphone = Microphone("default", capture, SoundCards(), SystemClock())
 microphone.require(5)
-os.write(1, b"%d\\n" % microphone.ear_pid)
+os.write(1, b"%d\\n" % microphone.capture_pid)
 with open(sys.argv[2], "wb", buffering=0) as file:
     while (block := microphone.read(2)) is not None:
         file.write(block.samples)
@@ -152,12 +152,12 @@ def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
     """SIGINT and SIGHUP, which a terminal sends to a whole group, leave the capture process alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
-    capture = microphone.ear_pid
+    capture = microphone.capture_pid
     assert capture is not None
     os.kill(capture, signal.SIGINT)
     os.kill(capture, signal.SIGHUP)
     assert len(collect(microphone, 0.5)) > 0
-    assert microphone.ear_pid == capture
+    assert microphone.capture_pid == capture
     os.kill(capture, signal.SIGTERM)
     assert lose(microphone, 2)[0] < 1
 
@@ -194,7 +194,7 @@ def test_a_wedged_microphone_is_found_out_and_comes_back(
     """A device that hangs silently is WEDGED within 2 s, its capture process killed, and a new one hears it later."""
     microphone = make()
     microphone.require(5)
-    first = microphone.ear_pid
+    first = microphone.capture_pid
     virtual_microphone.freeze()
     seconds, reason = lose(microphone, 3)
     assert seconds < 2
@@ -203,7 +203,7 @@ def test_a_wedged_microphone_is_found_out_and_comes_back(
     assert str(first) not in children()
     virtual_microphone.thaw()
     microphone.require(10)
-    assert microphone.ear_pid != first
+    assert microphone.capture_pid != first
 
 
 def test_a_device_that_hangs_while_opening_is_given_up(
@@ -213,7 +213,7 @@ def test_a_device_that_hangs_while_opening_is_given_up(
     microphone = make(times=CaptureTimes(opening=1.5))
     virtual_microphone.freeze()
     assert lose(microphone, 5)[0] == pytest.approx(1.5, abs=0.5)
-    assert (microphone.state, children() & {str(microphone.ear_pid)}) == (SourceState.WEDGED, set())
+    assert (microphone.state, children() & {str(microphone.capture_pid)}) == (SourceState.WEDGED, set())
 
 
 def test_a_microphone_absent_at_first_is_waited_for(
@@ -289,7 +289,7 @@ def test_the_ear_stays_small(virtual_microphone: VirtualMicrophone, make: Make) 
     """A listening ear measures at most 16 MiB PSS, and its list is JSON of what ALSA names."""
     microphone = make(rate=16000)
     microphone.require(5)
-    rollup = Path(f"/proc/{microphone.ear_pid}/smaps_rollup").read_text()
+    rollup = Path(f"/proc/{microphone.capture_pid}/smaps_rollup").read_text()
     assert int(rollup.split("\nPss:")[1].split()[0]) < 16 * 1024
     command = capture_command(sys.executable, "--list")
     environment = capture_environment(virtual_microphone.env)

@@ -65,7 +65,7 @@ class Bench:
 
     def now(self) -> Instant:
         """Return this moment."""
-        return self.studio.truetime.instant(self.clock.monotonic())
+        return self.studio.time_sync.instant(self.clock.monotonic())
 
     def remembered(self) -> ProcessedCommands:
         """Read the memory from the disk."""

@@ -1,4 +1,4 @@
-"""A server that breaks calls, a client with short patience, and the outages that the client reports."""
+"""A server that breaks calls, a client with short timeout, and the outages that the client reports."""
 
 import datetime as dt
 import ssl

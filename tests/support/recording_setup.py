@@ -52,13 +52,13 @@ class RecordingSetup:
         self.environment = Environment(config, self.folder, clock=self.clock, disk=self.disk, boot_id=BOOT)
         self.state = StateDirectory(self.folder, self.folder)
         self.state.create()
-        self.truetime = TimeSync(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
+        self.time_sync = TimeSync(self.folder, self.disk, self.clock, BOOT, lambda: "ntp")
         self.board = self.environment.board
-        self.outbox = Outbox(self.folder, self.disk, lambda: self.truetime.instant(self.clock.monotonic()))
+        self.outbox = Outbox(self.folder, self.disk, lambda: self.time_sync.instant(self.clock.monotonic()))
         self.sink = OutboxFolder(self.folder, self.disk, Memory(self.folder, self.disk, self.outbox.files))
         self.arrivals = adopt_at_once(self.sink, self.outbox, self.disk)
         closed_after_test(self.outbox)
-        self.gap_tracker = GapTracker(GapLog(self.folder, self.disk), self.truetime.elapsed_ms)
+        self.gap_tracker = GapTracker(GapLog(self.folder, self.disk), self.time_sync.elapsed_ms)
         self.disk_failures = 0
 
     def record(
@@ -69,7 +69,7 @@ class RecordingSetup:
         self.source = ScriptedSource(self.clock, lambda source: script(source, self.recorder))
         self.environment.disk = self.disk
         segment_factory = SegmentFactory(
-            self.environment, self.sink, self.truetime, self.gap_tracker, self.binding
+            self.environment, self.sink, self.time_sync, self.gap_tracker, self.binding
         )
         self.recorder = Recorder(
             self.environment,

@@ -1,9 +1,11 @@
 """The house rules that a machine can check: imports flow one way, log records have actions, commands have help."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -260,3 +262,64 @@ def test_nothing_is_made_from_more_than_six_parts(path: Path) -> None:
             fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
             made = [each for each in fields if "init=False" not in ast.unparse(each)]
             assert len(made) <= MOST_PARTS, f"{node.name} takes {len(made)}"
+
+
+RETIRED = {
+    "lineage",
+    "lineages",
+    "ticket",
+    "tickets",
+    "ballast",
+    "ledger",
+    "vitals",
+    "patience",
+    "truetime",
+    "wish",
+    "wishes",
+    "outlet",
+    "outlets",
+    "lamp",
+    "lamps",
+    "ear",
+    "ears",
+    "workshop",
+    "studio",
+    "crowding",
+    "desk",
+}
+"""Words of an earlier vocabulary: the glossary in docs/architecture.md has the ones that took their place."""
+
+
+def words_of(token: tokenize.TokenInfo) -> set[str]:
+    """Return the words of a name, a comment or a sentence; a text without spaces is a name on disk or in the log."""
+    text = token.string
+    if token.type == tokenize.STRING and " " not in text.strip():
+        return set()
+    if token.type not in {tokenize.NAME, tokenize.COMMENT, tokenize.STRING}:
+        return set()
+    text = re.sub(r"``.*?``", "", text, flags=re.DOTALL)
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_retired_word_comes_back(path: Path) -> None:
+    """One word for one thing: names, comments and sentences use those of the glossary."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            found = words_of(token) & RETIRED
+            assert not found, f"line {token.start[0]}: {found}"
+
+
+def test_the_words_are_looked_for() -> None:
+    """A control: each of these lines would be found, and a file's own name would not."""
+    for line, bad in [
+        ("self._lineage = 1", True),
+        ("class UploadTicket: pass", True),
+        ('"""Return the outlet."""', True),
+        ("# the ear is restarted", True),
+        ('FILE = "lineages.json"', False),
+        ('"""What ``lineages.json`` holds."""', False),
+        ("_clear = year = 1", False),
+    ]:
+        tokens = tokenize.tokenize(io.BytesIO(line.encode()).readline)
+        assert any(words_of(token) & RETIRED for token in tokens) is bad, line

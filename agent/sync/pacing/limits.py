@@ -46,7 +46,7 @@ SPREAD_FROM = 3
 PACED = "calls are spread by what the API's limit has left"
 """The name of a wait for pacing."""
 SAID_SECONDS = 2.0
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 
 
 class Pauses(Protocol):
@@ -84,7 +84,7 @@ class Limits:
         self._share = Share(CALLS_PER_RECORDING, rng, clock.monotonic)
         self._url_share = Share(1, rng, clock.monotonic)
         self._recording_every = recording_every
-        self._crowding = FleetOverload(clock.monotonic)
+        self._overload = FleetOverload(clock.monotonic)
         self._pause: Instant | None = None
         self._refusals = 0
         self.stopped = threading.Event()
@@ -195,8 +195,8 @@ class Limits:
     def observe(self, waiting: int) -> bool:
         """Take note of how many recordings wait; return whether the limit is too small for the fleet."""
         with self._lock:
-            self._crowding.observe(waiting, scarce=self.scarce())
-            return self._crowding.too_small
+            self._overload.observe(waiting, scarce=self.scarce())
+            return self._overload.too_small
 
     def recording_begins(self) -> None:
         """Say that a recording begins: the next one has to wait for its turn."""
@@ -218,7 +218,7 @@ class Limits:
         """
         if seconds > SAID_SECONDS:
             self._board.report(waiting=Waiting(PACED, self._deadlines.after(seconds).wall_ms))
-        stopped = self._clock.wait(self.stopped, min(seconds, LOOK_SECONDS))
+        stopped = self._clock.wait(self.stopped, min(seconds, POLL_SECONDS))
         if seconds > SAID_SECONDS:
             self._board.report(waiting=None)
         if stopped:

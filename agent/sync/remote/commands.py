@@ -47,7 +47,7 @@ MOST_REMEMBERED = 500
 MINUTE_MS = 60_000
 MOST_EFFECTS = 64
 """Effects that are awaited; the newest count."""
-UPLOAD_PATIENCE_MS = 30_000
+UPLOAD_EFFECT_MS = 30_000
 """A ``trigger_upload`` without an upload within so long had nothing to do."""
 
 
@@ -112,7 +112,7 @@ class _Effect(NamedTuple):
 
     entered: Callable[[Snapshot], bool]
     then: Callable[[], None]
-    patience_ends: int | None = None
+    ends_ms: int | None = None
     """On the boot clock, in milliseconds: after that it will not come."""
 
 
@@ -164,7 +164,7 @@ class Commands:
             self._effects = [
                 effect
                 for effect in self._effects
-                if effect not in entered and (effect.patience_ends is None or now_ms < effect.patience_ends)
+                if effect not in entered and (effect.ends_ms is None or now_ms < effect.ends_ms)
             ]
             for effect in entered:
                 effect.then()
@@ -285,7 +285,7 @@ class Commands:
             _Effect(
                 lambda now: now.transfer is not None,
                 lambda: None,
-                milliseconds(self._boottime()) + UPLOAD_PATIENCE_MS,
+                milliseconds(self._boottime()) + UPLOAD_EFFECT_MS,
             )
         )
 

@@ -26,7 +26,7 @@ from agent.sync.remote.payload import HeartbeatPayload
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 """How often it looks whether the token has changed or a rest was ended by others."""
 SOON_SECONDS = 0.25
 """How often it looks whether what a command caused has happened."""
@@ -109,7 +109,7 @@ class Heartbeat:
             if wait <= 0:
                 self.beat()
             elif not stopping.is_set():
-                longest = SOON_SECONDS if self._commands.awaits_effects else LOOK_SECONDS
+                longest = SOON_SECONDS if self._commands.awaits_effects else POLL_SECONDS
                 self._clock.wait(self._wake, min(wait, longest))
 
     def wake(self) -> None:
@@ -130,7 +130,7 @@ class Heartbeat:
         try:
             answer = self._calls.send(self._payload.body(), urgent=urgent)
         except Aborted:
-            self._due = self._clock.monotonic() + LOOK_SECONDS
+            self._due = self._clock.monotonic() + POLL_SECONDS
             return
         except AgentError as error:
             self._urgent = urgent and isinstance(error, Offline | CredentialError)

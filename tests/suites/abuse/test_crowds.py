@@ -71,7 +71,7 @@ def memory(pid: int) -> int:
 def answers_again(path: Path) -> float:
     """Return after how many seconds a socket answers."""
     began = time.monotonic()
-    ask(path, {"command": "status"}, patience=AGAIN_SECONDS)
+    ask(path, {"command": "status"}, timeout=AGAIN_SECONDS)
     return time.monotonic() - began
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from daemonlife import live_as_daemon
 from life import Life, RemoteCommand
 
-import agent.sync.clock_gate
+import agent.sync.clock_wait
 import agent.sync.conclusions
 import agent.sync.delivery
 
-PRELOADED = (agent.sync.clock_gate, agent.sync.conclusions, agent.sync.delivery)
+PRELOADED = (agent.sync.clock_wait, agent.sync.conclusions, agent.sync.delivery)
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def ask(store: Store) -> dict[str, Entry]:
     before = {each.id: each for each in store.all()}
     store.of_stems(STEMS)
     store.counts(), store.pending_bytes(), store.total_bytes()
-    for gate in store.gates():
+    for gate in store.unset_clocks():
         store.ready(gate)
     store.next_ready_ms(BOOT)
     store.parked_before(10**13)

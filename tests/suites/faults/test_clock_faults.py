@@ -29,7 +29,7 @@ NO_NTP = 'import agent.host.time_sync as c\nc.clock_state = lambda: "unsynchroni
 UNCORRECTED = (
     NO_NTP + "from agent.timing.time_sync import TimeSync\n"
     "TimeSync.corrected = lambda self, instant: instant\n"
-    "import agent.sync.clock_gate as g\ng.PATIENCE_SECONDS = 0.0\n"
+    "import agent.sync.clock_wait as g\ng.WAIT_SECONDS = 0.0\n"
 )
 
 

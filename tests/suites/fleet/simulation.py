@@ -17,7 +17,7 @@ from agent.environment import Environment
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.heartbeat_interval import HeartbeatInterval
 from agent.sync.pacing.limits import UPLOAD_URL, Limits
-from agent.sync.syncer import LOOK_SECONDS
+from agent.sync.syncer import POLL_SECONDS
 
 START = 1_700_000_000.0
 ROUND_TRIP = 0.2
@@ -212,7 +212,7 @@ class Device:
             self.too_small = self.limits.observe(self.waiting)
             wait = max(self.limits.recording_wait(), self.limits.pause_left())
             if wait > 0:
-                yield min(wait, LOOK_SECONDS)
+                yield min(wait, POLL_SECONDS)
                 continue
             self.limits.recording_begins()
             yield from self._deliver()

@@ -36,13 +36,13 @@ def shorten() -> None:
     backoff._VERIFYING_FOR = 3.0
 
     from agent.deliverer import threads
-    from agent.sync import clock_gate, conclusions, connection, syncer
+    from agent.sync import clock_wait, conclusions, connection, syncer
     from agent.sync.pacing import heartbeat_interval, limits, share
     from agent.sync.remote import commands, heartbeat
 
-    clock_gate.PATIENCE_SECONDS = 9.0
+    clock_wait.WAIT_SECONDS = 9.0
     connection.PROBE_SECONDS, conclusions.PARKED_RETRY_MS, conclusions.AFTER_VERIFYING = 1.5, 1500, 2
-    syncer.LOOK_SECONDS, threads.DISK_RETRY_SECONDS = 0.5, 1.0
+    syncer.POLL_SECONDS, threads.DISK_RETRY_SECONDS = 0.5, 1.0
     limits.UPLOAD_URLS_PER_MINUTE, limits.SPREAD_FROM = 1000, 1
     share.WINDOW, share.AFTER_RESET = 3.0, 0.7
     heartbeat_interval.LONGEST, heartbeat_interval.CROWDED_LONGEST, heartbeat_interval.AFTER_A_PAUSE = (
@@ -50,8 +50,8 @@ def shorten() -> None:
         2.0,
         1.0,
     )
-    commands.UPLOAD_PATIENCE_MS = 1000
-    heartbeat.FIRST_SECONDS, heartbeat.LOOK_SECONDS, heartbeat.GRACE_SECONDS = 0.5, 0.5, 1.0
+    commands.UPLOAD_EFFECT_MS = 1000
+    heartbeat.FIRST_SECONDS, heartbeat.POLL_SECONDS, heartbeat.GRACE_SECONDS = 0.5, 0.5, 1.0
     heartbeat.LONGEST_SECONDS = 3.0
     made = heartbeat_interval.HeartbeatInterval.__init__
 

@@ -126,7 +126,7 @@ class MatrixParts(DelivererWiring):
             self.credentials.token,
             self.clock,
             timeouts=TIMEOUTS,
-            gate=self.limits,
+            admission=self.limits,
         )
 
 

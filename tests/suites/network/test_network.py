@@ -118,7 +118,7 @@ def test_a_link_that_flaps(recorder: Recorder, sandbox: Sandbox, cable: Wire) ->
 
 
 def link_up_delays(
-    recorder: Recorder, sandbox: Sandbox, cable: Wire, ends: list[str], patience: float
+    recorder: Recorder, sandbox: Sandbox, cable: Wire, ends: list[str], timeout: float
 ) -> list[float]:
     """Return the seconds from each link-up to the first request, after failures that make the backoff long."""
     delays = []
@@ -133,21 +133,21 @@ def link_up_delays(
             assert daemon.status()["online"] is False
             up = time.time()
             cable.plug(end)
-            delays.append(first_request(sandbox, up, patience))
+            delays.append(first_request(sandbox, up, timeout))
             ask(StateDirectory(daemon.state, daemon.state).delivery_socket, {"command": "sync"})
             recorder.wait_delivered([row["id"]], 60)
     return delays
 
 
-def first_request(sandbox: Sandbox, up: float, patience: float) -> float:
-    """Return how many seconds after a moment the first request came, at most ``patience``."""
-    end = time.monotonic() + patience
+def first_request(sandbox: Sandbox, up: float, timeout: float) -> float:
+    """Return how many seconds after a moment the first request came, at most ``timeout``."""
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         delay = sandbox.first_request_after(up)
         if delay is not None:
             return delay
         time.sleep(0.02)
-    return patience
+    return timeout
 
 
 def test_a_link_that_is_up_is_used_within_two_seconds(
@@ -187,7 +187,7 @@ def test_without_the_watcher_it_takes_longer(recorder: Recorder, sandbox: Sandbo
     """The same daemon, deaf to the network, comes back by its backoff alone: the test above can fail."""
     recorder.deaf = True
     delays = link_up_delays(recorder, sandbox, cable, ["agent"] * DEAF_LINK_UPS, 8)
-    say(f"deaf, s (8 is the end of patience): {' '.join(f'{delay:.2f}' for delay in delays)}")
+    say(f"deaf, s (8 is the end of timeout): {' '.join(f'{delay:.2f}' for delay in delays)}")
     assert statistics.median(delays) > 2
 
 

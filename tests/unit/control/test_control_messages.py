@@ -61,7 +61,7 @@ def test_any_answer_of_a_handler_is_sent_or_said(tmp_path: Path, answer: Any) ->
     """What JSON cannot hold is this command's failure; half characters are replaced."""
     server = ControlServer(tmp_path / "control.sock", {"status": lambda _request, _peer: answer})
     with contextlib.suppress(AgentError):
-        assert "\udcff" not in repr(ask(server.path, {"command": "status"}, patience=ANSWER_SECONDS))
+        assert "\udcff" not in repr(ask(server.path, {"command": "status"}, timeout=ANSWER_SECONDS))
     server.close()
 
 

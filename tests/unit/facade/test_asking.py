@@ -27,7 +27,7 @@ SOON = 0.1
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hangs is known at once."""
     monkeypatch.setattr(context, "ANSWER_SECONDS", SOON)
-    monkeypatch.setattr(context, "PATIENCE_SECONDS", SOON)
+    monkeypatch.setattr(context, "WAIT_SECONDS", SOON)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from agent.errors import AgentError
 from agent.gaps import log as ledger_module
 from agent.gaps.log import DELIVERY_FILE, FILE, Cause, Gap, GapLog, older
 from agent.gaps.tracker import GapTracker
-from agent.recording.gapsfile import MOST_BYTES, end_of_ledger, last_gaps, let_go, read_gaps
+from agent.recording.gapsfile import MOST_BYTES, end_of_gap_log, last_gaps, let_go, read_gaps
 
 
 def at(seconds: float, boot: str = "boot-1", clock: str = "ntp") -> Instant:
@@ -125,7 +125,7 @@ def test_a_ledger_begins_a_new_file_before_it_is_too_large(
     gap_log = GapLog(tmp_path, Disk())
     for number in range(120):
         gap_log.add(Gap(Cause.NO_MICROPHONE, at(number)))
-        end = end_of_ledger(tmp_path)
+        end = end_of_gap_log(tmp_path)
         newest = [gap.start for gap in last_gaps(tmp_path, end)][-5:]
         assert newest == [at(each) for each in range(max(0, number - 4), number + 1)]
         gap_log.add(Gap(Cause.NO_MICROPHONE, at(number), at(number + 0.5), 500))

@@ -81,7 +81,7 @@ def test_a_missing_light_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "leds").mkdir()
     ended = fault(tmp_path, monkeypatch, "watchdog")
     assert isinstance(ended.exception, AgentError)
-    assert "there is no light ACT" in str(ended.exception)
+    assert "there is no LED ACT" in str(ended.exception)
 
 
 def test_the_pace_is_set_as_soon_as_udev_allows_it(tmp_path: Path) -> None:

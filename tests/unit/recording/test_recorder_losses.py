@@ -345,7 +345,7 @@ def test_a_storm_of_overflows_costs_a_line_a_minute_and_no_second(tmp_path: Path
     writes: list[str] = []
     studio = RecordingSetup(tmp_path, settings(segment_seconds=600))
     studio.disk = Disk(writes.append)
-    studio.gap_tracker = GapTracker(GapLog(tmp_path, studio.disk), studio.truetime.elapsed_ms)
+    studio.gap_tracker = GapTracker(GapLog(tmp_path, studio.disk), studio.time_sync.elapsed_ms)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(1)

@@ -16,7 +16,7 @@ from agent.config.schema import Config, SyncConfig
 from agent.environment import Environment
 from agent.status.board import Waiting
 from agent.sync.pacing.heartbeat_interval import CROWDED_LONGEST, JITTER, LONGEST, HeartbeatInterval
-from agent.sync.pacing.limits import LOOK_SECONDS, PACED, UPLOAD_URL, Limits
+from agent.sync.pacing.limits import PACED, POLL_SECONDS, UPLOAD_URL, Limits
 from agent.sync.pacing.overload import FleetOverload
 from agent.sync.pacing.share import Share
 from agent.sync.pacing.token_bucket import TokenBucket
@@ -243,7 +243,7 @@ def test_a_wait_for_pacing_is_announced_and_ends_when_a_person_says_so() -> None
     gate = limits(clock, Memory())
     clock.after(1, lambda: told.append(gate._board.snapshot.waiting))
     gate.wait(600)
-    assert clock.monotonic() == 1000.0 + LOOK_SECONDS
+    assert clock.monotonic() == 1000.0 + POLL_SECONDS
     (first,) = told
     assert first is not None
     assert gate._board.snapshot.waiting is None

@@ -26,9 +26,9 @@ def test_nothing_is_held_before_there_was_a_token(tmp_path: Path) -> None:
     book = bindings(tmp_path)
     assert book.current is None
     assert book.allows(None, None, None)
-    first = book.notice(A.fingerprint)
+    first = book.note(A.fingerprint)
     assert book.allows(None, None, first)
-    second = book.notice(B.fingerprint)
+    second = book.note(B.fingerprint)
     assert not book.allows(None, None, second)
 
 
@@ -54,7 +54,7 @@ def test_a_token_that_a_person_puts_into_the_file_begins_a_lineage(tmp_path: Pat
     kept = credentials(tmp_path, file)
     for token in (A, B):
         file.write_text(token.reveal())
-        kept.notice()
+        kept.note_token()
         assert kept.current() == token.fingerprint
     file.write_text(A.reveal())
     kept.token()
@@ -124,7 +124,7 @@ def test_the_same_end_user_is_the_same_owner(
     """Only where both have shown one and the same; null matches nothing, and two of them prove nothing."""
     book = bindings(tmp_path)
     for token, shown in ((A, old), (B, new)):
-        book.notice(token.fingerprint)
+        book.note(token.fingerprint)
         for user in shown:
             book.learn(token.fingerprint, user, "dev_1")
     assert book.allows(A.fingerprint, None, book.current) is same
@@ -134,7 +134,7 @@ def test_a_release_is_to_the_owner_of_that_time_only(tmp_path: Path) -> None:
     """Released while B was bound: B may have it, and A; C may not."""
     book = bindings(tmp_path)
     for token in (A, B, C):
-        book.notice(token.fingerprint)
+        book.note(token.fingerprint)
     allowed = [book.allows(A.fingerprint, B.fingerprint, token.fingerprint) for token in (A, B, C)]
     assert allowed == [True, True, False]
 

@@ -5,7 +5,7 @@ from typing import Protocol
 from agent.api.headers import RateLimit
 
 
-class Gate(Protocol):
+class Admission(Protocol):
     """What every API call passes (``limits``); PUTs do not, but a 429 of storage is told to it."""
 
     def admit(self, call: str, *, urgent: bool = False) -> float:
@@ -21,15 +21,15 @@ class Gate(Protocol):
         """End all waits."""
 
 
-class OpenGate:
+class AdmitAll:
     """Lets every call pass: for one that is made alone, and for tests of the client."""
 
-    def admit(self, _call: str, *, urgent: bool = False) -> float:  # noqa: ARG002 - a Gate
+    def admit(self, _call: str, *, urgent: bool = False) -> float:  # noqa: ARG002 - an Admission
         """Return 0."""
         return 0.0
 
     def answered(self, _call: str, _status: int, _said: RateLimit | None, _asked: float | None) -> None:
-        """Take no notice."""
+        """Learn nothing."""
 
     def wait(self, _seconds: float) -> None:
         """Not wait."""

@@ -5,19 +5,19 @@ from agent.clock import Clock
 from agent.outbox.entry import Entry
 from agent.timing.time_sync import APART_MS, UNSYNCHRONIZED, TimeSync
 
-PATIENCE_SECONDS = 180.0
+WAIT_SECONDS = 180.0
 """How long recordings of unknown time wait for the clock while the API can be reached."""
 
 ASK_SECONDS = APART_MS / 1000 + 1
 """How long after one question for the time the next can confirm its answer."""
 
 
-class ClockGate:
+class ClockWait:
     """Learns the time from the API's answers; holds back what was recorded under a wrong clock until it is known."""
 
-    def __init__(self, api: RecordingsApi, truetime: TimeSync, clock: Clock) -> None:
+    def __init__(self, api: RecordingsApi, time_sync: TimeSync, clock: Clock) -> None:
         self._api = api
-        self._truetime = truetime
+        self._time_sync = time_sync
         self._clock = clock
         self._online_since: float | None = None
         self._asked_at: float | None = None
@@ -28,7 +28,7 @@ class ClockGate:
         Raises:
             Offline: it cannot be reached.
         """
-        if self._truetime.state() != UNSYNCHRONIZED or self.seconds_to_ask() > 0:
+        if self._time_sync.state() != UNSYNCHRONIZED or self.seconds_to_ask() > 0:
             return
         self._api.ask_date()
         self._asked_at = self._clock.monotonic()
@@ -43,7 +43,7 @@ class ClockGate:
         """Return for how long at most recordings wait for the clock while the API can be reached."""
         since = self._online_since
         passed = 0.0 if since is None else self._clock.monotonic() - since
-        return max(0.0, PATIENCE_SECONDS - passed)
+        return max(0.0, WAIT_SECONDS - passed)
 
     def learn(self) -> None:
         """Take over the time of the newest answer."""
@@ -51,15 +51,15 @@ class ClockGate:
         if self._online_since is None:
             self._online_since = self._clock.monotonic()
         if date is not None:
-            self._truetime.learn_from_server(date.server, date.monotonic, date.round_trip)
+            self._time_sync.learn_from_server(date.server, date.monotonic, date.round_trip)
 
     def offline(self) -> None:
         """The API cannot be reached: waiting for the clock begins anew."""
         self._online_since = None
         self._asked_at = None
 
-    def opens_for(self, entry: Entry) -> bool:
+    def may_create(self, entry: Entry) -> bool:
         """Whether the recording may be created now; once created it always may go on."""
-        if entry.request is not None or self._truetime.corrected(entry.started).clock != UNSYNCHRONIZED:
+        if entry.request is not None or self._time_sync.corrected(entry.started).clock != UNSYNCHRONIZED:
             return True
         return self._online_since is not None and self.seconds_left() <= 0
