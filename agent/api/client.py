@@ -28,9 +28,9 @@ from agent.api.errors import (
 )
 from agent.api.given import ServerDate, Token
 from agent.api.headers import RateLimit
-from agent.api.http import HttpConnection, Timeouts
 from agent.api.responses import fields_of
-from agent.api.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest, TooSlow
+from agent.api.transport.http import HttpConnection, Timeouts
+from agent.api.transport.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest, TooSlow
 from agent.api.urls import base_url, check_storage_url, host_of, is_loopback, segment
 from agent.clock import Clock
 from agent.config.schema import ApiConfig

@@ -12,8 +12,8 @@ from agent.config import schema as settings
 from agent.errors import ConfigError
 from agent.facade.context import Session
 from agent.outbox.answers import windows_shown
-from agent.recording.lines import stays
-from agent.recording.schedule import next_windows
+from agent.recording.calendar.lines import stays
+from agent.recording.calendar.schedule import next_windows
 from agent.status.words import local_date
 from agent.terminal.output import echo, print_json
 

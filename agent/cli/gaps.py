@@ -11,7 +11,7 @@ from agent.facade.context import Session
 from agent.host.boot import boot_id
 from agent.host.time_sync import clock_state
 from agent.process.state_directory import Process, StateDirectory
-from agent.recorder.gap_rows import gap_rows
+from agent.recorder.account.gap_rows import gap_rows
 from agent.status.words import local_moment
 from agent.terminal.output import duration, echo, print_json
 from agent.timing.known_time import KnownTime

@@ -21,11 +21,11 @@ from agent.facade.credentials import credentials_of
 from agent.outbox.answers import row_of
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld
-from agent.recorder.memory import AskedNumbers, Numbers
+from agent.recorder.account.memory import AskedNumbers, Numbers
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import LONGEST_SECONDS, MUTED, ManualRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import LONGEST_SECONDS, MUTED, ManualRequest
 from agent.recording.triggers import OnRequest
 from agent.terminal.output import duration, echo, meter, moving_line, percent, print_json, size
 from agent.text import valid

@@ -10,9 +10,9 @@ from agent.control.server import ask
 from agent.disk import Disk
 from agent.facade.context import Session
 from agent.facade.service import deliverer_here
-from agent.index.database import diagnose
 from agent.index.earlier_place import bring_over, left_in
-from agent.index.schema import SCHEMA
+from agent.index.table.database import diagnose
+from agent.index.table.schema import SCHEMA
 from agent.process.state_directory import Process
 from agent.terminal.output import echo, print_json
 

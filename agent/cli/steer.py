@@ -8,8 +8,8 @@ from agent.disk import Disk
 from agent.errors import AgentError
 from agent.facade.context import Session
 from agent.process.state_directory import Process
-from agent.recording.mute import Mute
-from agent.recording.requests import LONGEST_SECONDS
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import LONGEST_SECONDS
 from agent.terminal.output import duration, echo, print_json
 from agent.text import valid
 

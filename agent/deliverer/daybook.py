@@ -10,9 +10,9 @@ import msgspec
 from agent.bounds import MOST_DAYS
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.disk import Disk
-from agent.index.deliveries import Deliveries
-from agent.recording.dayfile import DayFile
-from agent.recording.days import DELIVERY_FILE, DeliveryDay, begin_of, day_at, end_of
+from agent.index.table.deliveries import Deliveries
+from agent.recording.days.dayfile import DayFile
+from agent.recording.days.days import DELIVERY_FILE, DeliveryDay, begin_of, day_at, end_of
 
 DELIVERY_DAY = msgspec.json.Decoder(DeliveryDay)
 KEPT_DAYS = 2

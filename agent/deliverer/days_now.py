@@ -9,8 +9,8 @@ import msgspec
 
 from agent.deliverer.daybook import DELIVERY_DAY, delivered_on
 from agent.index.reading import Recordings
-from agent.recording.dayfile import read_days
-from agent.recording.days import DELIVERY_FILE, DeliveryDay, day_at
+from agent.recording.days.dayfile import read_days
+from agent.recording.days.days import DELIVERY_FILE, DeliveryDay, day_at
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agent.deliverer.wiring import DelivererWiring
 from agent.hints import typed
 from agent.index.arrivals import arrivals_of
-from agent.index.database import is_of_the_disk
+from agent.index.table.database import is_of_the_disk
 from agent.log import get_logger
 from agent.small_file import OF_THE_DISK
 

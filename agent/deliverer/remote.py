@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.control.server import Message, ask
 from agent.errors import AgentError
 from agent.log import get_logger
-from agent.recording.requests import ManualRequest
+from agent.recording.asked.requests import ManualRequest
 
 log = get_logger(__name__)
 

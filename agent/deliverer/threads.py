@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agent.deliverer.wiring import DelivererWiring
-from agent.host.netlink import NetworkWatch
-from agent.host.network import Network
+from agent.host.net.netlink import NetworkWatch
+from agent.host.net.network import Network
 from agent.log import get_logger
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from agent.disk import Disk
 from agent.environment import Environment
 from agent.gaps.log import DELIVERY_FILE, Cause, Gap, GapLog
 from agent.host.battery import battery
-from agent.host.network import Network
+from agent.host.net.network import Network
+from agent.host.net.uplink import Uplinks
 from agent.host.time_sync import clock_state
-from agent.host.uplink import Uplinks
 from agent.index.findings import Findings
 from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler

@@ -19,7 +19,7 @@ from agent.process.state_directory import StateDirectory
 from agent.terminal.output import duration, meter, size
 
 if TYPE_CHECKING:
-    from agent.index.store import Store
+    from agent.index.table.store import Store
 
 GRACE_SECONDS = 30.0
 """How much longer than the recording it may take to make it."""

@@ -12,11 +12,11 @@ from agent.facade.context import Session
 from agent.hints import SERVICE_STATE, typed
 from agent.host.medium import in_memory
 from agent.host.storage import disk_usage, space_problem
-from agent.index.database import diagnose
 from agent.index.earlier_place import Left, bring_hint, left_elsewhere
 from agent.index.reading import open_for_reading
-from agent.index.schema import SCHEMA
-from agent.index.store import Store
+from agent.index.table.database import diagnose
+from agent.index.table.schema import SCHEMA
+from agent.index.table.store import Store
 from agent.process.places import service_folder
 from agent.process.state_directory import Process
 from agent.process.state_lock import NoRight

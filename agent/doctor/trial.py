@@ -28,8 +28,8 @@ from agent.outbox.answers import row_of
 from agent.outbox.entry import HELD, Entry, Status
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.mute import Mute
-from agent.recording.requests import ManualRequest
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import local_time

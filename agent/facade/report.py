@@ -12,7 +12,7 @@ from agent.host.boot import boot_id
 from agent.host.time_sync import clock_state
 from agent.index.reading import reading
 from agent.process.state_directory import Process, StateDirectory
-from agent.recorder.days_now import days_now
+from agent.recorder.account.days_now import days_now
 from agent.report.rows import rows_of
 from agent.timing.known_time import KnownTime
 from agent.zone import zone

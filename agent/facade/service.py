@@ -10,7 +10,7 @@ from agent.facade.credentials import credentials_of
 from agent.index.reading import reading
 from agent.outbox.answers import merged, status_of
 from agent.process.state_directory import Process
-from agent.recording.schedule import next_windows
+from agent.recording.calendar.schedule import next_windows
 from agent.status.board import CredentialState, Delivery, Snapshot, State
 from agent.token.store import credential_of
 

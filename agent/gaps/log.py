@@ -1,7 +1,7 @@
 """The gap log: every second that should have been recorded and was not, one JSON line each, in ``gaps.jsonl``.
 
 A file that has grown to ``ROTATE_BYTES`` becomes ``gaps.1.jsonl``, in the place of an older one. It is read by
-``agent.recording.gapsfile``.
+``agent.recording.days.gapsfile``.
 """
 
 import contextlib

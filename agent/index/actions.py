@@ -9,7 +9,7 @@ from agent.errors import AgentError
 from agent.hints import typed
 from agent.host.target_folder import TargetFolder
 from agent.index.outbox import Outbox
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import is_damaged

@@ -12,13 +12,13 @@ from agent.disk import Disk
 from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.index.owners import OneOwner, Owners
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.locks import claimed
-from agent.recording.gapsfile import let_go
-from agent.recording.marks import Marks
+from agent.recording.asked.marks import Marks
+from agent.recording.days.gapsfile import let_go
 from agent.recording.segment import FinishedSegment
 from agent.small_file import SHORT_OF_MEANS
 

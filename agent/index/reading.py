@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.disk import Disk
 from agent.errors import AgentError
 from agent.index.actions import find
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, number_given
 from agent.outbox.files import AUDIO, SIDECAR, Files, names

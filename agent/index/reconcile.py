@@ -17,7 +17,7 @@ from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
 from agent.outbox.locks import claimed
-from agent.recording.gapsfile import let_go
+from agent.recording.days.gapsfile import let_go
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 from agent.small_file import is_regular
 

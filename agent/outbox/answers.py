@@ -14,7 +14,7 @@ from agent.host.storage import disk_usage, space_problem
 from agent.host.time_sync import clock_state
 from agent.outbox.entry import HELD, Entry, Status
 from agent.outbox.files import AUDIO, Files, names
-from agent.recording.lines import Stretch
+from agent.recording.calendar.lines import Stretch
 from agent.recording.segment import PART, SegmentStart
 from agent.status.board import NetworkNow, Snapshot
 from agent.status.documents import Queue

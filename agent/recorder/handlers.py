@@ -12,12 +12,12 @@ from agent.hints import journal
 from agent.log import get_logger
 from agent.outbox.answers import row_of
 from agent.panel.led import StatusLed
-from agent.recorder.days_now import days_now
-from agent.recorder.gap_rows import gap_rows
+from agent.recorder.account.days_now import days_now
+from agent.recorder.account.gap_rows import gap_rows
 from agent.recorder.publisher import Publisher
 from agent.recorder.wiring import RecorderWiring
+from agent.recording.asked.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import LONGEST_SECONDS, ManualRequest, MarkRequest
 from agent.status.board import State
 from agent.status.words import no_microphone
 

@@ -19,8 +19,8 @@ from agent.outbox.answers import status_of
 from agent.outbox.files import SIDECAR, names
 from agent.recorder.mixer_watch import MixerWatch
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.lines import Stretch
-from agent.recording.schedule import next_windows
+from agent.recording.calendar.lines import Stretch
+from agent.recording.calendar.schedule import next_windows
 from agent.status.board import Delivery
 from agent.status.documents import (
     EVERY_SECONDS,

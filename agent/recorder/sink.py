@@ -7,10 +7,10 @@ from agent.clock import Instant
 from agent.disk import Disk
 from agent.outbox.entry import Entry
 from agent.outbox.files import Files
-from agent.recorder.daybook import DayBook
-from agent.recorder.memory import Numbers
-from agent.recording.marks import Marks
-from agent.recording.requests import Asked
+from agent.recorder.account.daybook import DayBook
+from agent.recorder.account.memory import Numbers
+from agent.recording.asked.marks import Marks
+from agent.recording.asked.requests import Asked
 from agent.recording.segment import FinishedSegment, SegmentStart, end_of
 
 

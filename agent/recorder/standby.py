@@ -5,9 +5,9 @@ from agent.audio.source import Source
 from agent.config.schema import Config, VoiceConfig
 from agent.errors import AgentError
 from agent.log import get_logger
-from agent.recording.standby import StandbySettings
+from agent.recording.listening.standby import StandbySettings
+from agent.recording.listening.voice import VoiceGate
 from agent.recording.triggers import wants_voice
-from agent.recording.voice import VoiceGate
 from agent.status.board import Board
 
 log = get_logger(__name__)

@@ -21,14 +21,14 @@ from agent.host.time_sync import clock_state
 from agent.outbox.arrivals import announce
 from agent.outbox.files import Files
 from agent.process.state_directory import Process, StateDirectory
+from agent.recorder.account.daybook import DayBook, windows_of
+from agent.recorder.account.downtime import Downtime
+from agent.recorder.account.memory import Memory, Numbers
 from agent.recorder.binding import BindingFile
-from agent.recorder.daybook import DayBook, windows_of
-from agent.recorder.downtime import Downtime
-from agent.recorder.memory import Memory, Numbers
 from agent.recorder.sink import OutboxFolder
 from agent.recorder.space import RoomKeeper
 from agent.recorder.standby import standby_of
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
 from agent.recording.session_in_hand import Unattended

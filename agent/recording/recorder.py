@@ -4,8 +4,8 @@ from agent.audio.source import EndOfSource, SourceLost
 from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.log import get_logger
+from agent.recording.asked.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
 from agent.recording.listener import Heard
-from agent.recording.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
 from agent.recording.session import Session
 from agent.recording.session_in_hand import SessionInHand
 from agent.recording.triggers import manual_session

@@ -17,7 +17,7 @@ from agent.audio.opus import OpusEncoder, libopus_version
 from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
 from agent.clock import Instant, Interval, rfc3339
 from agent.disk import Disk
-from agent.recording.ring import Prelude, pre_skip_of
+from agent.recording.listening.ring import Prelude, pre_skip_of
 from agent.small_file import SHORT_OF_MEANS, UnusableFile, decode, open_file
 
 START_TAG = "RECORDER_AGENT"

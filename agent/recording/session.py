@@ -12,12 +12,12 @@ from agent.gaps.log import Cause
 from agent.gaps.tracker import GapTracker
 from agent.identity import new_id
 from agent.log import get_logger
+from agent.recording.asked.marks import Marks
+from agent.recording.asked.pending_marks import PendingMarks
+from agent.recording.asked.requests import Asked, ManualRequest
 from agent.recording.binding import is_other_owner
 from agent.recording.listener import Heard
-from agent.recording.marks import Marks
-from agent.recording.pending_marks import PendingMarks
-from agent.recording.requests import Asked, ManualRequest
-from agent.recording.ring import Prelude
+from agent.recording.listening.ring import Prelude
 from agent.recording.segment import FinishedSegment, OpenSegment, SegmentStart, end_of
 from agent.recording.triggers import SessionSpec
 from agent.timing.known_time import KnownTime

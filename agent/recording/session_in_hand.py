@@ -9,16 +9,16 @@ from agent.environment import Environment
 from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.log import get_logger
-from agent.recording.inbox import Inbox
+from agent.recording.asked.inbox import Inbox
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import ManualRequest  # noqa: TC001 - no second way to import
 from agent.recording.listener import Heard, Listener
-from agent.recording.mute import Mute
-from agent.recording.requests import ManualRequest  # noqa: TC001 - no second way to import
+from agent.recording.listening.standby import Standby, StandbySettings
+from agent.recording.listening.voice import Begin, End, Event, Write
 from agent.recording.session import SegmentFactory, Session
-from agent.recording.standby import Standby, StandbySettings
 from agent.recording.storage_watch import StorageFault, StorageWatch
 from agent.recording.time_account import TimeAccount
 from agent.recording.triggers import SessionSpec, Trigger
-from agent.recording.voice import Begin, End, Event, Write
 from agent.status.board import RecordingNow, State
 
 log = get_logger(__name__)

@@ -10,9 +10,9 @@ from agent.clock import UNSYNCHRONIZED, Instant
 from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig
 from agent.config.values import sun_moment
 from agent.log import get_logger
-from agent.recording.lines import Stretch, stays
-from agent.recording.requests import ManualRequest
-from agent.recording.schedule import Calendar
+from agent.recording.asked.requests import ManualRequest
+from agent.recording.calendar.lines import Stretch, stays
+from agent.recording.calendar.schedule import Calendar
 
 log = get_logger(__name__)
 

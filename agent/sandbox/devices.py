@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agent.sandbox.answers import ApiError
 from agent.sandbox.book import Book, new_id, sha256_text
 from agent.sandbox.model import Command, HeartbeatBody, Switches, Token, parse, utc_text
+from agent.sandbox.web.answers import ApiError
 
 DEFAULT_TOKEN = "dtok_sandbox"  # noqa: S105 - opens nothing but a sandbox
 DEFAULT_DEVICE = "dev_sandbox"

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from agent.sandbox.answers import NoAnswer
+from agent.sandbox.web.answers import NoAnswer
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agent.sandbox.answers import ApiError
 from agent.sandbox.faults import Call
 from agent.sandbox.model import Switches
+from agent.sandbox.web.answers import ApiError
 
 WINDOW_SECONDS = 60
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from agent.sandbox.answers import ApiError
 from agent.sandbox.book import Book, new_id
 from agent.sandbox.model import (
     COMPLETE_SIZES,
@@ -28,6 +27,7 @@ from agent.sandbox.model import (
     utc_seconds,
     utc_text,
 )
+from agent.sandbox.web.answers import ApiError
 
 METADATA_BYTES = 4096
 _NOT_KEPT = {

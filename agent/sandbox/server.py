@@ -14,14 +14,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from agent.errors import AgentError
-from agent.sandbox.app import build_app
-from agent.sandbox.connection import DroppableConnection
 from agent.sandbox.faults import Faults
 from agent.sandbox.model import Switches
-from agent.sandbox.requestlog import RequestLog
 from agent.sandbox.state import State
 from agent.sandbox.storage import Presigner, Storage
-from agent.sandbox.tls import Authority, is_loopback, reachable_name
+from agent.sandbox.web.app import build_app
+from agent.sandbox.web.connection import DroppableConnection
+from agent.sandbox.web.requestlog import RequestLog
+from agent.sandbox.web.tls import Authority, is_loopback, reachable_name
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0

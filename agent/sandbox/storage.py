@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from agent.sandbox.answers import NoAnswer
 from agent.sandbox.recordings import Recordings
+from agent.sandbox.web.answers import NoAnswer
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DATE = "%Y%m%dT%H%M%SZ"

@@ -16,7 +16,7 @@ from agent.api.errors import (
 from agent.environment import Environment
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
-from agent.index.schema import PAUSE_OF_RECORDING
+from agent.index.table.schema import PAUSE_OF_RECORDING
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
 from agent.sync.connection import PROBE_SECONDS, Connection, Reason

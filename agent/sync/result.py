@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.errors import AgentError, CredentialError, StillWaiting
 from agent.hints import typed
-from agent.index.store import Store
+from agent.index.table.store import Store
 
 
 @dataclass

@@ -17,7 +17,7 @@ from waiting_recordings import agent, deliveries, fill, live
 from agent.clock import Instant
 from agent.config.schema import OffPeakHours, SyncConfig
 from agent.deliverer.wiring import DelivererWiring
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.outbox.entry import Status
 from agent.sync.rules.forecast import Pace, drain_seconds
 

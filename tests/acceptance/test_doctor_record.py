@@ -23,7 +23,7 @@ from agent.doctor.examination import Health
 from agent.doctor.trial import NAME, Trial
 from agent.facade.context import Session
 from agent.process.state_directory import StateDirectory
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 

@@ -26,9 +26,9 @@ from agent.outbox.files import digest
 from agent.process.state_directory import StateDirectory, bind, resolve
 from agent.process.state_lock import StateLock, holder_of, is_held
 from agent.recorder.last_good import keep
-from agent.recording.dayfile import DayFile, read_days
-from agent.recording.days import DELIVERY_FILE as DELIVERY_DAYS
-from agent.recording.days import DeliveryDay
+from agent.recording.days.dayfile import DayFile, read_days
+from agent.recording.days.days import DELIVERY_FILE as DELIVERY_DAYS
+from agent.recording.days.days import DeliveryDay
 from agent.recording.segment import is_being_written
 from agent.small_file import open_file
 from agent.status.published_file import replace

@@ -13,8 +13,8 @@ from owners import ANNA, BERT, LATER, NEW, OLD, bind, recorded
 
 from agent.clock import Instant
 from agent.disk import Disk
-from agent.index.database import SUFFIXES
-from agent.index.store import Store
+from agent.index.table.database import SUFFIXES
+from agent.index.table.store import Store
 from agent.outbox.entry import Entry, KeptUrl, changed
 from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer

@@ -23,10 +23,10 @@ from api_bench import (
 from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
 
-from agent.api.alarms import Alarms
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import Aborted, ApiFailure, OfflineKind, UnreadableFile, UploadRefused
-from agent.api.socket_tracker import SocketTracker
+from agent.api.transport.alarms import Alarms
+from agent.api.transport.socket_tracker import SocketTracker
 from agent.config.schema import ApiConfig
 
 __all__ = ["api", "authority", "ca_file", "server"]

@@ -18,7 +18,7 @@ from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.environment import Environment
 from agent.host.battery import Battery
-from agent.host.network import Network
+from agent.host.net.network import Network
 from agent.host.storage import DiskUsage
 from agent.process.state_directory import StateDirectory
 from agent.sandbox.server import SandboxServer

@@ -11,8 +11,8 @@ from waiting_recordings import agent, fill
 
 from agent.clock import Instant
 from agent.deliverer.housekeeping import SWEEP_SECONDS, Housekeeping
-from agent.index.schema import PAUSE_OF_RECORDING
-from agent.index.store import Store
+from agent.index.table.schema import PAUSE_OF_RECORDING
+from agent.index.table.store import Store
 from agent.outbox.arrivals import SOCKET, ArrivalsSocket, announce
 
 COUNT = 60

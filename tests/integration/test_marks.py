@@ -17,9 +17,9 @@ from agent.clock import Instant
 from agent.config.schema import RecordingConfig
 from agent.disk import Disk
 from agent.outbox.entry import Entry, changed
-from agent.recording.marks import LONGEST_TEXT, MOST_PER_RECORDING
+from agent.recording.asked.marks import LONGEST_TEXT, MOST_PER_RECORDING
+from agent.recording.asked.requests import MarkRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import MarkRequest
 from agent.sandbox.server import SandboxServer
 from agent.sync.metadata import metadata_of
 

@@ -19,9 +19,9 @@ from speech import speech, write_wav
 from agent.config.schema import RecordingConfig
 from agent.disk import Disk
 from agent.gaps.log import Cause
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
 from agent.status.board import State
 from agent.status.condition import Condition, condition
 

@@ -9,11 +9,11 @@ import pytest
 from socket_api import Reply, SocketApi, as_json
 from waiting_recordings import agent, deliveries, fill
 
-from agent.api.alarms import Alarms
-from agent.api.socket_tracker import SocketTracker
+from agent.api.transport.alarms import Alarms
+from agent.api.transport.socket_tracker import SocketTracker
 from agent.config.schema import SyncConfig
 from agent.deliverer.wiring import DelivererWiring
-from agent.host.uplink import NONE, Uplink
+from agent.host.net.uplink import NONE, Uplink
 from agent.outbox.answers import status_of
 from agent.status.board import NetworkNow
 from agent.status.documents import Queue

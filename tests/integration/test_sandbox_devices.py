@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sandbox_device import Clock, Device, clock, device, error_code, server
 
-from agent.sandbox.answers import ErrorShape
 from agent.sandbox.server import SandboxServer
+from agent.sandbox.web.answers import ErrorShape
 
 
 def test_heartbeat_takes_known_fields(device: Device, server: SandboxServer) -> None:

@@ -14,8 +14,8 @@ from api_bench import client_of, upload_url_for
 from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts
-from agent.api.dual_stack import PatientBackend, use_backend
 from agent.api.errors import StorageUnreachable
+from agent.api.transport.dual_stack import PatientBackend, use_backend
 
 SIZE = 4 * 1024 * 1024
 LEAST_RATE = 200_000.0

@@ -17,14 +17,14 @@ from agent.index.outbox import Outbox
 from agent.index.reconcile import Reconciler
 from agent.outbox.entry import Entry
 from agent.process.state_directory import StateDirectory
-from agent.recorder.memory import Memory
+from agent.recorder.account.memory import Memory
 from agent.recorder.sink import OutboxFolder
-from agent.recording.gapsfile import read_gaps
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
+from agent.recording.days.gapsfile import read_gaps
+from agent.recording.listening.standby import StandbySettings
 from agent.recording.recorder import Recorder
 from agent.recording.session import SegmentFactory
 from agent.recording.session_in_hand import Unattended
-from agent.recording.standby import StandbySettings
 from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Trigger, trigger_for
 from agent.timing.time_sync import TimeSync

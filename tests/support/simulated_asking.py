@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from simulated_machine import World
 
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
 
 READINGS_MS = 2
 """Between two boots a length follows from four readings of clocks in whole milliseconds."""

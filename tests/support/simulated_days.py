@@ -9,11 +9,11 @@ from simulated_machine import BEGINNING_MS
 from agent.bounds import MOST_DAYS
 from agent.config.schema import NOWHERE
 from agent.gaps.log import Gap
-from agent.recorder.daybook import DAY_DECODER
-from agent.recorder.days_now import days_now
-from agent.recording.dayfile import read_days
-from agent.recording.days import FILE, Day, is_inside, split
-from agent.recording.gapsfile import read_gaps
+from agent.recorder.account.daybook import DAY_DECODER
+from agent.recorder.account.days_now import days_now
+from agent.recording.days.dayfile import read_days
+from agent.recording.days.days import FILE, Day, is_inside, split
+from agent.recording.days.gapsfile import read_gaps
 
 if TYPE_CHECKING:
     from simulated_life import Life

@@ -25,14 +25,14 @@ from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, Files, digest, names
-from agent.recorder.daybook import DayBook, windows_of
-from agent.recorder.downtime import Downtime
-from agent.recorder.memory import Memory
+from agent.recorder.account.daybook import DayBook, windows_of
+from agent.recorder.account.downtime import Downtime
+from agent.recorder.account.memory import Memory
 from agent.recorder.sink import OutboxFolder
-from agent.recording.gapsfile import read_gaps
-from agent.recording.mute import Mute
+from agent.recording.asked.mute import Mute
+from agent.recording.asked.requests import ManualRequest
+from agent.recording.days.gapsfile import read_gaps
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
 from agent.recording.session import SegmentFactory
 from agent.recording.session_in_hand import Unattended

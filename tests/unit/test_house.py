@@ -82,7 +82,7 @@ def test_every_log_record_has_an_action(path: Path) -> None:
             assert "action" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
 
 
-SYNC_FLOORS = {"client": 0, "credential": 1, "pacing": 1, "rules": 1, "": 2, "remote": 3}
+SYNC_FLOORS = {"pacing": 1, "rules": 1, "": 2, "remote": 3}
 
 
 def sync_room_of(module: str) -> str:
@@ -323,3 +323,14 @@ def test_the_words_are_looked_for() -> None:
     ]:
         tokens = tokenize.tokenize(io.BytesIO(line.encode()).readline)
         assert any(words_of(token) & RETIRED for token in tokens) is bad, line
+
+
+ROOMS = sorted({path.parent for path in FILES})
+A_FILE_FOR_EACH_COMMAND = AGENT / "cli"
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_has_at_most_a_dozen_files(room: Path) -> None:
+    """What has more is two rooms."""
+    files = [path.name for path in room.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= 12 or room == A_FILE_FOR_EACH_COMMAND, files

@@ -16,8 +16,8 @@ from agent.clock import Instant
 from agent.gaps.log import FILE, GAP, Cause, Gap
 from agent.outbox import sidecar
 from agent.outbox.entry import ENTRY, Entry
-from agent.recording.gapsfile import read_gaps
-from agent.recording.marks import KEPT
+from agent.recording.asked.marks import KEPT
+from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import START, SegmentStart
 from agent.small_file import SMALL_BYTES, UnusableFile, decode, is_regular, load
 from agent.timing.known_time import BOOTS

@@ -25,7 +25,7 @@ from agent.clock import Instant, milliseconds
 from agent.disk import Disk
 from agent.environment import Environment
 from agent.log import get_logger
-from agent.recording.requests import ManualRequest
+from agent.recording.asked.requests import ManualRequest
 from agent.small_file import UnusableFile, load
 from agent.status.board import Snapshot, State
 from agent.sync.pacing.token_bucket import TokenBucket

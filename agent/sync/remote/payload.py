@@ -9,9 +9,9 @@ from typing import Any
 from agent import __version__
 from agent.environment import Environment
 from agent.host.battery import Battery, battery
-from agent.host.network import MOBILE, WIFI, Network
+from agent.host.net.network import MOBILE, WIFI, Network
 from agent.host.storage import MEGABYTE, DiskUsage, disk_usage
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.log import get_logger
 from agent.status.board import Snapshot, State
 from agent.status.condition import device_state

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from agent.config.schema import SyncConfig
 from agent.hints import typed
-from agent.host.uplink import Uplink
+from agent.host.net.uplink import Uplink
 from agent.status.board import Waiting
 from agent.sync.rules.held_back import HeldBack
 

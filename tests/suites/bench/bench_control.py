@@ -45,7 +45,7 @@ def memory() -> None:
 
 def slow() -> None:
     """Rest before each request: for delivery."""
-    from agent.api.http import HttpConnection
+    from agent.api.transport.http import HttpConnection
 
     send = HttpConnection._send
 

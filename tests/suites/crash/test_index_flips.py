@@ -14,7 +14,7 @@ from logcapture import capture_logs
 
 from agent.clock import Instant
 from agent.disk import Disk
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.outbox.entry import Entry, changed
 
 FLIPS = int(os.environ.get("CRASH_FLIPS", "500"))

@@ -22,7 +22,7 @@ BEATS_SECONDS = 0.5
 def shorten() -> None:
     """Shorten each wait that an answer, or the lack of one, can cause: about twentyfold."""
     from agent import bounds
-    from agent.api import http
+    from agent.api.transport import http
     from agent.sync.pacing import backoff
     from agent.timing import time_sync
 
@@ -82,8 +82,9 @@ def without_limit() -> None:
 
 def without_net() -> None:
     """Take out a net: an upload URL is not looked at, and what a library raises for it is nobody's failure."""
-    from agent.api import client, http
-    from agent.api.outage import outage as known
+    from agent.api import client
+    from agent.api.transport import http
+    from agent.api.transport.outage import outage as known
 
     def passed_on(error: Exception, *given: object, **named: object) -> object:
         if isinstance(error, httpx.HTTPError):

@@ -20,10 +20,10 @@ from agent.outbox import sidecar
 from agent.outbox.files import Files
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import holder_of, named
+from agent.recorder.account.memory import Memory
 from agent.recorder.binding import BindingFile
-from agent.recorder.memory import Memory
-from agent.recording.gapsfile import read_gaps
-from agent.recording.marks import Marks
+from agent.recording.asked.marks import Marks
+from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import SegmentStart
 from agent.status.documents import delivery_fields, recorder_fields
 from agent.status.other_process import deliverer_seen, delivery_state, recorder_seen

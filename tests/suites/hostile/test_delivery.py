@@ -9,7 +9,7 @@ from grammar import CALLS, VALUES, Cell, cells
 from server import hostile_server
 from waiting_recordings import agent, fill, live
 
-from agent.api import http
+from agent.api.transport import http
 from agent.bounds import is_word
 
 WORDS = {name for name, text in VALUES.items() if text[0] == '"' and is_word(json.loads(text), 200)}

@@ -6,9 +6,9 @@ from pathlib import Path
 from s3_server import S3Server, forged
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent.sandbox.app import build_app
 from agent.sandbox.server import SandboxServer
 from agent.sandbox.storage import Presigner, Storage
+from agent.sandbox.web.app import build_app
 
 
 class S3Sandbox(SandboxServer):

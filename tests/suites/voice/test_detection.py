@@ -30,7 +30,7 @@ from agent.audio.source import Block
 from agent.config.schema import VoiceConfig
 from agent.recorder.standby import detector_of
 from agent.recording.listener import Heard
-from agent.recording.voice import End, Missed, VoiceGate, Write
+from agent.recording.listening.voice import End, Missed, VoiceGate, Write
 
 SHARE = float(os.environ.get("VOICE_SHARE", "1"))
 """Of the two hours: less for a quick look."""

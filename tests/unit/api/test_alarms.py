@@ -6,8 +6,8 @@ import time
 import pytest
 from acceptance import wait_for
 
-from agent.api import alarms as module
-from agent.api.alarms import Alarms
+from agent.api.transport import alarms as module
+from agent.api.transport.alarms import Alarms
 
 NAME = "alarms of these tests"
 ENDING = "alarms that end"

@@ -15,7 +15,7 @@ from agent.errors import AgentError
 from agent.gaps import log as ledger_module
 from agent.gaps.log import DELIVERY_FILE, FILE, Cause, Gap, GapLog, older
 from agent.gaps.tracker import GapTracker
-from agent.recording.gapsfile import MOST_BYTES, end_of_gap_log, last_gaps, let_go, read_gaps
+from agent.recording.days.gapsfile import MOST_BYTES, end_of_gap_log, last_gaps, let_go, read_gaps
 
 
 def at(seconds: float, boot: str = "boot-1", clock: str = "ntp") -> Instant:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent.host.battery import Battery, battery
-from agent.host.netlink import NetworkWatch, News, netlink_socket
-from agent.host.network import Network, Route
+from agent.host.net.netlink import Changes, NetworkWatch, netlink_socket
+from agent.host.net.network import Network, Route
 
 CLONE_NEWNET = 0x40000000
 ROUTES = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -240,10 +240,10 @@ def test_without_netlink_the_routes_are_looked_at(tmp_path: Path, heard: list[fl
 
 def test_garbage_is_no_news() -> None:
     """Messages that are cut short, empty or of unknown kinds are passed over."""
-    news = News()
-    assert not news.take(b"")
-    assert not news.take(b"\x08\0\0\0\x14\0\0\0" + b"\0" * 8)
-    assert not news.take(b"\x14\0\0\0\x63\0\0\0" + b"\0" * 12)
+    changes = Changes()
+    assert not changes.take(b"")
+    assert not changes.take(b"\x08\0\0\0\x14\0\0\0" + b"\0" * 8)
+    assert not changes.take(b"\x14\0\0\0\x63\0\0\0" + b"\0" * 12)
     for kind in (16, 20, 24):
-        assert not news.take(bytes([20, 0, 0, 0, kind, 0, 0, 0]) + bytes(12))
-        assert not news.take(bytes([18, 0, 0, 0, kind, 0, 0, 0]) + bytes(12))
+        assert not changes.take(bytes([20, 0, 0, 0, kind, 0, 0, 0]) + bytes(12))
+        assert not changes.take(bytes([18, 0, 0, 0, kind, 0, 0, 0]) + bytes(12))

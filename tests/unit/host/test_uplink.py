@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.host import bus
-from agent.host.network import Network
-from agent.host.uplink import Uplink, Uplinks
+from agent.host.net import bus
+from agent.host.net.network import Network
+from agent.host.net.uplink import Uplink, Uplinks
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 DEFAULT = "{}\t00000000\t0101A8C0\t0003\t0\t0\t{}\t00000000\t0\t0\t0\n"

@@ -11,10 +11,10 @@ from sqlite_utils import Database
 
 from agent.clock import Instant
 from agent.disk import Disk
-from agent.index.database import fingerprint
-from agent.index.migrations import migrations
-from agent.index.schema import SCHEMA
-from agent.index.store import Store
+from agent.index.table.database import fingerprint
+from agent.index.table.migrations import migrations
+from agent.index.table.schema import SCHEMA
+from agent.index.table.store import Store
 from agent.outbox.entry import Entry, changed
 
 FRAME_BYTES = 4096 + 24
@@ -25,14 +25,14 @@ OPEN_AND_SAY = """\
 import json, sys
 from pathlib import Path
 from agent.disk import Disk
-from agent.index.store import Store
+from agent.index.table.store import Store
 Store(Path(sys.argv[1]), Disk()).close()
 print(json.dumps("sqlite_utils" in sys.modules))
 """
 
 
 def test_the_schema_is_known_by_its_fingerprint() -> None:
-    """The constants of ``agent.index.schema`` are those of what the migrations make: a new step needs both anew."""
+    """The constants of ``index.table.schema`` are those of what the migrations make: a new step needs both anew."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         migrations.apply(Database(connection, execute_plugins=False))
         steps = connection.execute("SELECT name FROM _sqlite_migrations ORDER BY id")

@@ -31,10 +31,10 @@ from agent.outbox.entry import Status
 from agent.outbox.files import Files
 from agent.process.state_directory import MEMORY, StateDirectory
 from agent.recorder import space
-from agent.recorder.memory import Memory
+from agent.recorder.account.memory import Memory
 from agent.recorder.sink import OutboxFolder
 from agent.recorder.space import RoomKeeper
-from agent.recording.gapsfile import read_gaps
+from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
 
 STEPS = int(os.environ.get("INTERLEAVED_STEPS", "4000"))

@@ -17,7 +17,7 @@ from agent.index.reconcile import Reconciler
 from agent.outbox import sidecar
 from agent.outbox.files import Files
 from agent.process.state_directory import StateDirectory
-from agent.recorder.memory import FILE, Memory
+from agent.recorder.account.memory import FILE, Memory
 from agent.recording.filename import number_of, start_of_stem
 from agent.recording.segment import START
 

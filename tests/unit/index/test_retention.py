@@ -26,7 +26,7 @@ from agent.outbox.entry import Entry, changed
 from agent.process.state_directory import StateDirectory
 from agent.recorder import space
 from agent.recorder.space import RoomKeeper
-from agent.recording.gapsfile import read_gaps
+from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import PART, FinishedSegment, SegmentStart
 
 HOUR = 3600.0

@@ -11,10 +11,10 @@ from agent.disk import Disk
 from agent.gaps.log import Cause, GapLog
 from agent.gaps.tracker import GapTracker
 from agent.outbox.files import Files
-from agent.recorder.absence import is_certain, missed
-from agent.recorder.downtime import Downtime
-from agent.recorder.memory import MOST_ABSENCES, Absence, Memory, absences_of
-from agent.recording.gapsfile import read_gaps
+from agent.recorder.account.absence import is_certain, missed
+from agent.recorder.account.downtime import Downtime
+from agent.recorder.account.memory import MOST_ABSENCES, Absence, Memory, absences_of
+from agent.recording.days.gapsfile import read_gaps
 from agent.timing.known_time import KnownTime
 
 BOOT, OTHER_BOOT = "0a8f5b62-3f0e-4d8e-9a36-0d6c3f3b1a11", "1b9f5b62-3f0e-4d8e-9a36-0d6c3f3b1a22"

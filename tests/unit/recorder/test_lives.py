@@ -19,12 +19,13 @@ from simulated_life import Life
 from simulated_machine import Card, SilentEncoder
 
 from agent.clock import Instant
-from agent.recorder import earlier, open_days
-from agent.recorder.daybook import DayBook
-from agent.recorder.downtime import Downtime
-from agent.recorder.earlier import Stretch
-from agent.recorder.memory import Memory
-from agent.recording import days, session
+from agent.recorder.account import earlier, open_days
+from agent.recorder.account.daybook import DayBook
+from agent.recorder.account.downtime import Downtime
+from agent.recorder.account.earlier import Stretch
+from agent.recorder.account.memory import Memory
+from agent.recording import session
+from agent.recording.days import days
 from agent.recording.session import SegmentFactory
 from agent.recording.triggers import Schedule
 

@@ -12,14 +12,14 @@ from agent.clock import Instant, SystemClock
 from agent.deliverer.daybook import DELIVERY_DAY, DeliveryDayBook
 from agent.disk import Disk
 from agent.gaps.log import Cause, Gap, GapLog
-from agent.index.store import Store
+from agent.index.table.store import Store
 from agent.outbox.entry import Entry, changed
 from agent.outbox.files import Files
-from agent.recorder.daybook import DAY_DECODER, DayBook
-from agent.recorder.memory import Memory
-from agent.recording import dayfile
-from agent.recording.dayfile import DayFile, read_days
-from agent.recording.days import DELIVERY_FILE, FILE, Day, Missing, begin_of, end_of, split, summed
+from agent.recorder.account.daybook import DAY_DECODER, DayBook
+from agent.recorder.account.memory import Memory
+from agent.recording.days import dayfile
+from agent.recording.days.dayfile import DayFile, read_days
+from agent.recording.days.days import DELIVERY_FILE, FILE, Day, Missing, begin_of, end_of, split, summed
 from agent.timing.known_time import KnownTime
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -17,11 +17,11 @@ from agent.audio.ogg import read_summary
 from agent.audio.source import Block
 from agent.config.schema import OpusConfig, RecordingConfig
 from agent.outbox.entry import Entry
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.binding import UNKNOWN
+from agent.recording.listening.ring import PacketRing
+from agent.recording.listening.standby import StandbySettings
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
-from agent.recording.ring import PacketRing
-from agent.recording.standby import StandbySettings
 from agent.status.board import State
 from agent.status.condition import Condition, condition
 

@@ -9,8 +9,8 @@ from simulated import RATE, Script, ScriptedSource
 
 from agent.config.schema import RecordingConfig
 from agent.gaps.log import Cause
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
 from agent.status.board import State
 
 BLOCK_SECONDS = 0.1

@@ -16,8 +16,8 @@ from agent.disk import Disk
 from agent.errors import AgentError
 from agent.gaps.log import Cause, GapLog
 from agent.gaps.tracker import GapTracker
+from agent.recording.asked.requests import ManualRequest
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest
 from agent.status.board import State
 
 BLOCK_SECONDS = 0.1

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent.config.schema import ScheduleWindow
-from agent.recording.cron_line import CronStarts
-from agent.recording.schedule import Calendar
+from agent.recording.calendar.cron_line import CronStarts
+from agent.recording.calendar.schedule import Calendar
 
 BERLIN = "Europe/Berlin"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

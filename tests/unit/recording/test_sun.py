@@ -12,9 +12,9 @@ from astral.sun import elevation
 from agent.clock import NTP, UNSYNCHRONIZED, Instant
 from agent.config.schema import LocationConfig, RecordingConfig, ScheduleWindow
 from agent.config.values import sun_moment
-from agent.recording.lines import Stretch, stays
-from agent.recording.schedule import Calendar
-from agent.recording.sun import HEIGHTS, Sun
+from agent.recording.calendar.lines import Stretch, stays
+from agent.recording.calendar.schedule import Calendar
+from agent.recording.calendar.sun import HEIGHTS, Sun
 from agent.recording.triggers import Schedule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

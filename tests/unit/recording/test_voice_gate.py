@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.audio.detector import SPEECH_FRAME, FrameFeed
 from agent.audio.source import Block
 from agent.recording.listener import Heard
-from agent.recording.voice import Begin, End, Event, Missed, VoiceGate, Write
+from agent.recording.listening.voice import Begin, End, Event, Missed, VoiceGate, Write
 
 RATE = 16_000
 PRE_ROLL, HANG = 1.0, 2.0

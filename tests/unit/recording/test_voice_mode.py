@@ -12,11 +12,11 @@ from simulated import RATE, Script, ScriptedSource
 from agent.audio.detector import SPEECH_FRAME, FrameFeed
 from agent.config.schema import RecordingConfig, ScheduleWindow
 from agent.gaps.log import Cause
-from agent.recorder.memory import REMEMBERED
+from agent.recorder.account.memory import REMEMBERED
+from agent.recording.asked.requests import ManualRequest, MarkRequest
+from agent.recording.listening.standby import StandbySettings
+from agent.recording.listening.voice import VoiceGate
 from agent.recording.recorder import Recorder
-from agent.recording.requests import ManualRequest, MarkRequest
-from agent.recording.standby import StandbySettings
-from agent.recording.voice import VoiceGate
 from agent.status.board import State
 from agent.status.condition import Condition, condition
 

@@ -8,7 +8,7 @@ from command_bench import GRANT, KEYS, Bench, command
 
 from agent.clock import Instant
 from agent.disk import Disk
-from agent.recording.requests import ManualRequest
+from agent.recording.asked.requests import ManualRequest
 from agent.sync.remote.commands import FILE, MOST_REMEMBERED, ProcessedCommands
 
 DAY = 86_400.0

@@ -8,7 +8,7 @@ from simulated import RATE
 
 from agent.bounds import COMMANDS
 from agent.config.values import metadata as complaint_of
-from agent.recording.requests import ManualRequest
+from agent.recording.asked.requests import ManualRequest
 from agent.status.board import Transfer
 from agent.sync.remote.remote_command import MalformedCommand, commands_in, understand
 

@@ -3,7 +3,7 @@
 import threading
 from unittest.mock import patch
 
-from agent.host.netlink import NetworkWatch
+from agent.host.net.netlink import NetworkWatch
 
 
 def _hear_nothing(_watch: NetworkWatch) -> None:

@@ -1,0 +1,1 @@
+"""How the machine is connected: its routes, what leads to the network, and hearing that it has changed."""

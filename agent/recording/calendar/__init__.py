@@ -1,0 +1,1 @@
+"""When the schedule wants a recording: windows, lines like cron's, and the sun."""

@@ -1,0 +1,1 @@
+"""The sandbox as a server: its routes, its answers, what it logs, and TLS."""
