@@ -1,13 +1,15 @@
-"""An unattended audio recorder: microphone → Opus → outbox → recordings API.
+"""An unattended audio recorder: microphone → Opus → files → recordings API.
 
-Data flows one way, left to right, and a package imports only what stands to its left:
+    capture/  audio/        recording/             outbox/   index/         api/  sync/
+    sound → Opus → Ogg   →  sessions, segments  →  files  →  their index →  delivery
 
-    capture/, audio/    recording/             outbox/, index/       sync/, api/
-    opus → ogg        →  sessions, segments  →  files, their index  →  delivery
-
-``host/`` (what the machine can tell) and ``status/board`` stand beneath all of them. ``recorder/`` is the process that
-hears, ``deliverer/`` the one that talks; each has a ``wiring`` that builds its parts. ``cli/`` is the face,
-``facade/`` asks both processes for it; ``sandbox/`` is a local API for trying and testing.
+``recorder/`` is the process that hears: everything from the microphone to a finished file, with ``panel/`` (LED and
+button), ``gaps/`` and ``timing/``. ``deliverer/`` is the one that talks: the index, the API, ``token/``, ``publish/``.
+They share a state directory and nothing else; each has a ``wiring`` that builds its parts, out of one ``Environment``.
+``process/`` and ``control/`` are what both are made of, ``status/`` is what is true now, ``host/`` what the machine
+tells. ``cli/`` and ``doctor/`` ask both processes through ``facade/``; ``sandbox/`` is a local API for trying and
+testing. A package imports only what has a lower floor (``tests/unit/test_house.py``). The words that are used are in
+the glossary of ``docs/architecture.md``.
 
 Types and threads: msgspec looks into a ``Struct`` when it is first decoded, and two threads that make it do so at once
 crash the process (0.22 and before). So every ``Struct`` that is read has its ``Decoder`` beside it, made at import;

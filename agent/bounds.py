@@ -88,7 +88,7 @@ FILE_BYTES = 1 << 40
 URL_SECONDS = 7 * 86_400.0
 """The longest life of a presigned URL (AWS Signature Version 4)."""
 
-# waits that an answer can cause (design 6)
+# waits that an answer can cause
 
 PAUSE_SECONDS = 3600.0
 """What one answer can buy: a 429's pause, the Retry-After of a 408 or 5xx."""

@@ -75,7 +75,7 @@ class Interval:
 
 
 class Instant(msgspec.Struct, frozen=True):
-    """One moment on this boot's clocks, and what the wall clock was worth then (design: time without an RTC)."""
+    """One moment on this boot's clocks, and what the wall clock was worth then."""
 
     wall_ms: WallMs
     """Unix time in milliseconds."""

@@ -8,6 +8,7 @@ import httpx
 from agent import bounds
 from agent.api.errors import InvalidResponse
 from agent.api.server_words import clean
+from agent.config import values
 from agent.errors import ConfigError
 
 _LONGEST_HOST = 100
@@ -35,15 +36,11 @@ def base_url(text: str) -> str:
         ConfigError: it is not one of https (or of http to loopback) with host and path alone.
     """
     trimmed = text.rstrip("/")
-    url = _parsed(trimmed)
-    if url is None or not url.host or url.query or url.fragment or url.userinfo:
-        raise ConfigError(
-            "api.base_url cannot be used; give it as https://host/path, without user, query or fragment."
-        )
-    if not _is_safe(url):
-        raise ConfigError(
-            "api.base_url must begin with https://; plain http is allowed to this machine alone (127.0.0.1)."
-        )
+    complaint = values.base_url(trimmed)
+    if complaint is None and _parsed(trimmed) is None:
+        complaint = "is no address that can be called; write one like https://api.bota.dev/v1"
+    if complaint is not None:
+        raise ConfigError(f"api.base_url {complaint}.")
     return trimmed
 
 

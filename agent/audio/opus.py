@@ -3,8 +3,9 @@
 import ctypes
 import functools
 import warnings
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from agent.config.schema import OpusConfig
 from agent.errors import AgentError
 
 SAMPLE_RATES: Final = (8000, 12000, 16000, 24000, 48000)
@@ -18,30 +19,6 @@ _BITRATE_LIMIT: Final = 300_000  # bit/s and channel: libopus lowers anything ab
 _APPLICATIONS: Final = {"voip": "voip", "audio": "audio", "lowdelay": "restricted_lowdelay"}
 
 
-class OpusSettings(Protocol):
-    """What [opus] of the configuration says."""
-
-    @property
-    def bitrate_kbps(self) -> int:
-        """Target in kbit/s, at most 300 a channel: more is taken as that."""
-
-    @property
-    def frame_ms(self) -> int:
-        """Length of a frame: 10, 20, 40 or 60."""
-
-    @property
-    def complexity(self) -> int:
-        """From 0 (cheap) to 10 (best)."""
-
-    @property
-    def application(self) -> str:
-        """What to optimise for: voip, audio or lowdelay."""
-
-    @property
-    def dtx(self) -> bool:
-        """Whether silence shrinks to packets of one or two bytes."""
-
-
 class OpusEncoder:
     """Encodes frames of 16-bit PCM; one encoder serves one segment after the other.
 
@@ -49,7 +26,7 @@ class OpusEncoder:
         AgentError: libopus is missing, or did not take a setting.
     """
 
-    def __init__(self, settings: OpusSettings, sample_rate: int, channels: int) -> None:
+    def __init__(self, settings: OpusConfig, sample_rate: int, channels: int) -> None:
         library = load_opuslib()
         self.frame_samples: Final = sample_rate * settings.frame_ms // 1000
         """Samples per channel in a frame."""
@@ -113,7 +90,7 @@ class OpusEncoder:
         """Forget the sound so far and keep the settings: the next frame begins a new stream."""
         self._control("reset_state")
 
-    def _set_up(self, settings: OpusSettings, channels: int) -> None:
+    def _set_up(self, settings: OpusConfig, channels: int) -> None:
         """Set each setting and read it back: opuslib ignores some in silence."""
         wanted = {
             "bitrate": min(settings.bitrate_kbps * 1000, _BITRATE_LIMIT * channels),

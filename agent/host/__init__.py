@@ -1,4 +1,4 @@
-"""What the machine can tell and do: boot id, clock state, sound cards, storage, and the file layer.
+"""What the machine can tell and do: boot id, clock state, sound cards, storage, battery, network.
 
 Nothing here knows what a recording is. Roots (``/sys``, ``/proc``) are handed in, so that tests can build their own.
 """

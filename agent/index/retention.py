@@ -1,4 +1,4 @@
-"""How long delivered recordings are kept (design: storage). Undelivered ones give way to the recorder alone."""
+"""How long delivered recordings are kept. Undelivered ones give way to the recorder alone."""
 
 from collections.abc import Callable, Iterator
 

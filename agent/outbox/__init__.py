@@ -15,9 +15,9 @@ Invariants
     I6  A fact is in the index first, then in the sidecar; where they disagree, the further fact wins.
 
 Procedures
-    Finish  last page with EOS, fdatasync (recording/) → sidecar under a temporary name, fsync → rename both into
-            ``outbox/`` (sidecar first: audio there without one would have to be read to be understood) → fsync of
-            both folders → one row, ``synchronous=FULL``.
+    Finish  last page with EOS, fdatasync (recording/) → sidecar under a temporary name in ``outbox/``, fsync → rename
+            the audio into ``outbox/``, then the sidecar to its own name, which commits → fsync of both folders. The
+            row follows when the deliverer adopts it (``agent.deliverer``).
     Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
     Move    completed: commit → sidecar → rename both into ``sent/`` (audio first) → fsync of both folders.
     Damage  parked: commit → sidecar → rename both into ``damaged/`` (audio first) → fsync of both folders.

@@ -1,4 +1,4 @@
-"""The settings a service last started well with: used when those of the file are wrong (design: config)."""
+"""The settings a service last started well with: used when those of the file are wrong."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one table by which LED, heartbeat and log derive what is shown from the board (design: one status).
+"""The one table by which LED, heartbeat and log derive what is shown from the board.
 
 Conditions stand worst first, and the first that holds is what is shown. A condition without a ``device_state`` leaves
 that to the recorder: the first one below it that has one.

@@ -1,7 +1,8 @@
 """Delivery: from the outbox to the recordings API, whatever the network and the server do.
 
-Rooms, each importing only what stands above it: ``client/`` speaks the API; ``credential/``, with whose token;
-``pacing/``, how fast; ``rules/``, what the owner lets wait; the files here deliver; ``remote/`` is the heartbeat.
+``syncer`` drains the outbox, ``delivery`` takes one recording through its steps, ``conclusions`` says what a failure
+means, ``connection`` whether anything may be sent now. ``pacing/`` is how fast, ``rules/`` what the owner lets wait,
+``remote/`` the heartbeat and the commands that it brings.
 
 Invariants
     D1  The next step of a recording is the first fact that is missing; a crash between two steps repeats at most the
@@ -16,10 +17,12 @@ Procedures
     Deliver  freeze the body → create → upload URL (unless an unexpired one is there) → hash of the file compared →
              PUT → "completion asked" → complete → completed → files move to ``sent/``. After each arrow the fact is
              committed, and all but the upload URL are in the sidecar too.
-    Drain    oldest first: deliver what is due. The class of a failure (``failures``) decides what happens:
+    Drain    oldest first: deliver what is due, as long as ``connection`` knows no obstacle. The class of a failure
+             (``api.errors``) decides what happens:
              Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Unauthorized → stop until the
              token changes, probe every 15 min. Busy → this one backs off; three in a row and the drain does.
              StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. RequestRejected and
              InvalidResponse → parked, tried again once a day for a week; three creates in a row rejected alike →
              nothing is parked, delivery stops and probes every 15 min. A changed file → parked as damaged.
+             HeldBack → the owner's rules: stop, and look again.
 """

@@ -1,4 +1,4 @@
-"""What time it really is, on a machine that may boot with yesterday's clock (design: time without an RTC).
+"""What time it really is, on a machine that may boot with yesterday's clock.
 
 The boot clock counts right from the start; what is unknown is the wall time at which it stood at zero: the *offset* of
 a boot. It is learnt from the wall clock once NTP has set it, or from the ``Date`` of an answer of the API, and kept in
@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from agent.bounds import is_plausible
 from agent.clock import NTP, SERVER, UNSYNCHRONIZED, Clock, milliseconds
 from agent.disk import Disk
+from agent.json_file import JsonFile
 from agent.log import get_logger
-from agent.small_file import load_or_none
 from agent.timing.known_time import (
+    BOOTS,
     CLOCK,
     CLOCK_FILE,
     EARLIEST_MS,
@@ -71,9 +70,8 @@ class TimeSync(KnownTime):
         self, folder: Path, disk: Disk, clock: Clock, boot_id: str, machine: Callable[[], str | None]
     ) -> None:
         super().__init__(clock, boot_id, machine)
-        self._path = folder / FILE
-        self._told = folder / CLOCK_FILE
-        self._disk = disk
+        self._file = JsonFile(folder / FILE, BOOTS, disk, "boots")
+        self._told = JsonFile(folder / CLOCK_FILE, CLOCK, disk, "clock")
         self._lock = threading.Lock()
         self.read_boots(folder)
         self._learnt_range: Claim | None = None
@@ -96,8 +94,8 @@ class TimeSync(KnownTime):
             if boot is None or not EARLIEST_MS <= boot.offset_ms <= LATEST_MS:
                 return
             said = ClockDocument(self._boot_id, boot.offset_ms, "ntp" if boot.source == NTP else "server")
-            if load_or_none(self._told, CLOCK) != said:
-                self._disk.replace(self._told, msgspec.json.encode(said), "clock")
+            if self._told.load_or_none() != said:
+                self._told.replace(said)
 
     def _known(self, boot_id: str) -> Boot | None:
         self.state()
@@ -162,7 +160,7 @@ class TimeSync(KnownTime):
             self._boots[self._boot_id] = Boot(offset_ms, source)
             self._boots = dict(list(self._boots.items())[-BOOTS_KEPT:])
             try:
-                self._disk.replace(self._path, msgspec.json.encode(self._boots), "boots")
+                self._file.replace(self._boots)
             except OSError as error:
                 log.warning("the time of this boot cannot be kept", action="boots_failed", error=error)
         log.info(

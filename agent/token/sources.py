@@ -20,6 +20,7 @@ import msgspec
 
 from agent.disk import Disk
 from agent.errors import CredentialError
+from agent.json_file import JsonFile
 from agent.small_file import UnusableFile, load
 from agent.token.file import Token, read_token
 
@@ -59,7 +60,7 @@ class Sources:
 
     def __init__(self, folder: Path, token_file: str, environ: Mapping[str, str], disk: Disk) -> None:
         self._own = folder / TOKEN_NAME
-        self._record_file = folder / RECORD_NAME
+        self._record_file = JsonFile(folder / RECORD_NAME, _RECORD, disk, "token.record")
         self._beneath: dict[str, Path] = {}
         if token_file:
             self._beneath[TOKEN_FILE] = Path(token_file)
@@ -110,19 +111,19 @@ class Sources:
         kept = {key: entry for key, entry in record.written.items() if own and key == own.fingerprint}
         kept[token.fingerprint] = _Written(beneath)
         record = _Record(kept, record.seen | beneath)
-        self._disk.replace(self._record_file, msgspec.json.encode(record), "token.record")
+        self._record_file.replace(record)
         self._disk.replace(self._own, token.reveal().encode() + b"\n", "token.token")
 
     def remember(self, choice: Choice) -> None:
         """Note what lies beneath, so that its change, or a ``write`` that cannot see it, is understood; OSError."""
-        if (record := self._news(choice)) is not None:
-            self._disk.replace(self._record_file, msgspec.json.encode(record), "token.record")
+        if (record := self._changes(choice)) is not None:
+            self._record_file.replace(record)
 
-    def has_news(self, choice: Choice) -> bool:
+    def has_changes(self, choice: Choice) -> bool:
         """Whether ``remember`` has something to note."""
-        return self._news(choice) is not None
+        return self._changes(choice) is not None
 
-    def _news(self, choice: Choice) -> _Record | None:
+    def _changes(self, choice: Choice) -> _Record | None:
         record, now = self._record(), self._look()
         before = msgspec.json.encode(record)
         record.seen |= now
@@ -164,7 +165,7 @@ class Sources:
 
     def _record(self) -> _Record:
         try:
-            return load(Path(os.path.realpath(self._record_file)), _RECORD)
+            return load(Path(os.path.realpath(self._record_file.path)), _RECORD)
         except (OSError, UnusableFile):  # it can be lost: the token written here counts
             return _Record()
 

@@ -105,7 +105,7 @@ class Credentials:
             missing = self._sources.token_file
             place = f"api.token_file {missing} is not there" if missing else "there is no device token yet"
             raise CredentialError(f"{place}: {HOW}")
-        if self._sources.has_news(choice):
+        if self._sources.has_changes(choice):
             with contextlib.suppress(OSError), self._lock:  # a full card must not cost the token
                 self._sources.remember(choice)
         self._take_note(choice.token.fingerprint)

@@ -1,27 +1,16 @@
 """Opus files made by our own encoder and pager, and the foreign programs that judge them."""
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.audio.ogg import OggOpusWriter, OpusHead
 from agent.audio.opus import GRANULE_RATE, OpusEncoder, libopus_version
+from agent.config.schema import OpusConfig
 
 SERIAL = 0x7EC0FFEE
 
 
-@dataclass(frozen=True)
-class Settings:
-    """[opus] with its defaults."""
-
-    bitrate_kbps: int = 32
-    frame_ms: int = 20
-    complexity: int = 5
-    application: str = "voip"
-    dtx: bool = False
-
-
-DEFAULTS = Settings()
+DEFAULTS = OpusConfig()
 
 
 def write_opus(
@@ -29,7 +18,7 @@ def write_opus(
     pcm: bytes,
     sample_rate: int,
     channels: int,
-    settings: Settings = DEFAULTS,
+    settings: OpusConfig = DEFAULTS,
     tags: tuple[tuple[str, str], ...] = (("ENCODER", "test"),),
 ) -> list[bytes]:
     """Encode PCM into an Ogg Opus file and return its pages, as they were handed to ``write``."""

@@ -6,8 +6,9 @@ import msgspec
 
 from agent.bounds import DurationMs, Text
 from agent.disk import Disk
+from agent.json_file import JsonFile
 from agent.log import get_logger
-from agent.small_file import UnusableFile, load
+from agent.small_file import UnusableFile
 
 log = get_logger(__name__)
 
@@ -35,8 +36,7 @@ class Marks:
     """The marks of recordings that are not finished yet, durable at once; one writing thread."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
-        self._path = folder / FILE
-        self._disk = disk
+        self._file = JsonFile(folder / FILE, KEPT, disk, "marks")
         self._kept = self._load()
 
     def add(self, recording_id: str, mark: Mark) -> bool:
@@ -47,7 +47,7 @@ class Marks:
         marks.append(msgspec.structs.replace(mark, text=mark.text[:LONGEST_TEXT]))
         self._kept = dict(list(self._kept.items())[-RECORDINGS:])
         try:
-            self._disk.replace(self._path, msgspec.json.encode(self._kept), "marks")
+            self._file.replace(self._kept)
         except OSError as error:
             log.warning("a mark would not outlive a restart", action="marks_failed", error=error)
         return True
@@ -58,6 +58,6 @@ class Marks:
 
     def _load(self) -> Kept:
         try:
-            return load(self._path, KEPT)
+            return self._file.load()
         except (FileNotFoundError, UnusableFile):
             return {}

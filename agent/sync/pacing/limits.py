@@ -9,13 +9,13 @@ Pace    Recordings begin no faster than a fair share of what the project's limit
 
 import sqlite3
 import threading
-from typing import Protocol
 
 from agent import bounds
 from agent.api.errors import Aborted, RateLimited
 from agent.api.headers import RateLimit
 from agent.clock import Instant
 from agent.environment import Environment
+from agent.index.table.store import Store
 from agent.log import get_logger
 from agent.status.board import Waiting
 from agent.sync.pacing.backoff import Backoff
@@ -49,16 +49,6 @@ SAID_SECONDS = 2.0
 POLL_SECONDS = 5.0
 
 
-class Pauses(Protocol):
-    """Where pauses are kept; the index of the outbox. Raises sqlite3.Error."""
-
-    def pause(self, name: str) -> Instant | None:
-        """Return until when something must rest."""
-
-    def set_pause(self, name: str, until: Instant | None) -> None:
-        """Record until when something must rest."""
-
-
 class Limits:
     """Thread-safe. ``admit`` and ``answered`` are the gate; ``recording_wait`` is asked before a recording begins.
 
@@ -69,7 +59,7 @@ class Limits:
     def __init__(
         self,
         environment: Environment,
-        pauses: Pauses,
+        pauses: Store,
         recording_every: float,
     ) -> None:
         clock, rng = environment.clock, environment.rng

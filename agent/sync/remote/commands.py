@@ -24,9 +24,10 @@ from agent.api.server_words import clean
 from agent.clock import Instant, milliseconds
 from agent.disk import Disk
 from agent.environment import Environment
+from agent.json_file import JsonFile
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest
-from agent.small_file import UnusableFile, load
+from agent.small_file import UnusableFile
 from agent.status.board import Snapshot, State
 from agent.sync.pacing.token_bucket import TokenBucket
 from agent.sync.remote.remote_command import (
@@ -72,8 +73,7 @@ class ProcessedCommands:
     """The ids of commands that were decided upon, for a day, in ``commands.json``."""
 
     def __init__(self, folder: Path, disk: Disk, now: Callable[[], Instant]) -> None:
-        self._path = folder / FILE
-        self._disk = disk
+        self._file = JsonFile(folder / FILE, IDS, disk, "commands")
         self._now = now
         self._ids = self._load()
 
@@ -88,13 +88,13 @@ class ProcessedCommands:
         kept = [(identity, at) for identity, at in self._ids.items() if not _is_over(at, now)]
         self._ids = dict(kept[-MOST_REMEMBERED:])
         try:
-            self._disk.replace(self._path, msgspec.json.encode(self._ids), "commands")
+            self._file.replace(self._ids)
         except OSError as error:
             log.warning("commands cannot be remembered", action="commands_failed", error=error)
 
     def _load(self) -> dict[str, Instant]:
         try:
-            ids = load(self._path, IDS)
+            ids = self._file.load()
         except (OSError, UnusableFile):
             return {}
         return {identity: at for identity, at in ids.items() if bounds.is_word(identity, bounds.ID_CHARS)}

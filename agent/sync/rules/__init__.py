@@ -1,1 +1,5 @@
-"""What the owner lets wait: hours of the day, bytes a day, a low battery; and how long the queue will take at that."""
+"""What the owner lets wait: hours of the day, bytes a day, networks, a low battery; how long the queue takes at that.
+
+A rule says so by ``HeldBack`` with a ``Waiting``: why, and until when. That is all it takes for delivery to stop, for
+``status`` to show it and for ``sync`` to name it.
+"""

@@ -18,8 +18,9 @@ import msgspec
 
 from agent.bounds import Count
 from agent.disk import Disk
+from agent.json_file import JsonFile
 from agent.log import get_logger
-from agent.small_file import OF_THE_DISK, UnusableFile, load
+from agent.small_file import OF_THE_DISK, UnusableFile
 from agent.status.board import Waiting
 from agent.sync.rules.held_back import HeldBack
 
@@ -71,8 +72,7 @@ class DataUsage:
         *,
         is_metered: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._path = folder / FILE
-        self._disk = disk
+        self._file = JsonFile(folder / FILE, DAYS, disk, "data_usage")
         self._metered_limit, self._total_limit = (limit * MEGABYTE for limit in limits_mb)
         self._now = now
         self._zone = zone
@@ -84,7 +84,7 @@ class DataUsage:
 
     def _load(self) -> dict[str, Used]:
         try:
-            days = load(self._path, DAYS)
+            days = self._file.load()
         except FileNotFoundError:
             return {}
         except UnusableFile:
@@ -176,7 +176,7 @@ class DataUsage:
             metered = used.metered + (reserved if self._is_metered() else 0)
             days[today] = Used(metered, used.total + reserved, used.recordings)
         try:
-            self._disk.replace(self._path, msgspec.json.encode(days), "data_usage")
+            self._file.replace({**days})
         except OSError as error:
             if error.errno in OF_THE_DISK:
                 raise

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agent.api.errors import RateLimited
 from agent.api.headers import RateLimit
@@ -184,7 +185,8 @@ class Device:
         backoff = Backoff(rng=self.rng)
         config = Config(sync=SyncConfig(calls_per_minute=self.calls_per_minute))
         environment = Environment(config, Path(), clock=self.time, rng=self.rng, boot_id="boot")
-        self.limits = Limits(environment, Memory(), self.segment_seconds)
+        memory: Any = Memory()
+        self.limits = Limits(environment, memory, self.segment_seconds)
         self.stretch = HeartbeatInterval(
             self.heartbeat_seconds, self.rng, crowded=self.limits.crowded, scarce=self.limits.scarce
         )

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opusfile import DEFAULTS, Settings, decode, write_opus
+from opusfile import DEFAULTS, decode, write_opus
 from speech import speech
 
 from agent.audio.decode import wav_of
 from agent.audio.ogg import NotOggOpus
+from agent.config.schema import OpusConfig
 
 
 @pytest.mark.parametrize(
@@ -19,12 +20,12 @@ from agent.audio.ogg import NotOggOpus
     [
         (16_000, 1, DEFAULTS),
         (48_000, 2, DEFAULTS),
-        (8_000, 1, Settings(frame_ms=60)),
-        (16_000, 1, Settings(dtx=True)),
-        (48_000, 2, Settings(bitrate_kbps=600, frame_ms=60)),
+        (8_000, 1, OpusConfig(frame_ms=60)),
+        (16_000, 1, OpusConfig(dtx=True)),
+        (48_000, 2, OpusConfig(bitrate_kbps=600, frame_ms=60)),
     ],
 )
-def test_it_is_what_opusdec_gives(tmp_path: Path, rate: int, channels: int, settings: Settings) -> None:
+def test_it_is_what_opusdec_gives(tmp_path: Path, rate: int, channels: int, settings: OpusConfig) -> None:
     """Rate, channels, length and sound, also where a packet goes over pages."""
     path = tmp_path / "a.opus"
     samples = rate * 2 + random.randrange(rate)

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from opusfile import SERIAL, Settings, complaints, decode, write_opus
+from opusfile import SERIAL, complaints, decode, write_opus
 from speech import speech
 
 from agent.audio.ogg import read_summary
 from agent.audio.ogg_page import build_page, lacing_of, read_pages
 from agent.audio.ogg_repair import RepairPlan, Unrepairable, carry_out, plan_repair
+from agent.config.schema import OpusConfig
 from agent.disk import Disk
 
 RATE = 8000
@@ -27,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def pages(path: Path) -> list[bytes]:
     """Return the pages of a small file: two of headers, three of audio, 2 s in all; ``path`` holds it."""
-    return write_opus(path, speech(RATE, 1, 2 * RATE), RATE, 1, Settings(bitrate_kbps=8, frame_ms=40))
+    return write_opus(path, speech(RATE, 1, 2 * RATE), RATE, 1, OpusConfig(bitrate_kbps=8, frame_ms=40))
 
 
 def repair(path: Path, content: bytes | bytearray | None = None) -> RepairPlan:

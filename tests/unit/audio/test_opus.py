@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opusfile import Settings, complaints, decode, probe_seconds, write_opus
+from opusfile import complaints, decode, probe_seconds, write_opus
 from speech import speech
 
 from agent.audio.opus import SAMPLE_RATES, OpusEncoder, libopus_version
+from agent.config.schema import OpusConfig
 from agent.errors import AgentError
 
 RATE = 16000
@@ -48,7 +49,7 @@ def test_speech_is_in_its_place(tmp_path: Path, rate: int, channels: int) -> Non
     """
     pcm = speech(rate, channels, rate)
     path = tmp_path / "speech.opus"
-    write_opus(path, pcm, rate, channels, Settings(application="audio", bitrate_kbps=64))
+    write_opus(path, pcm, rate, channels, OpusConfig(application="audio", bitrate_kbps=64))
     said, heard = (
         np.frombuffer(sound, "<i2").astype(float).reshape(-1, channels) for sound in (pcm, decode(path, rate))
     )
@@ -64,12 +65,12 @@ def test_speech_is_in_its_place(tmp_path: Path, rate: int, channels: int) -> Non
 @pytest.mark.parametrize("application", ["voip", "audio", "lowdelay"])
 @pytest.mark.parametrize("frame_ms", [10, 20, 40, 60])
 def test_every_frame_length_and_application_makes_a_clean_file(
-    tmp_path: Path, frame_ms: int, application: str
+    tmp_path: Path, frame_ms: Any, application: Any
 ) -> None:
     """All that [opus] can ask for gives a file that is whole and as long as the input."""
     pcm = speech(RATE, 1, RATE + 7)
     path = tmp_path / "speech.opus"
-    write_opus(path, pcm, RATE, 1, Settings(frame_ms=frame_ms, application=application, dtx=True))
+    write_opus(path, pcm, RATE, 1, OpusConfig(frame_ms=frame_ms, application=application, dtx=True))
     assert complaints(path) == ""
     assert len(decode(path, RATE)) == len(pcm)
 
@@ -77,7 +78,7 @@ def test_every_frame_length_and_application_makes_a_clean_file(
 @pytest.mark.parametrize("kbps", [8, 32, 64, 320])
 def test_bitrate_is_what_was_asked_for(kbps: int) -> None:
     """Packets of speech come near the target; more than libopus can carry is taken as its limit."""
-    encoder = OpusEncoder(Settings(bitrate_kbps=kbps, application="audio"), 48000, 1)
+    encoder = OpusEncoder(OpusConfig(bitrate_kbps=kbps, application="audio"), 48000, 1)
     size = sum(map(len, encoded(encoder, speech(48000, 1, 480000))))
     assert 0.6 < size * 8 / 10 / (min(kbps, 300) * 1000) < 1.4
 
@@ -85,8 +86,8 @@ def test_bitrate_is_what_was_asked_for(kbps: int) -> None:
 def test_dtx_shrinks_silence_and_only_when_asked_for() -> None:
     """With dtx silence becomes packets of one or two bytes, the setting that opuslib itself ignores."""
     silence = bytes(RATE * 2 * 2)
-    with_dtx = encoded(OpusEncoder(Settings(dtx=True), RATE, 1), silence)
-    without = encoded(OpusEncoder(Settings(dtx=False), RATE, 1), silence)
+    with_dtx = encoded(OpusEncoder(OpusConfig(dtx=True), RATE, 1), silence)
+    without = encoded(OpusEncoder(OpusConfig(dtx=False), RATE, 1), silence)
     assert sum(len(packet) <= 2 for packet in with_dtx) > len(with_dtx) // 2
     assert all(len(packet) > 2 for packet in without[10:])
 
@@ -95,15 +96,15 @@ def test_dtx_shrinks_silence_and_only_when_asked_for() -> None:
 def test_any_buffer_gives_the_same_packets(kind: type[Any]) -> None:
     """bytes, bytearray and memoryview of the same sound give the same packets."""
     pcm = speech(RATE, 2, RATE)
-    expected = encoded(OpusEncoder(Settings(), RATE, 2), pcm)
-    encoder = OpusEncoder(Settings(), RATE, 2)
+    expected = encoded(OpusEncoder(OpusConfig(), RATE, 2), pcm)
+    encoder = OpusEncoder(OpusConfig(), RATE, 2)
     size = encoder.frame_bytes
     assert [encoder.encode(kind(pcm[at : at + size])) for at in range(0, len(pcm), size)] == expected
 
 
 def test_reset_starts_a_stream_anew_and_keeps_the_settings() -> None:
     """After a reset the encoder gives what a new one would, so one serves all segments."""
-    settings = Settings(bitrate_kbps=24, complexity=3, dtx=True)
+    settings = OpusConfig(bitrate_kbps=24, complexity=3, dtx=True)
     pcm = speech(RATE, 1, RATE)
     encoder = OpusEncoder(settings, RATE, 1)
     first = encoded(encoder, pcm)
@@ -115,7 +116,7 @@ def test_reset_starts_a_stream_anew_and_keeps_the_settings() -> None:
 @pytest.mark.parametrize("length", [0, 638, 639, 641, 1280])
 def test_wrong_length_is_refused(length: int) -> None:
     """A buffer that is not exactly one frame never reaches libopus, which would read beyond it."""
-    encoder = OpusEncoder(Settings(), RATE, 1)
+    encoder = OpusEncoder(OpusConfig(), RATE, 1)
     assert encoder.frame_bytes == 640
     with pytest.raises(ValueError, match="a frame has 640 bytes"):
         encoder.encode(bytes(length))
@@ -126,7 +127,7 @@ def test_wrong_length_is_refused(length: int) -> None:
 )
 def test_frames_for_covers_the_look_ahead(samples: int, frames: int) -> None:
     """The look-ahead of 104 samples at 16 kHz asks for one more frame when the last has no room for it."""
-    assert OpusEncoder(Settings(), RATE, 1).frames_for(samples) == frames
+    assert OpusEncoder(OpusConfig(), RATE, 1).frames_for(samples) == frames
 
 
 @pytest.mark.parametrize("name", ["bitrate", "complexity", "dtx", "application"])
@@ -135,13 +136,13 @@ def test_a_setting_that_does_not_stick_is_an_error(monkeypatch: pytest.MonkeyPat
     libopus_version()  # loads opuslib
     monkeypatch.setattr(f"opuslib.api.ctl.get_{name}", lambda *_: -7)
     with pytest.raises(AgentError, match=rf"asked for {name} \d+ and kept -7"):
-        OpusEncoder(Settings(), RATE, 1)
+        OpusEncoder(OpusConfig(), RATE, 1)
 
 
 def test_a_rate_that_opus_does_not_know_is_one_sentence() -> None:
     """What libopus refuses comes as a sentence with its own words in it."""
     with pytest.raises(AgentError, match=r"libopus refused to encode \(invalid argument\): check"):
-        OpusEncoder(Settings(), 44100, 1)
+        OpusEncoder(OpusConfig(), 44100, 1)
 
 
 def test_version_names_the_library() -> None:

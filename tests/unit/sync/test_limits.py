@@ -4,6 +4,7 @@ import random
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated import BEGINNING, SimulatedClock
@@ -42,7 +43,7 @@ class Memory:
         self.kept[name] = until
 
 
-def limits(clock: SimulatedClock, memory: Memory, per_minute: int = 20, boot: str = "boot") -> Limits:
+def limits(clock: SimulatedClock, memory: Any, per_minute: int = 20, boot: str = "boot") -> Limits:
     """Return the gate of one process."""
     config = Config(sync=SyncConfig(calls_per_minute=per_minute))
     return Limits(Environment(config, Path(), clock=clock, rng=random.Random(1), boot_id=boot), memory, 600)
