@@ -19,7 +19,7 @@ from agent.index.outbox import Outbox
 from agent.index.table.schema import PAUSE_OF_RECORDING
 from agent.log import get_logger
 from agent.outbox.entry import Entry, Status
-from agent.sync.connection import PROBE_SECONDS, Connection, Reason
+from agent.sync.connection import Connection, Reason
 from agent.sync.pacing.backoff import Backoff, verifying_delay
 from agent.sync.result import SyncResult
 from agent.sync.rules.held_back import HeldBack
@@ -158,7 +158,7 @@ class Conclusions:
         self._back_off(entry, str(error), self._backoff.delay_after(tries, after), counts=not of_storage)
         self._busy_in_a_row += 1
         if self._busy_in_a_row >= BUSY_IN_A_ROW:
-            self._connection.begin_rest(Reason.BUSY, self._backoff.delay(self._busy_in_a_row))
+            self._connection.begin_rest(Reason.BUSY, seconds=self._backoff.delay(self._busy_in_a_row))
             report.stopped_by = error
 
     def _heed(self, entry: Entry, after: float | None) -> None:
@@ -203,8 +203,7 @@ class Conclusions:
         log.error(
             "the API refuses every recording", action="sync_systemic", step=error.step, reason=str(error)
         )
-        sentence = f"{Reason.REFUSES_ALL.value}: {error}"
-        self._connection.begin_rest(Reason.REFUSES_ALL, PROBE_SECONDS, sentence)
+        self._connection.begin_rest(Reason.REFUSES_ALL, f"{Reason.REFUSES_ALL.value}: {error}")
         report.stopped_by = error
 
     def _park(self, entry: Entry, reason: str, report: SyncResult) -> None:

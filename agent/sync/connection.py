@@ -193,9 +193,12 @@ class Connection:
         if self._rest is not None and self._rest.reason is Reason.OFFLINE:
             self.end_rest()
 
-    def begin_rest(self, reason: Reason, seconds: float, sentence: str | None = None) -> None:
-        """Let delivery rest."""
-        self._rest = Rest(reason, sentence or reason.value, self._clock.monotonic() + seconds)
+    def begin_rest(
+        self, reason: Reason, sentence: str | None = None, *, seconds: float | None = None
+    ) -> None:
+        """Let delivery rest; unless ``seconds`` are given, until it is time to probe."""
+        until = self._clock.monotonic() + (PROBE_SECONDS if seconds is None else seconds)
+        self._rest = Rest(reason, sentence or reason.value, until)
 
     def end_rest(self) -> None:
         """Let delivery be tried at once."""
@@ -207,7 +210,7 @@ class Connection:
         delay = self._backoff.delay(self._offline_failures)
         self._offline_failures += 1
         self._board.report(online=False)
-        self.begin_rest(Reason.OFFLINE, delay, f"{Reason.OFFLINE.value}: {error}")
+        self.begin_rest(Reason.OFFLINE, f"{Reason.OFFLINE.value}: {error}", seconds=delay)
 
     def _no_token(self, error: CredentialError) -> None:
         missing = not isinstance(error, Unauthorized) or error.status is None
@@ -218,7 +221,7 @@ class Connection:
         action = "credential_missing" if missing else "credential_refused"
         level("the API is not called", action=action, reason=str(error))
         self._board.report(credential=state)
-        self.begin_rest(Reason.NO_TOKEN, PROBE_SECONDS, f"{Reason.NO_TOKEN.value} {state.value}")
+        self.begin_rest(Reason.NO_TOKEN, f"{Reason.NO_TOKEN.value} {state.value}")
 
     # for people
 
