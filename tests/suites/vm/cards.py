@@ -19,6 +19,8 @@ AGAIN_SECONDS = 30.0
 START_SECONDS = 45.0
 """The same behind a start of the service."""
 ABSENT_SECONDS = 12.0
+PCMS = ("default", "sysdefault")
+"""What ALSA's configuration names beside the cards."""
 
 
 def run(lab: Lab) -> None:
@@ -114,7 +116,7 @@ def busy(lab: Lab) -> None:
 def hda(lab: Lab) -> None:
     """Record the HDA card, named by its stable id."""
     devices = lab.machine.json("recorder-agent devices --json", 180)
-    ids = [row["id"] for row in devices if row["channels"] and not row["id"].startswith("usb-")]
+    ids = [row["id"] for row in devices if row["id"] not in PCMS and not row["id"].startswith("usb-")]
     lab.findings.check("hda_listed", ", ".join(ids) or "none", "one card", good=len(ids) == 1)
     if not ids:
         return
