@@ -11,9 +11,22 @@ Wrong usage of the command line (exit 2) is click's own ``UsageError``.
 
 
 class AgentError(Exception):
-    """Base of all errors whose message is meant for a person."""
+    """Base of all errors whose message is meant for a person: what and why, and in ``hint`` what to do.
+
+    As a text both are one sentence, ``message; hint``.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+def sentence_of(sentence: str, hint: str) -> AgentError:
+    """Return the error that a sentence was made of, where its hint has come with it."""
+    return AgentError(sentence.removesuffix(f"; {hint}") if hint else sentence, hint)
 
 
 class ConfigError(AgentError):

@@ -22,6 +22,11 @@ def start() -> str:
     return f"`{_root()}systemctl start recorder-agent.target`" if is_service_here() else typed("run")
 
 
+def stop() -> str:
+    """Return how both processes are stopped."""
+    return f"`{_root()}systemctl stop recorder-agent.target`" if is_service_here() else "end it (Ctrl-C)"
+
+
 def restart() -> str:
     """Return how both processes are started anew."""
     service = f"`{_root()}systemctl restart recorder-agent.target`"

@@ -131,7 +131,9 @@ class RecordingsApi:
         try:
             check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
-            raise UnusableAnswer(f"{error} It is asked for again later.", status=answer.status) from None
+            raise UnusableAnswer(
+                error.message, "it is asked for again later.", status=answer.status
+            ) from None
         return upload_url
 
     def put(
@@ -161,7 +163,7 @@ class RecordingsApi:
         try:
             check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
-            raise UploadRefused(f"{error} A fresh one is needed.", status=None) from None
+            raise UploadRefused(error.message, "a fresh one is needed.", status=None) from None
         sending = Sending(
             file,
             size,
@@ -190,14 +192,15 @@ class RecordingsApi:
                 "PUT", upload_url.url, {**upload_url.headers, "Content-Length": str(size)}, sending
             )
         except TooSlow as error:
-            raise StorageUnreachable(f"{error} The file is sent again later.", connected=True) from None
+            raise StorageUnreachable(error.message, "the file is sent again later.", connected=True) from None
         except Offline as error:
             failure = error
         if not self._is_reachable():
             raise failure
         log.info("the api can be reached, storage cannot", action="storage_unreachable", host=host)
         raise StorageUnreachable(
-            f"Storage did not take the upload, although the API can be reached ({failure}) It is sent again later.",
+            f"Storage did not take the upload, although the API can be reached ({failure.message})",
+            "it is sent again later.",
             connected=failure.connected,
         )
 
@@ -342,7 +345,8 @@ def _sendable(token: Token) -> str:
     text = token.reveal()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise Unauthorized(
-            f"The device token holds characters that cannot be sent; set it with {typed('token set')}.",
+            "The device token holds characters that cannot be sent",
+            f"set it with {typed('token set')}.",
             status=None,
         )
     return text
@@ -354,5 +358,5 @@ def _trust(ca_file: str) -> ssl.SSLContext:
     except OSError as error:
         why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(
-            f"api.ca_file {ca_file} cannot be used ({why}); give a readable PEM file."
+            f"api.ca_file {ca_file} cannot be used ({why})", "give a readable PEM file."
         ) from error

@@ -51,6 +51,10 @@ class OfflineKind(StrEnum):
 _CONNECTED = frozenset({OfflineKind.TIMEOUT, OfflineKind.RESET, OfflineKind.PORTAL})
 
 
+AGAIN = "it is made anew at the next start."
+NOT_USED = "nothing is sent there, and another is asked for later."
+
+
 class ApiFailure(AgentError):  # noqa: N818 - classes of outcomes, most of them no error of anybody
     """Base of all failures of a call; ``str()`` is the sentence for a person."""
 
@@ -58,8 +62,10 @@ class ApiFailure(AgentError):  # noqa: N818 - classes of outcomes, most of them 
 class Offline(ApiFailure, StillWaiting):
     """The API could not be reached; uses up no recording's attempts."""
 
-    def __init__(self, message: str, *, kind: OfflineKind, connected: bool | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, hint: str = "", *, kind: OfflineKind, connected: bool | None = None
+    ) -> None:
+        super().__init__(message, hint)
         self.kind = kind
         self.connected = kind in _CONNECTED if connected is None else connected
         """Whether the host was reached at all."""
@@ -72,8 +78,10 @@ class Aborted(ApiFailure, StillWaiting):
 class Busy(ApiFailure, StillWaiting):
     """The server asks to wait; ``retry_after`` is in seconds from now, None when it did not say."""
 
-    def __init__(self, message: str, *, status: int | None, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, hint: str = "", *, status: int | None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint)
         self.status = status
         """None: there was no answer."""
         self.retry_after = retry_after
@@ -90,8 +98,8 @@ class StorageBusy(Busy):
 class StorageUnreachable(StorageBusy):
     """The upload ended without an answer while the API can be reached: it concerns this recording alone."""
 
-    def __init__(self, message: str, *, connected: bool) -> None:
-        super().__init__(message, status=None)
+    def __init__(self, message: str, hint: str = "", *, connected: bool) -> None:
+        super().__init__(message, hint, status=None)
         self.connected = connected
         """Whether the host was reached at all; else another upload URL may name a better one."""
 
@@ -107,24 +115,24 @@ class NotSent(ApiFailure):
 class StillVerifying(ApiFailure, StillWaiting):
     """The server is still verifying the upload: repeat the identical complete, no new PUT."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message, hint)
         self.retry_after = retry_after
 
 
 class Unauthorized(ApiFailure, CredentialError):  # noqa: N818 - as above
     """The API does not accept the device token; ``status`` is 401 or 403, None when it was never sent."""
 
-    def __init__(self, message: str, *, status: int | None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str = "", *, status: int | None) -> None:
+        super().__init__(message, hint)
         self.status = status
 
 
 class UploadRefused(ApiFailure):
     """The upload URL cannot be used (expired, wrong headers, never could): a fresh one is needed."""
 
-    def __init__(self, message: str, *, status: int | None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str = "", *, status: int | None) -> None:
+        super().__init__(message, hint)
         self.status = status
 
 
@@ -140,9 +148,16 @@ class RequestRejected(ApiFailure):
     """A 4xx that concerns this recording; ``code`` and ``words`` are the server's, cleaned and shortened."""
 
     def __init__(
-        self, message: str, *, status: int, code: str | None = None, words: str = "", step: str = ""
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int,
+        code: str | None = None,
+        words: str = "",
+        step: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint)
         self.status = status
         self.code = code
         self.words = words

@@ -111,3 +111,17 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
+
+
+def header_text(value: object) -> str | None:
+    """Return what a header is to say, for a text, a number, or a list of one of them; None for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def is_sendable(value: str) -> bool:
+    """Whether a header may say this."""
+    return value.isascii() and (value.isprintable() or not value) and value == value.strip()

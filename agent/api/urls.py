@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from agent import bounds
-from agent.api.errors import InvalidResponse
+from agent.api.errors import NOT_USED, InvalidResponse
 from agent.api.server_words import clean
 from agent.config import values
 from agent.errors import ConfigError
@@ -40,7 +40,7 @@ def base_url(text: str) -> str:
     if complaint is None and _parsed(trimmed) is None:
         complaint = "is no address that can be called; write one like https://api.bota.dev/v1"
     if complaint is not None:
-        raise ConfigError(f"api.base_url {complaint}.")
+        raise ConfigError(f"api.base_url {complaint}", "mend that in the settings")
     return trimmed
 
 
@@ -58,11 +58,17 @@ def check_storage_url(text: str, *, loopback: bool) -> None:
     """
     url = _parsed(text)
     if url is None or not _is_a_name(url.host) or url.userinfo:
-        raise InvalidResponse(f"The API named an upload URL that cannot be used (host {host_of(text)}).")
+        raise InvalidResponse(
+            f"The API named an upload URL that cannot be used (host {host_of(text)})", NOT_USED
+        )
     if _is_loopback(url.host) and not loopback:
-        raise InvalidResponse(f"The API named an upload URL on this very machine (host {host_of(text)}).")
+        raise InvalidResponse(
+            f"The API named an upload URL on this very machine (host {host_of(text)})", NOT_USED
+        )
     if not _is_safe(url):
-        raise InvalidResponse(f"The API named an upload URL that is not https (host {host_of(text)}).")
+        raise InvalidResponse(
+            f"The API named an upload URL that is not https (host {host_of(text)})", NOT_USED
+        )
 
 
 def _parsed(text: str) -> httpx.URL | None:

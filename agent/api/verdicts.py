@@ -87,7 +87,7 @@ def upload_url(answer: Answer, call: Call, content_type: str) -> UploadUrl:
 
 def _content_type(body: Fields) -> str | None:
     given = body.text("content_type", bounds.UPLOAD_HEADER_CHARS)
-    return given if given is not None and _sendable(given) else None
+    return given if given is not None and said.is_sendable(given) else None
 
 
 def _lifetime(body: Fields, answer: Answer) -> float:
@@ -112,30 +112,31 @@ def completion(answer: Answer, call: Call, remote_id: str, sha256: str) -> Compl
     """
     if answer.status == HTTPStatus.TOO_EARLY:
         after = said.retry_after(answer.headers, call.wall, bounds.VERIFYING_SECONDS)
-        raise StillVerifying(_still_verifying(call), retry_after=after)
+        raise _still_verifying(call, after)
     body = expected(answer, call)
     answered_id, answered_hash = body.text("id", bounds.ID_CHARS), _hash(body)
     if answered_id is None and answered_hash is None:
         _required(body, "id", bounds.ID_CHARS, answer, call)
     if answered_id is not None and answered_id != remote_id:
         raise InvalidResponse(
-            f"{call.host} confirmed another recording than the one asked for; the file is kept."
+            f"{call.host} confirmed another recording than the one asked for", "the file is kept."
         )
     if answered_hash is not None and answered_hash != sha256.lower():
         raise InvalidResponse(
-            f"{call.host} confirmed other audio than was sent (its hash differs); the file is kept."
+            f"{call.host} confirmed other audio than was sent (its hash differs)", "the file is kept."
         )
     status, media = body.text("status"), _media(body)
     if answered_hash is not None and body.text("content_sha256_verified_at", bounds.TIME_CHARS):
         return Completion(verified=True, status=status, media=media)
     if status == "integrity_failure":
         raise Conflict(
-            f"{call.host} says that the audio arrived damaged; it will be uploaded again.",
+            f"{call.host} says that the audio arrived damaged",
+            "it will be uploaded again.",
             status=answer.status,
             code=status,
         )
     if status in _NOT_DONE:
-        raise StillVerifying(_still_verifying(call))
+        raise _still_verifying(call)
     return Completion(verified=False, status=status, media=media)
 
 
@@ -194,7 +195,8 @@ def _required(body: Fields, name: str, longest: int, answer: Answer, call: Call)
 
 def _unusable(why: str, answer: Answer, call: Call) -> NoReturn:
     raise UnusableAnswer(
-        f"{call.host} answered the {call.what} with {answer.status}, but {why}; it is tried again later.",
+        f"{call.host} answered the {call.what} with {answer.status}, but {why}",
+        "it is tried again later.",
         status=answer.status,
     )
 
@@ -214,7 +216,8 @@ def succeeded(answer: Answer, call: Call) -> None:
     words = words_of(answer.body, body, secret=call.secret)
     if status in _CREDENTIAL:
         raise Unauthorized(
-            f"The API refused the device token with {status}{words}; set a valid one with {typed('token set')}.",
+            f"The API refused the device token with {status}{words}",
+            f"set a valid one with {typed('token set')}.",
             status=status,
         )
     if _is_busy(status):
@@ -246,16 +249,18 @@ def stored(answer: Answer, call: Call) -> None:
     words = words_of(answer.body, _fields(answer), secret=call.secret)
     if redirected or _is_busy(status) or words.code in _STORAGE_TRANSIENT:
         raise StorageBusy(
-            f"Storage is busy or lost the upload with {status}{words}; the file is sent again later.",
+            f"Storage is busy or lost the upload with {status}{words}",
+            "the file is sent again later.",
             status=status,
             retry_after=said.pause(answer.headers, call.wall),
         )
     if status in _CREDENTIAL or words.code in _STORAGE_STALE:
         raise UploadRefused(
-            f"Storage refused the upload URL with {status}{words}; a fresh one is needed.", status=status
+            f"Storage refused the upload URL with {status}{words}", "a fresh one is needed.", status=status
         )
     raise RequestRejected(
-        f"Storage rejected the upload with {status}{words}; the file is kept.",
+        f"Storage rejected the upload with {status}{words}",
+        "the file is kept.",
         status=status,
         code=words.code,
         words=words.text,
@@ -295,12 +300,14 @@ def _rejection(status: int, call: Call) -> type[RequestRejected]:
 def _busy(answer: Answer, call: Call) -> NoReturn:
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise RateLimited(
-            f"{call.host} asks for fewer calls (429); all calls pause.",
+            f"{call.host} asks for fewer calls (429)",
+            "all calls pause.",
             status=answer.status,
             retry_after=said.pause(answer.headers, call.wall),
         )
     raise Busy(
-        f"{call.host} cannot take the {call.what} now ({answer.status}); it is tried again later.",
+        f"{call.host} cannot take the {call.what} now ({answer.status})",
+        "it is tried again later.",
         status=answer.status,
         retry_after=said.retry_after(answer.headers, call.wall, _longest_wait(answer.status)),
     )
@@ -313,7 +320,8 @@ def _longest_wait(status: int) -> float:
 def _intercepted(answer: Answer, call: Call) -> NoReturn:
     if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise Offline(
-            f"The proxy before {call.host} asks for a login; check HTTPS_PROXY of the service.",
+            f"The proxy before {call.host} asks for a login",
+            "check HTTPS_PROXY of the service.",
             kind=OfflineKind.PROXY,
         )
     if _is_redirect(answer.status):
@@ -323,14 +331,16 @@ def _intercepted(answer: Answer, call: Call) -> NoReturn:
     else:
         got = f"an unexpected answer with status {answer.status}"
     raise Offline(
-        f"Something else answered for {call.host} ({got}): sign in to the network's captive portal, "
-        "or check the proxy and api.base_url.",
+        f"Something else answered for {call.host} ({got})",
+        "sign in to the network's captive portal, or check the proxy and api.base_url.",
         kind=OfflineKind.PORTAL,
     )
 
 
-def _still_verifying(call: Call) -> str:
-    return f"{call.host} is still verifying the upload; it is asked again."
+def _still_verifying(call: Call, retry_after: float | None = None) -> StillVerifying:
+    return StillVerifying(
+        f"{call.host} is still verifying the upload", "it is asked again.", retry_after=retry_after
+    )
 
 
 def _put_headers(given: Mapping[str, object], answer: Answer, call: Call) -> dict[str, str]:
@@ -340,23 +350,11 @@ def _put_headers(given: Mapping[str, object], answer: Answer, call: Call) -> dic
     """
     headers: dict[str, str] = {}
     for name, value in given.items():
-        text = _header_text(value)
+        text = said.header_text(value)
         if value is None or value == []:
             continue
-        if text is None or not name or not _NAME_CHARS.issuperset(name) or not _sendable(text):
+        if text is None or not name or not _NAME_CHARS.issuperset(name) or not said.is_sendable(text):
             _unusable("it asks for an upload header that cannot be sent", answer, call)
         if name.lower() not in _REFUSED_HEADERS:
             headers[name] = text
     return headers
-
-
-def _header_text(value: object) -> str | None:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) else None
-
-
-def _sendable(value: str) -> bool:
-    return value.isascii() and (value.isprintable() or not value) and value == value.strip()

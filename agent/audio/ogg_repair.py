@@ -53,13 +53,13 @@ def plan_repair(path: Path) -> RepairPlan:
         try:
             head, _tags, _end = read_headers(pages, path)
         except NotOggOpus as problem:
-            raise Unrepairable(str(problem)) from problem
+            raise Unrepairable(problem.message, problem.hint) from problem
         for index, page in enumerate(pages, 1):
             if page.granule != NO_GRANULE and page.finished_lacing:
                 count, last = index, page
     if last is None or (last.granule <= head.pre_skip and not last.is_last):
         raise Unrepairable(
-            f"{path} ends before its first whole page of audio: there is no audio to keep in it"
+            f"{path} ends before its first whole page of audio", "there is no audio to keep in it"
         )
     patch, end = _end_stream(last)
     return RepairPlan(

@@ -105,8 +105,8 @@ class OpusEncoder:
             got = self._control(f"get_{name}")
             if got != value:
                 raise AgentError(
-                    f"libopus was asked for {name} {value} and kept {got}:"
-                    f" change {name} under [opus] in the configuration, or update libopus0"
+                    f"libopus was asked for {name} {value} and kept {got}",
+                    f"change opus.{name} in the settings, or update libopus0",
                 )
 
     def _control(self, request: str, value: int | None = None) -> int:
@@ -140,7 +140,7 @@ def load_opuslib() -> Any:
             import opuslib.api.info  # noqa: PLC0415 - see above
     except Exception as problem:  # opuslib raises the plain class when there is no library
         raise AgentError(
-            f"libopus is missing or cannot be loaded ({problem}): sudo apt-get install libopus0"
+            f"libopus is missing or cannot be loaded ({problem})", "`sudo apt-get install libopus0` brings it"
         ) from problem
     return opuslib
 
@@ -151,6 +151,6 @@ def _refused(library: Any, problem: Any) -> AgentError:
         library.api.info.strerror(problem.code) if isinstance(problem.code, int) else b"unknown error"
     )
     return AgentError(
-        f"libopus refused to encode ({words.decode('ascii', 'replace')}):"
-        " check [opus] and the sample rate in the configuration"
+        f"libopus refused to encode ({words.decode('ascii', 'replace')})",
+        "check [opus] and audio.sample_rate in the settings",
     )

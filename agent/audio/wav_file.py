@@ -108,7 +108,9 @@ class WavFile:
         except OSError as problem:
             self.close()
             self._state = SourceState.ENDED
-            raise SourceLost(f"{self._path} can no longer be read: {problem.strerror}") from problem
+            raise SourceLost(
+                f"{self._path} can no longer be read ({problem.strerror})", "check the disk that it lies on"
+            ) from problem
         if not self._next:
             self.close()
             self._state = SourceState.ENDED

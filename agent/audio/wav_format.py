@@ -81,12 +81,12 @@ def read_wav_format(path: Path) -> WavFormat:
     """
     try:
         if not path.is_file():
-            raise AgentError(f"{path} is not a file: name an existing WAV file")
+            raise AgentError(f"{path} is not a file", "name an existing WAV file")
         with path.open("rb") as file:
             return _parse(file, path, path.stat().st_size)
     except OSError as problem:
         raise AgentError(
-            f"{path} cannot be read ({problem.strerror}): name a WAV file that can be"
+            f"{path} cannot be read ({problem.strerror})", "name a WAV file that can be read"
         ) from problem
 
 
@@ -132,7 +132,7 @@ def _data_size(size: int, long_size: int | None, available: int) -> int:
 def _located(samples: _Samples, path: Path, offset: int, size: int) -> WavFormat:
     count = size // (samples.channels * samples.sample_bytes)
     if count == 0:
-        raise AgentError(f"{path} holds no samples: name a WAV file with sound in it")
+        raise AgentError(f"{path} holds no samples", "name a WAV file with sound in it")
     return WavFormat(
         samples.rate, samples.channels, offset, count, samples.sample_bytes, is_float=samples.is_float
     )
@@ -168,7 +168,9 @@ def _unsuitable(path: Path, what: str, rate: int = 16000, channels: int = 1) -> 
     import shlex  # noqa: PLC0415 - for an error only
 
     command = f"ffmpeg -i {shlex.quote(str(path))} -ar {better} -ac {min(max(channels, 1), 2)} -c:a pcm_s16le"
-    return AgentError(f"{path} {what}, and {ACCEPTED}: convert it with {command} {shlex.quote(str(target))}")
+    return AgentError(
+        f"{path} {what}, and {ACCEPTED}", f"convert it with `{command} {shlex.quote(str(target))}`"
+    )
 
 
 def _as_is(data: bytes) -> bytes:

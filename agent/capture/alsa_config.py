@@ -34,12 +34,13 @@ def write_config(
     path = directory / "asound.conf"
     if isinstance(channel, int) and card.channels is not None and channel > card.channels:
         raise MicrophoneError(
-            f"audio.channel is {channel}, and {card.name} has {card.channels} inputs: set it to one of those."
+            f"audio.channel is {channel}, and {card.name} has {card.channels} inputs",
+            "set it to one of those",
         )
     if re.search(r"[\s:]", str(path)):
         raise MicrophoneError(
-            f"ALSA cannot read a configuration in {directory}, because its path has a space or a colon: "
-            "set XDG_RUNTIME_DIR to a folder of yours whose path has neither."
+            f"ALSA cannot read a configuration in {directory}, because its path has a space or a colon",
+            "set XDG_RUNTIME_DIR to a folder of yours whose path has neither",
         )
     text = render(card, channels=channels, channel=channel, environment=environment)
     try:
@@ -47,7 +48,7 @@ def write_config(
         path.write_text(text)
     except OSError as error:
         raise MicrophoneError(
-            f"The ALSA configuration {path} cannot be written ({error.strerror}): make its folder writable."
+            f"The ALSA configuration {path} cannot be written ({error.strerror})", "make its folder writable"
         ) from error
     return path
 

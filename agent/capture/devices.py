@@ -13,11 +13,15 @@ from agent.capture import protocol
 from agent.capture.mixer import CaptureControl, capture_control
 from agent.capture.process import run_once
 from agent.errors import MicrophoneError
+from agent.hints import typed
 from agent.host.sound_cards import Card, SoundCards
 
 DEFAULT = "default"
 """ALSA's own default, opened as it is."""
-NO_PORTAUDIO = "PortAudio cannot be loaded because libportaudio2 is missing: apt-get install libportaudio2."
+NO_PORTAUDIO = (
+    "PortAudio cannot be loaded because libportaudio2 is missing",
+    "`sudo apt-get install libportaudio2` brings it",
+)
 LIST_SECONDS = 5.0
 
 # What PortAudio takes for inputs and are none: cards by number, and the converters of libasound2-plugins.
@@ -99,14 +103,16 @@ def resolve_input(wanted: str, cards: Sequence[Card]) -> list[Target]:
         found = [card for card in capturing if wanted.casefold() in card.name.casefold()]
     if len(found) > 1:
         raise MicrophoneError(
-            f"More than one microphone answers to {wanted!r}: set audio.input to one id: {_names(found)}."
+            f"More than one microphone answers to {wanted!r}",
+            f"set audio.input to one of their ids: {_names(found)}",
         )
     if found:
         return [_target(found[0])]
     if wanted.startswith("usb-"):
         there = _names(capturing) or "no sound card with an input"
         raise MicrophoneError(
-            f"The microphone {wanted} is not connected, there is {there}: plug it in, or change audio.input."
+            f"The microphone {wanted} is not connected, there is {there}",
+            f"plug it in, or set audio.input to one that {typed('devices')} shows",
         )
     return [Target(wanted, wanted)]
 
@@ -138,10 +144,11 @@ def _named_pcms(environment: Mapping[str, str], python: str, timeout: float) -> 
         return []
     except OSError as error:
         raise MicrophoneError(
-            f"Nothing can be listed because {python} does not start ({error.strerror}): reinstall the agent."
+            f"Nothing can be listed because {python} does not start ({error.strerror})",
+            "install the agent again",
         ) from error
     if isinstance(answer, dict):
         if answer["kind"] == protocol.NO_PORTAUDIO:
-            raise MicrophoneError(NO_PORTAUDIO)
+            raise MicrophoneError(*NO_PORTAUDIO)
         return []
     return [entry["name"] for entry in answer if not _NO_DEVICE.fullmatch(entry["name"])]

@@ -81,7 +81,7 @@ class Microphone:
         self._volume = CaptureVolume(capture_percent)
         self._identity: str | None = None
         self._name = wanted
-        self._last_error = ""
+        self._last_error: MicrophoneError | None = None
         self._blocks_lost = 0
         self._overflows = 0
 
@@ -125,7 +125,7 @@ class Microphone:
     @property
     def last_error(self) -> str:
         """Why the latest attempt failed, one sentence; empty while listening."""
-        return self._last_error
+        return str(self._last_error or "")
 
     @property
     def blocks_lost(self) -> int:
@@ -174,7 +174,7 @@ class Microphone:
         while self._held is None:
             left = deadline - self._clock.monotonic()
             if left <= 0:
-                raise MicrophoneError(self._last_error or self._silent("did not open"))
+                raise self._last_error or self._silent("did not open")
             try:
                 self._held = self.read(left)
             except SourceLost:
@@ -184,7 +184,7 @@ class Microphone:
         """Kill the capture process and forget what failed; a later ``read`` opens the device at once."""
         self._drop_capture()
         self._state = SourceState.CLOSED
-        self._targets, self._held, self._last_error = [], None, ""
+        self._targets, self._held, self._last_error = [], None, None
         self._told, self._failures, self._retry_at, self._factor = False, 0, 0.0, 1.0
 
     def _open(self, deadline: float) -> bool:
@@ -205,10 +205,11 @@ class Microphone:
             self._target = self._targets.pop(0)
             self._start_capture(self._target)
         except MicrophoneError as error:
-            raise _Failure(SourceState.WAITING, str(error)) from error
+            raise _Failure(SourceState.WAITING, error) from error
         except OSError as error:
-            reason = (
-                f"The capture process does not start ({error}): free some memory, or reinstall the agent."
+            reason = MicrophoneError(
+                f"The capture process does not start ({error})",
+                "free some memory, or install the agent again",
             )
             raise _Failure(SourceState.WAITING, reason) from error
         return True
@@ -288,10 +289,10 @@ class Microphone:
 
     def _listening(self) -> None:
         self._state = SourceState.LISTENING
-        self._told, self._last_error, self._targets = False, "", []
+        self._told, self._last_error, self._targets = False, None, []
         log.info("the microphone is open", action="microphone_open", device=self._identity, name=self._name)
 
-    def _fail(self, state: SourceState, reason: str) -> None:
+    def _fail(self, state: SourceState, problem: MicrophoneError) -> None:
         """Let go of the capture process; go to the next target, or wait for the next attempt.
 
         Raises:
@@ -299,7 +300,7 @@ class Microphone:
         """
         was_heard = bool(self._first_heard_at) and self._capture is not None
         self._drop_capture()
-        self._last_error = reason
+        self._last_error, reason = problem, str(problem)
         if self._targets and not was_heard:
             log.debug("a device cannot be opened", action="microphone_next", reason=reason)
             return
@@ -314,7 +315,7 @@ class Microphone:
         level("the microphone cannot be heard", action="microphone_fail", state=state.value, reason=reason)
         if not self._told:
             self._told = True
-            raise SourceLost(reason)
+            raise SourceLost(problem.message, problem.hint)
 
     def _drop_capture(self) -> None:
         capture, self._capture = self._capture, None
@@ -324,27 +325,32 @@ class Microphone:
     def _quiet_state(self) -> SourceState:
         return SourceState.LOST if self._first_heard_at else SourceState.WAITING
 
-    def _silent(self, what: str) -> str:
-        return f"{_named(self._target.name)} {what}, so nothing is heard: check its plug and its cable."
+    def _silent(self, what: str) -> MicrophoneError:
+        return MicrophoneError(
+            f"{_named(self._target.name)} {what}, so nothing is heard", "check its plug and its cable"
+        )
 
-    def _explain(self, kind: str, message: str) -> tuple[SourceState, str]:
-        """Return the state and the sentence for what the capture process said at its end."""
+    def _explain(self, kind: str, message: str) -> tuple[SourceState, MicrophoneError]:
+        """Return the state and the error for what the capture process said at its end."""
         if kind == protocol.NO_PORTAUDIO:
-            return SourceState.WAITING, NO_PORTAUDIO
+            return SourceState.WAITING, MicrophoneError(*NO_PORTAUDIO)
         if kind == protocol.STREAM_DIED:
             return SourceState.LOST, self._silent("went away")
         name = self._target.name
         if (holder := self._cards.holder(self._target.card)) is not None:
-            return SourceState.WAITING, (
-                f"{_named(name)} is busy, {holder} has it: end that program, or set audio.input to another one."
+            return SourceState.WAITING, MicrophoneError(
+                f"{_named(name)} is busy, {holder} has it",
+                "end that program, or set audio.input to another microphone",
             )
         if kind == protocol.NO_DEVICE:
             missing = (
                 "No default microphone was found" if name == DEFAULT else f"There is no microphone {name}"
             )
-            reason = f"{missing} ({message}): connect it, and see {typed('devices')}."
+            reason = MicrophoneError(f"{missing} ({message})", f"connect it, and see {typed('devices')}")
         else:
-            reason = f"{_named(name)} cannot be opened ({message}): see whether another program has it."
+            reason = MicrophoneError(
+                f"{_named(name)} cannot be opened ({message})", "see whether another program has it"
+            )
         return SourceState.WAITING, reason
 
 

@@ -160,7 +160,9 @@ def _control(name: str, index: int, lines: list[str], capabilities: list[str]) -
 def _amixer(card: str, *words: str) -> str:
     program = shutil.which("amixer")
     if program is None:
-        raise MicrophoneError("The capture volume needs amixer: apt-get install alsa-utils.")
+        raise MicrophoneError(
+            "The capture volume needs amixer", "`sudo apt-get install alsa-utils` brings it"
+        )
     try:
         run = subprocess.run(
             [program, "-c", card, *words],
@@ -173,13 +175,15 @@ def _amixer(card: str, *words: str) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise MicrophoneError(
-            f"The mixer of the card {card} hangs: unplug the card and plug it in again."
+            f"The mixer of the card {card} hangs", "unplug the card and plug it in again"
         ) from error
     except OSError as error:
-        raise MicrophoneError(f"amixer does not start ({error}): reinstall alsa-utils.") from error
+        raise MicrophoneError(
+            f"amixer does not start ({error})", "`sudo apt-get install --reinstall alsa-utils`"
+        ) from error
     if run.returncode:
         reason = " ".join(run.stderr.split()) or f"exit code {run.returncode}"
         raise MicrophoneError(
-            f"The mixer of the card {card} cannot be used ({reason}): see `alsamixer -c {card}`."
+            f"The mixer of the card {card} cannot be used ({reason})", f"see `alsamixer -c {card}`"
         )
     return run.stdout

@@ -15,6 +15,7 @@ from agent.capture import protocol
 from agent.capture.alsa_config import PCM, PLAIN_PCM, Channel, absolute, write_config
 from agent.capture.pipe_buffer import PipeBuffer
 from agent.errors import MicrophoneError
+from agent.hints import typed
 from agent.host.sound_cards import Card
 
 BUFFER_SECONDS = 40.0
@@ -205,8 +206,8 @@ class CaptureSettings(msgspec.Struct, frozen=True):
                 pcms.append(PLAIN_PCM)
         elif isinstance(self.channel, int):
             raise MicrophoneError(
-                f"audio.channel picks an input of a sound card, and {pcm!r} is none: set audio.input to an id of "
-                "`recorder-agent devices`."
+                f"audio.channel picks an input of a sound card, and {pcm!r} is none",
+                f"set audio.input to an id of {typed('devices')}",
             )
         rate, channels = str(self.sample_rate), str(self.channels)
         block = str(self.sample_rate * self.block_ms // 1000)

@@ -115,7 +115,7 @@ def _new_folder(parent: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-    raise AgentError(f"{parent} is full of demos of this second: choose another --directory")
+    raise AgentError(f"{parent} is full of demos of this second", "choose another --directory")
 
 
 @contextlib.contextmanager
@@ -174,7 +174,9 @@ def _set_token(config: Path, environ: dict[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise AgentError(f"the device token of the sandbox cannot be set: {done.stderr.strip()}")
+        raise AgentError(
+            f"the device token of the sandbox cannot be set ({done.stderr.strip()})", "report this"
+        )
 
 
 def _answers(state: StateDirectory) -> bool:
@@ -189,7 +191,7 @@ def _stored(objects: Path, row: dict[str, Any]) -> Path:
     """Return the one file that the sandbox has of the recording."""
     files = sorted((objects / str(row["remote_id"])).iterdir())
     if len(files) != 1:
-        raise AgentError(f"the sandbox has {len(files)} files of one recording in {objects}: report this")
+        raise AgentError(f"the sandbox has {len(files)} files of one recording in {objects}", "report this")
     return files[0]
 
 
@@ -202,9 +204,9 @@ def _show_result(screen: Screen, stored: Path, row: dict[str, Any]) -> None:
     summary = read_summary(stored)
     digest = _sha256(stored)
     if not summary.complete:
-        raise AgentError(f"{stored} does not end as a whole file does: report this")
+        raise AgentError(f"{stored} does not end as a whole file does", "report this")
     if {digest} != {row["sha256"], _sha256(Path(row["path"]))}:
-        raise AgentError(f"{stored} is not the file that was recorded, {row['path']}: report this")
+        raise AgentError(f"{stored} is not the file that was recorded, {row['path']}", "report this")
     confirmed = ", and the API has confirmed its hash" if row["verified"] else ""
     screen.say("compared", f"what the sandbox stored is what was recorded, byte for byte{confirmed}")
     echo()

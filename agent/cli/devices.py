@@ -56,4 +56,6 @@ def devices(session: Session, as_json: bool) -> None:
             )
         )
     if not found:
-        raise MicrophoneError("there is no microphone: plug one in, and see `arecord -l`")
+        raise MicrophoneError(
+            "there is no microphone", "plug one in; `arecord -l` shows what the system knows"
+        )

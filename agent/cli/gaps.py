@@ -40,7 +40,7 @@ def gaps(session: Session, as_json: bool) -> None:
     elif rows:
         echo(tabulate(map(_shown, rows), headers=("from", "length", "cause", "recording"), tablefmt="plain"))
     if unreadable:
-        raise AgentError(f"not all gaps can be told: {unreadable[0]}; move it away, and it begins anew")
+        raise AgentError(f"not all gaps can be told: {unreadable[0]}", "move it away, and it begins anew")
 
 
 def _shown(row: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -36,7 +36,7 @@ def identify(session: Session, seconds: float) -> None:
     """Flicker unmistakably, to find this recorder among many."""
     log.configure("error", session.loaded.config.log.format)
     if session.loaded.config.led.driver == "none":
-        raise AgentError('there is no LED: led.driver is "none"; set it to "sysfs" or "gpio"')
+        raise AgentError('there is no LED: led.driver is "none"', 'set it to "sysfs" or "gpio"')
     try:
         session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
     except NoDaemon:

@@ -18,7 +18,6 @@ from agent.audio.level import LevelMeter
 from agent.audio.source import EndOfSource
 from agent.capture.mixer import CaptureControl
 from agent.capture.opened import opened
-from agent.errors import MicrophoneError
 from agent.facade.context import Session
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
@@ -144,7 +143,7 @@ def _of_recorder(session: Session) -> Levels:
     while True:
         said = _said(session)
         if said.get("state") == State.NO_MICROPHONE:
-            raise MicrophoneError(no_microphone(said.get("name")))
+            raise no_microphone(said.get("name"))
         if _leaves_the_microphone(said):
             yield from _of_source(session, lambda: _wants_it_soon(session))
         else:

@@ -24,7 +24,7 @@ from agent.process.state_lock import LockHeld
 from agent.recorder.account.memory import AskedNumbers, Numbers
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.asked.mute import Mute
-from agent.recording.asked.requests import LONGEST_SECONDS, MUTED, ManualRequest
+from agent.recording.asked.requests import LONGEST_SECONDS, ManualRequest, muted, no_samples
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import OnRequest
 from agent.terminal.output import duration, echo, meter, moving_line, percent, print_json, size
@@ -84,7 +84,7 @@ def _record_here(
     _note_binding(session, state)
     with _as_recorder(session, state, needed=wav is None) as wiring:
         if wav is None and Mute(state.path, wiring.disk).is_on:
-            raise AgentError(MUTED)
+            raise muted()
         source = (
             WavFile(wav, block_ms=FILE_BLOCK_MS, start=wiring.clock.monotonic()) if wav else wiring.source()
         )
@@ -95,7 +95,7 @@ def _record_here(
                 recorder.run()
         entries = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
         if not entries:
-            raise AgentError(request.error or "nothing was recorded: the source gave no samples")
+            raise request.error or no_samples()
         return [row_of(entry, wiring.files) for entry in entries]
 
 

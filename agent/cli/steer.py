@@ -84,7 +84,7 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
         answer = {"muted": switch.is_on, "durable": switch.is_durable}
         if not switch.is_durable:
             raise AgentError(
-                f"the disk of {state.path} refuses to keep that; free some space or replace it"
+                f"the disk of {state.path} refuses to keep that", "free some space or replace it"
             ) from None
     text = "muted" if answer["muted"] else "not muted"
     _say(answer, text if answer["durable"] else f"{text}, until the next restart only", as_json=as_json)
@@ -114,7 +114,7 @@ def reload(session: Session, as_json: bool) -> None:
     later: list[str] = []
     missing = [process for process in Process if not _reload(session, process, later)]
     if len(missing) == len(Process):
-        raise NoDaemon(f"no daemon is running; start it with {hints.start()}")
+        raise NoDaemon("no daemon is running", f"start it with {hints.start()}")
     answer = {"needs_restart": later}
     for process in missing:
         echo(f"recorder-agent: no {process.value} is running", err=True)

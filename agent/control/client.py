@@ -10,7 +10,7 @@ from typing import Any
 
 from agent import text
 from agent.control.messages import ANSWER_BYTES, SENTENCE_CHARS, Message, encoded, lines, message_of
-from agent.errors import AgentError
+from agent.errors import AgentError, sentence_of
 from agent.hints import journal, reach, start
 from agent.process.state_directory import connect
 
@@ -69,7 +69,7 @@ def _ask_once(
                 if "event" not in answer:
                     return answer
                 on_event(answer)
-    raise AgentError(f"the daemon went away before it answered; see {journal()}")
+    raise AgentError("the daemon went away before it answered", f"see {journal()}")
 
 
 def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
@@ -83,12 +83,12 @@ def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
                 raise TimeoutError("the daemon takes no connection: all are in use") from None
             time.sleep(_RETRY_SECONDS)
         except PermissionError as error:
-            raise AgentError(f"you may not speak with the daemon ({path}): {reach(path.parent)}") from error
+            raise AgentError(f"you may not speak with the daemon ({path})", reach(path.parent)) from error
         except OSError as error:
             if error.errno in _NOBODY:
-                raise NoDaemon(f"no daemon is running; start it with {start()}") from error
+                raise NoDaemon("no daemon is running", f"start it with {start()}") from error
             raise AgentError(
-                f"the daemon cannot be asked at {path} ({error.strerror or error}); see {journal()}"
+                f"the daemon cannot be asked at {path} ({error.strerror or error})", f"see {journal()}"
             ) from error
         else:
             return
@@ -96,7 +96,8 @@ def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
 
 def as_failed(answer: Message) -> AgentError:
     """Return the daemon's error as one of ours, with its exit code."""
-    error = AgentError(text.cut(str(answer["error"]), SENTENCE_CHARS))
+    hint = text.cut(str(answer.get("hint") or ""), SENTENCE_CHARS)
+    error = sentence_of(text.cut(str(answer["error"]), SENTENCE_CHARS), hint)
     code = answer.get("exit_code")
     error.exit_code = code if isinstance(code, int) and 0 < code <= _MOST_CODE else 1
     return error

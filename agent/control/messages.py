@@ -1,7 +1,8 @@
 """What goes over the sockets: one JSON object a line, and the door that each line passes.
 
 The asking side sends a ``Request``; the process answers with any number of ``{"event": …, …}`` and ends with
-``{"result": …}`` or ``{"error": sentence, "exit_code": n}``.
+``{"result": …}`` or
+``{"error": sentence, "hint": what to do, "exit_code": n}``.
 """
 
 from collections.abc import Iterator
@@ -71,9 +72,11 @@ def request_of(line: bytes) -> Request:
     try:
         return _REQUEST.decode(line)
     except msgspec.ValidationError as error:
-        raise RequestRefusedError(f"that cannot be asked ({text.cut(str(error), SENTENCE_CHARS)})") from error
+        raise RequestRefusedError(
+            f"that cannot be asked ({text.cut(str(error), SENTENCE_CHARS)})", "see which fields a request has"
+        ) from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, too deep, too many digits
-        raise RequestRefusedError("that was not a JSON object on one line; send one") from error
+        raise RequestRefusedError("that was not a JSON object on one line", "send one") from error
 
 
 def message_of(line: bytes) -> Message:
@@ -85,7 +88,7 @@ def message_of(line: bytes) -> Message:
     try:
         return _MESSAGE.decode(line.decode(errors="replace"))
     except (ValueError, RecursionError) as error:
-        raise AgentError(f"what answers is no recorder-agent of this version; {restart()}") from error
+        raise AgentError("what answers is no recorder-agent of this version", restart()) from error
 
 
 def encoded(message: Message) -> bytes:

@@ -54,9 +54,9 @@ class Peer:
 Handler = Callable[[Request, Peer], Any]
 
 
-def failed(sentence: str, exit_code: int) -> Message:
+def failed(sentence: str, exit_code: int, hint: str = "") -> Message:
     """Return the answer that ends a request which failed."""
-    return {"error": text.cut(sentence, SENTENCE_CHARS), "exit_code": exit_code}
+    return {"error": text.cut(sentence, SENTENCE_CHARS), "hint": hint, "exit_code": exit_code}
 
 
 def say_at_once(connection: socket.socket, message: Message) -> None:

@@ -301,14 +301,14 @@ class ControlServer:
             command = request.command
             handler = self._handlers.get(request.command)
             if handler is None:
-                raise AgentError(f"this daemon does not know the command {request.command!r}; {restart()}")
+                raise AgentError(f"this daemon does not know the command {request.command!r}", restart())
             if request.command in self._owners_own and not peer.is_admin():
                 raise AgentError(
-                    "this decides over recordings or the token, which the group may not; use sudo"
+                    "this decides over recordings or the token, which the group may not", "use sudo"
                 )
             return encoded({"result": handler(request, peer)})
         except AgentError as error:
-            return encoded(failed(str(error), error.exit_code))
+            return encoded(failed(str(error), error.exit_code, error.hint))
         except Exception as error:  # whatever it was, it is this command's, and the process goes on
             log.exception("a command failed", action="control_failed", command=command)
             return encoded(failed(f"the daemon failed at this command ({error}); its log says more", 1))

@@ -138,7 +138,7 @@ class DelivererHandlers:
             ids, transfer = request.ids, self._wiring.board.snapshot.transfer
             if transfer is not None and any(transfer.id.startswith(one) for one in ids or ()):
                 raise AgentError(
-                    f"{transfer.id} is being delivered at this moment; try again when that is over"
+                    f"{transfer.id} is being delivered at this moment", "try again when that is over"
                 )
             return action(self._wiring.outbox, ids)
 

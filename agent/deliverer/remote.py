@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.control.server import Message, ask
 from agent.errors import AgentError
+from agent.hints import journal
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest
 
@@ -68,8 +69,12 @@ class RemoteRecorder:
             rows = ask(self._socket(), message, heard)
             request.finished_ids += [str(row["id"]) for row in rows]
             request.started.set()
-        except (AgentError, OSError) as error:
-            request.error = str(error)
+        except AgentError as error:
+            request.error = error
+        except OSError as error:
+            request.error = AgentError(
+                f"the recorder cannot be asked ({error.strerror or error})", f"see {journal()}"
+            )
         finally:
             request.done.set()
 

@@ -84,7 +84,7 @@ class Follower:
                     return row_of(entry, Files(self._state.path, Disk()))
                 if time.monotonic() > limit:
                     what = f"delivered ({self._waiting or 'no reason is known'})" if recorded else "recorded"
-                    raise AgentError(f"nothing was {what} in time: see {self._recorder.log}")
+                    raise AgentError(f"nothing was {what} in time", f"see {self._recorder.log}")
                 time.sleep(CLOSE_POLL_SECONDS if self._closely else POLL_SECONDS)
         finally:
             if self._store is not None:
@@ -98,7 +98,7 @@ class Follower:
             self._error = error
         except OSError as error:
             self._error = AgentError(
-                f"the recorder cannot be asked ({error.strerror}): see {self._recorder.log}"
+                f"the recorder cannot be asked ({error.strerror})", f"see {self._recorder.log}"
             )
 
     def _step(self, *, recorded: bool) -> Entry | None:
@@ -156,7 +156,7 @@ class Follower:
         self._shown = entry.status
         if entry.status not in _MEANING:
             raise AgentError(
-                f"the recording is {entry.status.value} ({entry.last_error}): see {self._recorder.log}"
+                f"the recording is {entry.status.value} ({entry.last_error})", f"see {self._recorder.log}"
             )
         facts = (
             f"{duration(entry.duration_ms)}, {size(entry.size_bytes)}, "

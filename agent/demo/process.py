@@ -72,7 +72,7 @@ class Process:
         while not ready():
             self.check()
             if monotonic() > release_reserve:
-                raise AgentError(f"the {self.name} did not start within {limit:g} s: see {self.log}")
+                raise AgentError(f"the {self.name} did not start within {limit:g} s", f"see {self.log}")
             sleep(POLL_SECONDS)
 
     def check(self, timeout: float = 0.0) -> None:
@@ -85,7 +85,7 @@ class Process:
         serious = (
             [line for line in words if " ERROR " in line] or words or [f"it gave no reason, only code {code}"]
         )
-        raise AgentError(f"the {self.name} has ended: {serious[-1].removeprefix(_PREFIX)}")
+        raise AgentError(f"the {self.name} has ended: {serious[-1].removeprefix(_PREFIX)}", f"see {self.log}")
 
     def stop(self) -> None:
         """End it and wait for that."""

@@ -68,7 +68,7 @@ def microphone(runtime: Path) -> Sound | None:
         try:
             if _is_heard(capture, even_silence=bool(hardware)):
                 return Sound(name, f"the microphone {capture.name} is recorded: say something")
-            reasons.append(MicrophoneError(f"{capture.name} gives no sound: check its plug"))
+            reasons.append(MicrophoneError(f"{capture.name} gives no sound", "check its plug"))
         except (SourceLost, MicrophoneError) as error:
             reasons.append(error)
         finally:
@@ -167,7 +167,7 @@ def _read(path: Path) -> "tuple[int, array.array[int]]":
     """Return rate and samples of a mono file; AgentError for anything else."""
     with wave.open(str(path), "rb") as file:
         if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-            raise AgentError(f"{path} is not 16-bit mono: name another file")
+            raise AgentError(f"{path} is not 16-bit mono", "name another file")
         return file.getframerate(), array.array("h", file.readframes(file.getnframes()))
 
 

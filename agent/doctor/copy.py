@@ -42,11 +42,11 @@ class ListenCopy:
             except FileNotFoundError:
                 continue
             except PermissionError:
-                raise NoRight(f"{path} cannot be read; run this as its owner, or with sudo") from None
+                raise NoRight(f"{path} cannot be read", "run this as its owner, or with sudo") from None
             self._folder.replace(self._path.name, sound)
             return healthy(f"{self._path} holds it, to listen to")
         raise AgentError(
-            f"the test recording is gone already; record once more with {typed('doctor --record')}"
+            "the test recording is gone already", f"record once more with {typed('doctor --record')}"
         )
 
 

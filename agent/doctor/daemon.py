@@ -1,6 +1,7 @@
 """Checks of the recorder that runs: whether it answers, and what it is doing."""
 
 from agent.doctor.examination import Finding, critical, healthy, skipped, warning
+from agent.errors import sentence_of
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
 from agent.hints import journal, typed
@@ -25,6 +26,6 @@ def recorder(session: Session) -> Finding:
     if state is State.MUTED:
         return warning("the recorder is muted, so nothing is recorded", typed("unmute"))
     if state in {State.FAULT, State.STORAGE_FULL}:
-        what, _, remedy = (now.get("fault") or "the recorder cannot record").partition("; ")
-        return critical(what, remedy or f"see {journal()}")
+        fault = sentence_of(now.get("fault") or "the recorder cannot record", now.get("fault_hint") or "")
+        return critical(fault.message, fault.hint or f"see {journal()}")
     return healthy(f"its state is: {state.value.replace('_', ' ')}")

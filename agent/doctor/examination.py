@@ -92,11 +92,7 @@ def _look(check: Check, session: Session) -> Finding:
     except NoRight:
         return skipped(f"only the owner of {session.state.path} and root may look: {typed('doctor')}")
     except AgentError as error:
-        sentence = str(error)
-        what, mark, remedy = sentence.partition("; ")
-        if not mark:
-            what, _, remedy = sentence.rpartition(": ")
-        return critical(what or sentence, remedy)
+        return critical(error.message, error.hint)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return critical(

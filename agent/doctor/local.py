@@ -55,8 +55,7 @@ def state_directory(session: Session) -> Finding:
     except NoRight as error:
         if _is_heard(session):  # a member of the group: what it may not look at is no fault
             raise
-        what, _, remedy = str(error).partition(": ")
-        return critical(what, remedy)
+        return critical(error.message, error.hint)
     status = path.stat()
     if status.st_mode & 0o077:
         return warning(f"{path} can be read by others", f"`sudo chmod 700 {shlex.quote(str(path))}`")
@@ -99,8 +98,7 @@ def disk_space(session: Session) -> Finding:
     storage = session.loaded.config.storage
     problem = space_problem(path, storage.min_free_mb)
     if problem:
-        what, _, remedy = problem.partition("; ")
-        return critical(what, remedy)
+        return critical(problem.message, problem.hint)
     if in_memory(path):
         return critical(
             f"{path} lies in memory: what is recorded is gone with the power, and the memory fills up",

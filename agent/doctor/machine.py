@@ -56,7 +56,7 @@ class Machine:
             try:
                 led_driver_for(settings, root)
             except AgentError as error:
-                return warning(*str(error).split("; ", 1))
+                return warning(error.message, error.hint)
         if not all(
             os.access(folder / name, os.W_OK, effective_ids=True) for name in ("brightness", "trigger")
         ):

@@ -16,7 +16,7 @@ from agent.facade.credentials import credentials_of
 from agent.hints import typed
 from agent.index.earlier_place import bring_hint
 from agent.process.state_directory import Process
-from agent.token.file import Token
+from agent.token.file import HOW, Token
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = f"{typed('token set')} with the token of this device"
@@ -82,7 +82,7 @@ def _token(session: Session) -> Token:
     choice = credentials_of(session).find()
     if choice is None:
         raise CredentialError(
-            f"api.token_file {file} is not there" if file else "there is no device token yet"
+            f"api.token_file {file} is not there" if file else "there is no device token yet", HOW
         )
     return choice.token
 

@@ -25,11 +25,11 @@ from agent.facade.service import deliverer_here, recorder_status
 from agent.hints import journal, typed
 from agent.index.reading import reading
 from agent.outbox.answers import row_of
-from agent.outbox.entry import HELD, Entry, Status
+from agent.outbox.entry import HELD_HINT, HELD_WHY, Entry, Status
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.asked.mute import Mute
-from agent.recording.asked.requests import ManualRequest
+from agent.recording.asked.requests import ManualRequest, no_samples
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import local_time
@@ -150,7 +150,7 @@ class Trial:
             finished = [entry for entry in wiring.sink.finished if entry.id in request.finished_ids]
             found = [row_of(entry, wiring.files) for entry in finished]
         if not found:
-            return _refused(AgentError(request.error or "nothing was recorded: the source gave no samples"))
+            return _refused(request.error or no_samples())
         return self._judge(seconds, found)
 
     def _judge(self, seconds: float, rows: list[dict[str, Any]]) -> Finding:
@@ -272,8 +272,7 @@ def _end_of(now: Standing) -> Finding | None:
             f"{typed(f'queue show {entry.id}')}, and when the cause is mended {typed(f'queue retry {entry.id}')}",
         )
     if entry.status is Status.HELD:
-        what, _, remedy = HELD.partition("; ")
-        return warning(f"it is {what}", remedy)
+        return warning(f"it is {HELD_WHY}", HELD_HINT)
     if now.waiting is not None and now.waiting["reason"] in RULES:
         return warning(f"it waits by a rule of yours ({_why(now.waiting)})", RULES[now.waiting["reason"]])
     return None
@@ -305,8 +304,8 @@ def _why(waiting: dict[str, Any]) -> str:
 
 def _refused(error: AgentError) -> Finding:
     """Return why nothing was recorded; an error without a remedy is one of the microphone."""
-    what, _, remedy = str(error).partition("; ")
-    return critical(what, remedy or f"{typed('devices')} shows what there is, {typed('level')} what it gives")
+    listen = f"{typed('devices')} shows what there is, {typed('level')} what it gives"
+    return critical(error.message, error.hint or listen)
 
 
 def _muted() -> Finding:

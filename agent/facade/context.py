@@ -91,7 +91,7 @@ class Session:
             return ask(self.socket(process), message, timeout=ANSWER_SECONDS)
         except TimeoutError:
             raise Hangs(
-                f"a {process.value} runs and does not answer; {restart()}, and see {journal()}"
+                f"a {process.value} runs and does not answer", f"{restart()}, and see {journal()}"
             ) from None
 
     def read_or_ask(
@@ -143,7 +143,7 @@ class Session:
             if not self.state.is_locked(process):
                 return False
             if time.monotonic() >= deadline:
-                raise AgentError(f"another command works on {self.state.path}; wait until it has ended")
+                raise AgentError(f"another command works on {self.state.path}", "wait until it has ended")
             time.sleep(POLL_SECONDS)
 
     @contextlib.contextmanager

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.errors import AgentError
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BROKEN = {
     errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN,
@@ -17,8 +19,8 @@ _ALONE = "recording goes on by itself"
 class DiskFault(NamedTuple):
     """Why nothing can be written."""
 
-    sentence: str
-    """For a person: what, why, what to do."""
+    problem: AgentError
+    """For a person."""
     is_full: bool
     """Room helps."""
     disk_fails: bool
@@ -31,27 +33,33 @@ def disk_fault(error: OSError, folder: Path) -> DiskFault:
     if error.errno in _FULL:
         lacks = "not one more file fits on it" if _lacks_inodes(folder) else said
         return DiskFault(
-            f"the disk of {folder} is full ({lacks}); free some space, deliver or delete recordings",
+            AgentError(
+                f"the disk of {folder} is full ({lacks})", "free some space, deliver or delete recordings"
+            ),
             True,
             False,
         )
     if error.errno == errno.EROFS:
-        sentence = (
-            f"the file system of {folder} is read-only, which the kernel makes it after an error; "
-            f"check it with fsck and mount it again, or replace the disk: {_ALONE}"
+        problem = AgentError(
+            f"the file system of {folder} is read-only, which the kernel makes it after an error",
+            f"check it with fsck and mount it again, or replace the disk: {_ALONE}",
         )
     elif error.errno in _BROKEN:
-        sentence = (
-            f"the disk of {folder} fails ({said}); look at its plug, check it with fsck and mount it again, "
-            f"or replace it: {_ALONE}"
+        problem = AgentError(
+            f"the disk of {folder} fails ({said})",
+            f"look at its plug, check it with fsck and mount it again, or replace it: {_ALONE}",
         )
     elif error.errno in _GONE:
-        sentence = f"{folder} is not there; mount the disk of the recordings again: {_ALONE}"
+        problem = AgentError(f"{folder} is not there", f"mount the disk of the recordings again: {_ALONE}")
     elif isinstance(error, PermissionError):
-        sentence = f"no right to write to {folder}; give it back to the owner of the state directory"
+        problem = AgentError(
+            f"no right to write to {folder}", "give it back to the owner of the state directory"
+        )
     else:
-        sentence = f"nothing can be written to {folder} ({said}); see what the kernel says of it (dmesg)"
-    return DiskFault(sentence, False, is_disk_failing(error))
+        problem = AgentError(
+            f"nothing can be written to {folder} ({said})", "see what the kernel says of it: `sudo dmesg`"
+        )
+    return DiskFault(problem, False, is_disk_failing(error))
 
 
 def is_disk_failing(error: OSError) -> bool:

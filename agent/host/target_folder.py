@@ -30,6 +30,7 @@ class _Reply(msgspec.Struct):
     """What the receiving process answers to one file."""
 
     error: str = ""
+    hint: str = ""
 
 
 _REPLY = msgspec.json.Decoder(_Reply)
@@ -124,24 +125,24 @@ def _receive(connection: socket.socket, path: Path, caller: tuple[int, int, list
     os.setresuid(uid, uid, uid)
     folder = -1
     with contextlib.suppress(ConnectionError):
-        error = ""
+        error = hint = ""
         try:
             folder = _opened(path)
         except AgentError as problem:
-            error = str(problem)
-        connection.send(msgspec.json.encode(_Reply(error)))
+            error, hint = problem.message, problem.hint
+        connection.send(msgspec.json.encode(_Reply(error, hint)))
         while folder >= 0:
             message, descriptors, _flags, _address = socket.recv_fds(connection, _LONGEST_MESSAGE, 1)
             if not descriptors:
                 return
-            error = ""
+            error = hint = ""
             try:
                 replace = message[:1] == _REPLACE
                 _copy(path, folder, os.fsdecode(message[1:]), descriptors[0], replace=replace)
             except AgentError as problem:
-                error = str(problem)
+                error, hint = problem.message, problem.hint
             os.close(descriptors[0])
-            connection.send(msgspec.json.encode(_Reply(error)))
+            connection.send(msgspec.json.encode(_Reply(error, hint)))
 
 
 def _check_reply(connection: socket.socket, path: Path) -> None:
@@ -149,10 +150,10 @@ def _check_reply(connection: socket.socket, path: Path) -> None:
         reply = _REPLY.decode(connection.recv(_LONGEST_MESSAGE))
     except (OSError, msgspec.DecodeError) as error:
         raise AgentError(
-            f"the process that writes to {path} has died; look into the system's log, and try again"
+            f"the process that writes to {path} has died", "look into the system's log, and try again"
         ) from error
     if reply.error:
-        raise AgentError(reply.error)
+        raise AgentError(reply.error, reply.hint)
 
 
 def _opened(path: Path) -> int:
@@ -172,7 +173,7 @@ def _copy(path: Path, folder: int, name: str, source: int, *, replace: bool) -> 
         if _holds(folder, name, source):
             return
         raise AgentError(
-            f"{path / name} is there already and is another file; export to an empty folder"
+            f"{path / name} is there already and is another file", "export to an empty folder"
         ) from None
     except OSError as error:
         raise _failed(path / name, error) from error
@@ -221,5 +222,7 @@ def _holds(folder: int, name: str, source: int) -> bool:
 
 def _failed(path: Path, error: OSError) -> AgentError:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return AgentError(f"{path} cannot be written ({error.strerror}); name a folder of your own")
-    return AgentError(f"{path} cannot be written ({error.strerror}); name another folder, or free some space")
+        return AgentError(f"{path} cannot be written ({error.strerror})", "name a folder of your own")
+    return AgentError(
+        f"{path} cannot be written ({error.strerror})", "name another folder, or free some space"
+    )

@@ -33,8 +33,8 @@ def find(store: Store | None, recording_id: str) -> Entry:
 def not_one(count: int, recording_id: str) -> AgentError:
     """Return why no recording, or more than one, is not what a person has named."""
     if count:
-        return AgentError(f"{count} recordings begin with {recording_id}; write more of the id")
-    return AgentError(f"there is no recording {recording_id}; {typed('queue list')} shows what there is")
+        return AgentError(f"{count} recordings begin with {recording_id}", "write more of the id")
+    return AgentError(f"there is no recording {recording_id}", f"{typed('queue list')} shows what there is")
 
 
 def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
@@ -55,8 +55,8 @@ def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
             done.append(retried.id)
         elif is_damaged(entry):
             raise AgentError(
-                f"{entry.id} is damaged and cannot be sent as if it were whole; "
-                f"{typed(f'queue export . {entry.id}')} copies it"
+                f"{entry.id} is damaged and cannot be sent as if it were whole",
+                f"{typed(f'queue export . {entry.id}')} copies it",
             )
     return done
 
@@ -116,7 +116,8 @@ def export(recordings: "Recordings", folder: TargetFolder, ids: Sequence[str]) -
             source = os.open(audio(entry), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise AgentError(
-                f"the audio of {entry.id} is missing; there is nothing to export of it"
+                f"the audio of {entry.id} is missing",
+                f"{typed(f'queue delete {entry.id}')} takes it off the list",
             ) from None
         try:
             folder.copy(entry.audio_name, source)

@@ -91,9 +91,9 @@ def bring_over(
         OSError: a file cannot be read or written; what was brought is whole.
     """
     if not source.is_dir():
-        raise AgentError(f"{source} is no folder; name the earlier state directory")
+        raise AgentError(f"{source} is no folder", "name the earlier state directory")
     if source.resolve() == state.path.resolve():
-        raise AgentError(f"{source} is the state directory in use; name an earlier one")
+        raise AgentError(f"{source} is the state directory in use", "name an earlier one")
     other = StateDirectory(source, source)
     with contextlib.ExitStack() as stack:
         for process in Process:

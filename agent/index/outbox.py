@@ -228,7 +228,9 @@ class Outbox:
         """
         with self.in_hand(entry) as mine:
             if not mine:
-                raise AgentError(f"{entry.id} is being delivered at this moment; try again when that is over")
+                raise AgentError(
+                    f"{entry.id} is being delivered at this moment", "try again when that is over"
+                )
             if entry.status is not Status.UPLOADED:
                 self._on_deleted(entry)
             self._prune(entry)

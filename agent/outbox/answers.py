@@ -86,6 +86,7 @@ def status_of(
         "next_windows": windows_shown(windows),
         "delivery": snapshot.delivery.value,
         "fault": snapshot.fault or snapshot.settings_problem,
+        "fault_hint": snapshot.fault_hint if snapshot.fault else "",
         "version": __version__,
     }
 

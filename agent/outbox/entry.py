@@ -33,9 +33,9 @@ MARKS = "recorder_marks"
 """The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``, as a text."""
 
 
-HELD = (
-    f"held: recorded under another device token; {typed('queue release --all')} sends it to the present owner"
-)
+HELD_WHY = "held: recorded under another device token"
+HELD_HINT = f"{typed('queue release --all')} sends it to the present owner"
+HELD = f"{HELD_WHY}; {HELD_HINT}"
 """Why a held recording is not sent, for a person."""
 
 

@@ -87,7 +87,8 @@ class Button:
             self._pin: Any = gpiozero.DigitalInputDevice(gpio, pull_up=True)
         except Exception as error:  # the pin libraries beneath raise what they like
             raise AgentError(
-                f"GPIO {gpio} cannot be used as a button ({error}); check button.gpio and the service's group gpio"
+                f"GPIO {gpio} cannot be used as a button ({error})",
+                "check button.gpio and the service's group gpio",
             ) from error
         self._pin.when_activated = lambda: self._note(down=True)
         self._pin.when_deactivated = lambda: self._note(down=False)

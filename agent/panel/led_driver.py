@@ -62,14 +62,15 @@ class SysfsLedDriver:
         if not self._folder.is_dir():
             there = ", ".join(sorted(path.name for path in root.glob("*"))) or "none"
             raise AgentError(
-                f"there is no LED {name} in {root} (there: {there}); set led.name to one of them"
+                f"there is no LED {name} in {root} (there: {there})", "set led.name to one of them"
             )
         try:
             self._most = int((self._folder / "max_brightness").read_text())
             self._write("trigger", "none")
         except (OSError, ValueError) as error:
             raise AgentError(
-                f"the LED {name} may not be driven ({error}); give the service's group the right to it by a udev rule"
+                f"the LED {name} may not be driven ({error})",
+                "give the service's group the right to it: the installer's udev rule does",
             ) from error
 
     def show(self, colour: Colour) -> None:
@@ -98,8 +99,8 @@ class SysfsLedDriver:
                 self._write_soon(name, str(round(seconds * 1000)), wait)
         except OSError as error:
             raise AgentError(
-                f"the kernel does not blink the LED {self._folder.name} as told ({error}); "
-                "check that it has the trigger timer (modprobe ledtrig-timer), and the udev rule"
+                f"the kernel does not blink the LED {self._folder.name} as told ({error})",
+                "check that it has the trigger timer (`sudo modprobe ledtrig-timer`), and the udev rule",
             ) from error
 
     def close(self) -> None:
@@ -141,7 +142,8 @@ class GpioLedDriver:
             )
         except Exception as error:  # the pin libraries beneath raise what they like
             raise AgentError(
-                f"the pins {list(pins)} cannot be driven ({error}); check led.pins and the service's group gpio"
+                f"the pins {list(pins)} cannot be driven ({error})",
+                "check led.pins and the service's group gpio",
             ) from error
         self.in_colours = len(pins) == 3  # noqa: PLR2004 - likewise
 
@@ -151,7 +153,7 @@ class GpioLedDriver:
         try:
             self._led.value = tuple(dimmed) if self.in_colours else max(dimmed)
         except Exception as error:  # likewise
-            raise AgentError(f"the pins of the LED refuse: {error}") from error
+            raise AgentError(f"the pins of the LED refuse ({error})", "check led.pins") from error
 
     def close(self) -> None:
         """Go dark and free the pins."""

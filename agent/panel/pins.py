@@ -26,7 +26,7 @@ def gpiozero_for(key: str, devices: Path = DEVICES) -> Any:
     try:
         import gpiozero  # noqa: PLC0415 - an extra, and 10 MiB
     except ImportError as error:
-        raise AgentError(f"{key} needs gpiozero: {extra('gpio')} brings it") from error
+        raise AgentError(f"{key} needs gpiozero", f"{extra('gpio')} brings it") from error
     if gpiozero.Device.pin_factory is None:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -34,21 +34,26 @@ def gpiozero_for(key: str, devices: Path = DEVICES) -> Any:
                 gpiozero.Device.ensure_pin_factory()
             except Exception as error:  # the pin libraries beneath raise what they like
                 reasons = "; ".join(str(each.message) for each in said) or str(error)
-                raise AgentError(f"{key} needs the board's pins, and {_missing(devices, reasons)}") from error
+                why, hint = _missing(devices, reasons)
+                raise AgentError(f"{key} needs the board's pins, and {why}", hint) from error
         for each in said:
             log.debug("a pin library was passed over", action="pins_fallback", reason=str(each.message))
     return gpiozero
 
 
-def _missing(devices: Path, reasons: str) -> str:
+def _missing(devices: Path, reasons: str) -> tuple[str, str]:
     """Return what is missing, and what to do."""
     chips = sorted(devices.glob("gpiochip*"))
     if not chips:
         return (
-            f"this machine has none (no {devices}/gpiochip0); take the setting out, or use a board with pins"
+            f"this machine has none (no {devices}/gpiochip0)",
+            "take the setting out, or use a board with pins",
         )
     if not any(os.access(chip, os.R_OK | os.W_OK) for chip in chips):
-        return f"there is no right to {chips[0]}; add the user to the group gpio (of a service: install it again)"
+        return (
+            f"there is no right to {chips[0]}",
+            "`sudo usermod -aG gpio $USER`, then log out and in again (of a service: install it again)",
+        )
     if importlib.util.find_spec("lgpio") is None:
-        return f"the library lgpio is missing; {extra('gpio')} brings it"
-    return f"no library drives them ({reasons[:300]}); see which board this is"
+        return "the library lgpio is missing", f"{extra('gpio')} brings it"
+    return f"no library drives them ({reasons[:300]})", "see which board this is"

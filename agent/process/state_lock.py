@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from agent.disk import set_aside
 from agent.errors import AgentError
+from agent.hints import stop
 from agent.small_file import is_regular, load_or_none
 from agent.text import valid
 
@@ -86,8 +87,8 @@ class StateLock:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 raise LockHeld(
-                    f"another recorder-agent already works on {self._path.parent}: "
-                    "stop it first, or name another storage.directory"
+                    f"another recorder-agent already works on {self._path.parent}",
+                    f"{stop()} first, or name another storage.directory",
                 ) from None
             raise no_right(self._path.parent, error) from error
         self._descriptor = descriptor
@@ -193,8 +194,11 @@ def holder_of(path: Path) -> Holder | None:
 def no_right(folder: Path, error: OSError) -> AgentError:
     """Return why a state directory cannot be used, for a person."""
     if isinstance(error, PermissionError):
-        return NoRight(f"no right to use the state directory {folder}: run this as its owner, or with sudo")
-    return AgentError(f"the state directory {folder} cannot be used: {error.strerror}")
+        return NoRight(f"no right to use the state directory {folder}", "run this as its owner, or with sudo")
+    return AgentError(
+        f"the state directory {folder} cannot be used ({error.strerror})",
+        "see whether its disk is there and sound, or name another storage.directory",
+    )
 
 
 def named(path: Path) -> str:

@@ -54,7 +54,7 @@ def exposition() -> Callable[[Figures], bytes]:
     try:
         from prometheus_client import core, generate_latest  # noqa: PLC0415 - an extra, and 1.1 MiB
     except ImportError as error:
-        raise AgentError(f"metrics.file needs prometheus_client: {extra('metrics')} brings it") from error
+        raise AgentError("metrics.file needs prometheus_client", f"{extra('metrics')} brings it") from error
 
     def text(figures: Figures) -> bytes:
         return generate_latest(_Collected(lambda: _families(core, figures)))

@@ -7,7 +7,7 @@ from typing import Any
 from agent.config.values import local_timezone
 from agent.config.values import metadata as metadata_complaint
 from agent.control.server import Handler, Peer, Request
-from agent.errors import AgentError, MicrophoneError
+from agent.errors import AgentError
 from agent.hints import journal
 from agent.log import get_logger
 from agent.outbox.answers import row_of
@@ -156,11 +156,15 @@ class RecorderHandlers:
         self._recorder().start(manual)
         while not manual.started.wait(PROGRESS_SECONDS):
             if manual.done.is_set():
-                raise AgentError(manual.error or "the recording ended before its first sample")
+                raise manual.error or AgentError(
+                    "the recording ended before its first sample", "start it again"
+                )
             if self._wiring.board.snapshot.state is State.NO_MICROPHONE:
                 return {"started": False, "waiting_for": "microphone"}
             if self._stopping.is_set():
-                raise AgentError("the recorder is stopping, and nothing was recorded; try again when it runs")
+                raise AgentError(
+                    "the recorder is stopping, and nothing was recorded", "try again when it runs"
+                )
         now = self._wiring.board.snapshot.recording
         return {"started": True, "id": now.id if now else None}
 
@@ -183,9 +187,9 @@ class RecorderHandlers:
         mark = MarkRequest(self._wiring.clock.boottime(), text)
         self._recorder().mark(mark)
         if not mark.done.wait(MARK_SECONDS):
-            raise AgentError("the recorder is busy with a slow disk; the mark may be late or missing")
+            raise AgentError("the recorder is busy with a slow disk", "the mark may be late or missing")
         if mark.error:
-            raise AgentError(mark.error)
+            raise mark.error
         if self._status_led is not None:
             self._status_led.identify(BLINK_SECONDS)
         return {"id": mark.recording_id, "offset_ms": mark.offset_ms}
@@ -198,17 +202,19 @@ class RecorderHandlers:
         is_left = False
         while not manual.done.wait(PROGRESS_SECONDS):
             if self._stopping.is_set() and not manual.started.is_set():
-                raise AgentError("the recorder is stopping, and nothing was recorded; try again when it runs")
+                raise AgentError(
+                    "the recorder is stopping, and nothing was recorded", "try again when it runs"
+                )
             if not detached and self._has_no_microphone(manual):
                 recorder.stop_manual(manual)
                 now = self._wiring.board.snapshot
-                raise MicrophoneError(no_microphone(now.microphone_name))
+                raise no_microphone(now.microphone_name)
             if not is_left and not self._tell_progress(manual, peer):
                 is_left = True
                 if manual.seconds is None and not detached:
                     recorder.stop_manual(manual)
         if manual.error:
-            raise AgentError(manual.error)
+            raise manual.error
         sink, ids = self._wiring.sink, set(manual.finished_ids)
         return [row_of(entry, sink.files) for entry in sink.finished if entry.id in ids]
 
@@ -236,24 +242,27 @@ class RecorderHandlers:
     def _identify(self, request: Request, _peer: Peer) -> Any:
         """Let the LED flicker."""
         if self._status_led is None:
-            raise AgentError(f"there is no LED; see {journal('recorder-agent')}")
+            raise AgentError("there is no LED", f"see {journal('recorder-agent')}")
         self._status_led.identify(IDENTIFY_SECONDS if request.seconds is None else request.seconds)
         return {}
 
 
 def _manual(request: Request) -> ManualRequest:
     if request.seconds is not None and not 0 < request.seconds <= LONGEST_SECONDS:
-        raise _wrong(f"a recording lasts more than 0 s and at most {LONGEST_SECONDS} s")
+        raise _wrong(
+            f"a recording lasts more than 0 s and at most {LONGEST_SECONDS} s",
+            "leave the length out for more",
+        )
     if request.name is not None and len(request.name) > LONGEST_NAME:
-        raise _wrong(f"a name has at most {LONGEST_NAME} characters")
+        raise _wrong(f"a name has at most {LONGEST_NAME} characters", "give a shorter one")
     if complaint := metadata_complaint(request.metadata):
-        raise _wrong(f"the metadata {complaint}")
+        raise _wrong(f"the metadata {complaint}", "send less of it")
     return ManualRequest(
         name=request.name, seconds=request.seconds, metadata=request.metadata, from_now=request.from_now
     )
 
 
-def _wrong(sentence: str) -> AgentError:
-    error = AgentError(sentence)
+def _wrong(message: str, hint: str) -> AgentError:
+    error = AgentError(message, hint)
     error.exit_code = 2
     return error

@@ -15,7 +15,7 @@ from agent import __version__
 from agent.clock import Instant
 from agent.config.schema import LoadedConfig
 from agent.control.server import ControlServer
-from agent.errors import AgentError
+from agent.errors import AgentError, sentence_of
 from agent.gaps.log import Cause
 from agent.host.medium import in_memory
 from agent.log import get_logger
@@ -210,13 +210,19 @@ class RecorderProcess(SupervisedProcess):
             gap_tracker.ended(now)
         if board.snapshot.fault != str(error):
             logger.error("it cannot record, and tries again", action="recorder_fault", reason=str(error))
-        board.report(state=State.FAULT, fault=str(error))
+        board.report(state=State.FAULT, fault=str(error), fault_hint=error.hint)
         board.progress()
 
     def _present(self) -> Recorder:
         if self._recorder is None:
-            raise AgentError(self._wiring.board.snapshot.fault or "the recorder is just starting; ask again")
+            raise self._why_absent()
         return self._recorder
+
+    def _why_absent(self) -> AgentError:
+        now = self._wiring.board.snapshot
+        if now.fault is None:
+            return AgentError("the recorder is just starting", "ask again")
+        return sentence_of(now.fault, now.fault_hint)
 
     def _with_supervisor(self, wiring: RecorderWiring) -> threading.Thread:
         """Start the deliverer, and look after it."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.config.schema import StorageConfig
 from agent.disk import Disk
+from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.gaps.tracker import GapTracker
 from agent.host.reserve_file import ReserveFile
@@ -68,8 +69,8 @@ class RoomKeeper:
         """What must be free beyond ``min_free_mb`` before a full card counts as free again."""
         return max(1, self._settings.min_free_mb // 20)
 
-    def problem(self, was_full: bool) -> str | None:
-        """Return a sentence when there is no room to record; a card that was full until now is asked for a margin."""
+    def problem(self, was_full: bool) -> AgentError | None:
+        """Return an error when there is no room to record; a card that was full until now is asked for a margin."""
         margin = self.margin_mb if was_full else 0
         with self._lock:
             if self._missing_bytes(margin) <= 0 or self._make_room(margin):
@@ -85,15 +86,15 @@ class RoomKeeper:
             elif self._missing_bytes(self.margin_mb) <= 0 and free > 2 * self._reserve.size:
                 self._reserve.allocate()
 
-    def _full(self) -> str:
+    def _full(self) -> AgentError:
         self._reserve.release_reserve()
         free = disk_usage(self._folder).free_mb
         limit = f"storage.min_free_mb asks for {self._settings.min_free_mb}"
         if self._settings.max_mb and self._usage.total() >= self._settings.max_mb * MEGABYTE:
             limit = f"storage.max_mb allows {self._settings.max_mb} for recordings"
-        return (
-            f"the disk of {self._folder} is full: {free} MB are free and {limit}; "
-            "deliver or delete recordings, or use a larger card"
+        return AgentError(
+            f"the disk of {self._folder} is full: {free} MB are free and {limit}",
+            "deliver or delete recordings, or use a larger card",
         )
 
     def _missing_bytes(self, margin_mb: int) -> int:

@@ -4,7 +4,7 @@ from agent.audio.source import EndOfSource, SourceLost
 from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.log import get_logger
-from agent.recording.asked.requests import MUTED, NOTHING_TO_MARK, ManualRequest, MarkRequest, StopRequest
+from agent.recording.asked.requests import ManualRequest, MarkRequest, StopRequest, muted, nothing_to_mark
 from agent.recording.listener import Heard
 from agent.recording.session import Session
 from agent.recording.session_in_hand import SessionInHand
@@ -99,7 +99,7 @@ class Recorder(SessionInHand):
                 if self._manual is not None and request.of in {None, self._manual}:
                     self._end_session()
             elif self.is_muted:
-                request.error = MUTED
+                request.error = muted()
                 request.done.set()
             else:
                 self._end_session()
@@ -111,7 +111,7 @@ class Recorder(SessionInHand):
         if self._session is not None and (self._session.open_segment or self._listener.is_listening):
             self._session.marks.append(request)
         else:
-            request.refuse(NOTHING_TO_MARK)
+            request.refuse(nothing_to_mark())
 
     def _begin(self) -> bool:
         """Begin the session that is wanted, if there is one and the disk has room."""
@@ -190,7 +190,7 @@ class Recorder(SessionInHand):
             try:
                 self._standby.keep(heard)
             except AgentError as error:
-                self._rest_for(str(error), State.FAULT, Cause.FAULT)
+                self._rest_for(error, State.FAULT, Cause.FAULT)
                 return
             self._board.report(state=State.LISTENING, recording=None, fault=None)
 

@@ -8,6 +8,7 @@ from agent.clock import Instant
 from agent.environment import Environment
 from agent.errors import AgentError
 from agent.gaps.log import Cause
+from agent.hints import typed
 from agent.log import get_logger
 from agent.recording.asked.inbox import Inbox
 from agent.recording.asked.mute import Mute
@@ -184,7 +185,7 @@ class SessionInHand(Inbox):
         session.abandon()
         self._lost(Cause.FAULT)
         self._session = None
-        self._rest_for(str(error), State.FAULT, Cause.FAULT)
+        self._rest_for(error, State.FAULT, Cause.FAULT)
 
     def _disk_failed(self, session: Session, error: OSError) -> None:
         session.abandon()
@@ -197,28 +198,28 @@ class SessionInHand(Inbox):
 
     def _storage_failed(self, fault: StorageFault) -> None:
         self.disk_fails = fault.disk_fails
-        self._rest_for(fault.sentence, fault.state, Cause.STORAGE)
+        self._rest_for(fault.problem, fault.state, Cause.STORAGE)
 
-    def _rest_for(self, problem: str, state: State, cause: Cause) -> None:
+    def _rest_for(self, problem: AgentError, state: State, cause: Cause) -> None:
         """Show why nothing can be recorded, and let it rest a little; attended, it is an error."""
         if self._manual is not None:
             self._manual.error = problem
         if not self._unattended:
-            raise AgentError(problem)
+            raise problem
         self._end_session()
         self._stop_listening()
         self._standby.forget()
         self._lost(cause)
         self._storage.failed()
         before = self._board.snapshot
-        is_known = before.state is state and (state is State.STORAGE_FULL or before.fault == problem)
+        is_known = before.state is state and (state is State.STORAGE_FULL or before.fault == str(problem))
         level = log.debug if is_known else log.error
         level(
             "recording has stopped",
             action="storage_refused" if state is State.STORAGE_FULL else "recorder_fault",
-            reason=problem,
+            reason=str(problem),
         )
-        self._board.report(state=state, recording=None, fault=problem)
+        self._board.report(state=state, recording=None, fault=str(problem), fault_hint=problem.hint)
 
     # ends
 
@@ -244,5 +245,7 @@ class SessionInHand(Inbox):
         self._session = self._manual = self._deadline = None
         if manual is not None:
             if session is None or not session.segments:
-                manual.error = manual.error or f"nothing was recorded: {nothing_because}"
+                manual.error = manual.error or AgentError(
+                    f"nothing was recorded: {nothing_because}", f"{typed('doctor')} looks at the microphone"
+                )
             manual.done.set()

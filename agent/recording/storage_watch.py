@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.errors import AgentError
 from agent.host.disk_fault import disk_fault
 from agent.status.board import State
 
@@ -16,7 +17,7 @@ RETRY_SECONDS = 10.0
 class StorageFault(NamedTuple):
     """Why nothing can be written."""
 
-    sentence: str
+    problem: AgentError
     state: State
     """``STORAGE_FULL``, or ``FAULT`` for what room does not help."""
     disk_fails: bool
@@ -24,7 +25,7 @@ class StorageFault(NamedTuple):
 
 
 class StorageWatch:
-    """Looks into ``folder``; ``problem`` returns a sentence when there is no room, and raises what the disk raises.
+    """Looks into ``folder``; ``problem`` returns an error when there is no room, and raises what the disk raises.
 
     It is given whether the disk was full until now. ``tell_full`` is called when a write has met a full disk.
     """
@@ -33,7 +34,7 @@ class StorageWatch:
         self,
         folder: Path,
         monotonic: Callable[[], float],
-        problem: Callable[[bool], str | None] = lambda _was_full: None,
+        problem: Callable[[bool], AgentError | None] = lambda _was_full: None,
         tell_full: Callable[[], object] = lambda: None,
     ) -> None:
         self.tell_full = tell_full
@@ -46,16 +47,16 @@ class StorageWatch:
     def fault_to_begin(self, *, was_full: bool) -> StorageFault | None:
         """Return why nothing can be begun; a disk that was full is asked for a margin."""
         try:
-            sentence = self._problem(was_full)
+            problem = self._problem(was_full)
         except OSError as error:
             return self.fault_of(error)
-        return None if sentence is None else StorageFault(sentence, State.STORAGE_FULL, disk_fails=False)
+        return None if problem is None else StorageFault(problem, State.STORAGE_FULL, disk_fails=False)
 
     def fault_of(self, error: OSError) -> StorageFault:
         """Return what a disk means that refused something."""
         fault = disk_fault(error, self._folder)
         state = State.STORAGE_FULL if fault.is_full else State.FAULT
-        return StorageFault(fault.sentence, state, fault.disk_fails)
+        return StorageFault(fault.problem, state, fault.disk_fails)
 
     def fault_while_recording(self, samples: int, sample_rate: int) -> StorageFault | None:
         """Return why the session, of so many samples, cannot go on; None also when it is too early to look again."""

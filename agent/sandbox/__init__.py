@@ -46,7 +46,7 @@ def load_server_class() -> "type[SandboxServer]":
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise AgentError(
-            f"The sandbox needs the package {error.name}, which is not installed: "
-            f"{extra('sandbox')} brings it."
+            f"The sandbox needs the package {error.name}, which is not installed",
+            f"{extra('sandbox')} brings it.",
         ) from None
     return SandboxServer

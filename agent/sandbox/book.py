@@ -46,8 +46,8 @@ class Book:
             return Kept(secret=secrets.token_hex(32))
         except msgspec.MsgspecError as error:
             raise AgentError(
-                f"{self._path} is not the state of a sandbox ({error}): "
-                "move it away or choose another --directory."
+                f"{self._path} is not the state of a sandbox ({error})",
+                "move it away or choose another --directory.",
             ) from error
 
     def _save(self) -> None:

@@ -64,7 +64,7 @@ class SandboxServer:
             self.state = State(self.directory, self.switches, now)
         except OSError as error:
             raise AgentError(
-                f"The sandbox cannot use {self.directory} ({error.strerror}): choose another --directory."
+                f"The sandbox cannot use {self.directory} ({error.strerror})", "choose another --directory."
             ) from error
 
     @property
@@ -128,8 +128,8 @@ class SandboxServer:
             listener = socket.create_server((self.host, self.port), family=family)
         except OSError as error:
             raise AgentError(
-                f"The sandbox cannot listen on {self.host} port {self.port} ({error.strerror}): "
-                "choose another --port or --host."
+                f"The sandbox cannot listen on {self.host} port {self.port} ({error.strerror})",
+                "choose another --port or --host.",
             ) from error
         # Inherited by its connections: asyncio does not set it on those, and each answer would take 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -169,7 +169,7 @@ class _Running(uvicorn.Server):
         self._thread.start()
         if not self._up.wait(START_SECONDS) or not self.started:
             self.should_exit = True
-            raise AgentError("The sandbox did not start: its server reported the reason on stderr.")
+            raise AgentError("The sandbox did not start", "its server reported the reason on stderr.")
 
     def end(self) -> None:
         if self._thread.is_alive():

@@ -109,6 +109,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     state: State = State.IDLE
     fault: str | None = None
+    """Why nothing can be recorded, what to do included."""
+    fault_hint: str = ""
+    """The part of ``fault`` that says what to do."""
     recording: RecordingNow | None = None
     microphone_id: str | None = None
     microphone_name: str | None = None

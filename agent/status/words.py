@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from agent.capture.mixer import CaptureControl
+from agent.errors import MicrophoneError
 from agent.hints import typed
 from agent.status.board import CredentialState, Delivery, Quality, Snapshot, State, Waiting
 
@@ -27,9 +28,9 @@ def missing(name: str | None) -> str:
     return "no microphone found" if name in {None, "", DEFAULT} else f"the microphone {name} is not there"
 
 
-def no_microphone(name: str | None) -> str:
-    """Return which microphone is not there, and what to do."""
-    return f"{missing(name)}; plug it in, and see {typed('devices')}"
+def no_microphone(name: str | None) -> MicrophoneError:
+    """Return that a microphone is not there."""
+    return MicrophoneError(missing(name), f"plug it in, and see {typed('devices')}")
 
 
 def microphone(name: str, state: str) -> str:

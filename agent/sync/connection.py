@@ -66,6 +66,9 @@ class Rest(NamedTuple):
         return self.reason in NOTHING_GETS_THROUGH
 
 
+AGAIN_BY_ITSELF = "it is tried again by itself"
+
+
 class Resting(StillWaiting):
     """Nothing is sent now: the last tries met an obstacle that concerns them all."""
 
@@ -103,10 +106,12 @@ class Connection:
         pause = self.pause_left()
         if pause > 0:
             return RateLimited(
-                f"the API asked for no calls for another {pause:.0f} s; they are made after that", status=429
+                f"the API asked for no calls for another {pause:.0f} s",
+                "they are made after that",
+                status=429,
             )
         if self._rest is not None and self._rest.until > self._clock.monotonic():
-            return Resting(self._rest.sentence)
+            return Resting(self._rest.sentence, AGAIN_BY_ITSELF)
         self._rest = None
         return self.forbidden()
 

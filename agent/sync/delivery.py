@@ -269,8 +269,8 @@ def _evidence(entry: Entry, completion: Completion) -> str | None:
             return "size"
         if row.file_size_bytes is not None:
             raise InvalidResponse(
-                f"The API confirmed {row.file_size_bytes} bytes of audio and {entry.size_bytes} were sent; "
-                "the file is kept."
+                f"The API confirmed {row.file_size_bytes} bytes of audio and {entry.size_bytes} were sent",
+                "the file is kept.",
             )
     return None
 

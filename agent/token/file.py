@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,7 @@ from agent.errors import CredentialError
 from agent.hints import typed
 from agent.host.secrecy import keep_out_of_dumps
 
+MEND = f"give the file back to the owner of the state directory, or run {typed('token set')}"
 HOW = f"run {typed('token set')}"
 
 _FORMAT = re.compile(r"dtok_[!-~]+")
@@ -30,7 +32,7 @@ class Token:
     def __init__(self, text: str) -> None:
         """Take a token's text, without blanks around it; CredentialError for anything else."""
         if not _FORMAT.fullmatch(text):
-            raise CredentialError("this is no device token: one begins with dtok_ and has no blanks in it")
+            raise CredentialError("this is no device token", "one begins with dtok_ and has no blanks in it")
         keep_out_of_dumps()
         self._text = text
 
@@ -66,21 +68,25 @@ def read_token(path: Path, *, ours: bool) -> Token | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+        raise CredentialError(
+            f"the device token in {path} cannot be read ({error.strerror})", MEND
+        ) from error
     try:
         _check(path, os.fstat(descriptor).st_mode, ours=ours)
         content = os.read(descriptor, _LARGEST + 1)
     except OSError as error:
-        raise CredentialError(f"the device token in {path} cannot be read ({error.strerror})") from error
+        raise CredentialError(
+            f"the device token in {path} cannot be read ({error.strerror})", MEND
+        ) from error
     finally:
         os.close(descriptor)
     if content == _NONE and not ours:
         return None
     text = _decoded(content).strip()
     if not text:
-        raise CredentialError(f"{path} is empty, and should hold the device token: {HOW}")
+        raise CredentialError(f"{path} is empty, and should hold the device token", HOW)
     if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
-        raise CredentialError(f"{path} holds no device token (dtok_ and no blanks): {HOW}")
+        raise CredentialError(f"{path} holds no device token (dtok_ and no blanks)", HOW)
     return Token(text)
 
 
@@ -93,9 +99,9 @@ def _decoded(content: bytes) -> str:
 
 def _check(path: Path, mode: int, *, ours: bool) -> None:
     if not stat.S_ISREG(mode):
-        raise CredentialError(f"{path} is not a file, and should hold the device token: {HOW}")
+        raise CredentialError(f"{path} is not a file, and should hold the device token", HOW)
     if ours and mode & 0o077:
         raise CredentialError(
-            f"others can read the device token in {path} (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}, "
-            "and ask for a new token if they should not have it"
+            f"others can read the device token in {path} (mode {stat.S_IMODE(mode):04o})",
+            f"`chmod 600 {shlex.quote(str(path))}`, and ask for a new token if they should not have it",
         )

@@ -35,7 +35,7 @@ def refresh(credentials: Credentials, api: RecordingsApi, pause_left: float = 0.
     """
     old, device_id = _present(credentials)
     if pause_left > 0:
-        raise StillWaiting(f"the API asked for no calls for another {pause_left:.0f} s; refresh after that")
+        raise StillWaiting(f"the API asked for no calls for another {pause_left:.0f} s", "refresh after that")
     beneath = credentials.beneath()
     try:
         new = _ask(api, device_id)
@@ -46,8 +46,8 @@ def refresh(credentials: Credentials, api: RecordingsApi, pause_left: float = 0.
     installed = credentials.succeed(old, new, beneath)
     if not installed:
         raise NotRefreshed(
-            "another device token was set while this one was being refreshed; that one is in use, "
-            "and the refreshed one was dropped"
+            "another device token was set while this one was being refreshed",
+            "that one is in use, and the refreshed one was dropped",
         )
     log.info(
         "the device token was refreshed",
@@ -61,15 +61,15 @@ def refresh(credentials: Credentials, api: RecordingsApi, pause_left: float = 0.
 def _present(credentials: Credentials) -> tuple[Token, str]:
     if credentials.hidden() is not None:
         raise NotRefreshed(
-            f"the device token is from systemd's {CREDENTIAL}, which only the service can read: "
-            "start the service and refresh again"
+            f"the device token is from systemd's {CREDENTIAL}, which only the service can read",
+            "start the service and refresh again",
         )
     token = credentials.token()
     device_id = credentials.bindings.device_of(token.fingerprint)
     if device_id is None:
         raise NotRefreshed(
-            f"the device id that belongs to the token {token.fingerprint} is not known yet: it comes with the first "
-            "recording that is delivered with it, so refresh after that"
+            f"the device id that belongs to the token {token.fingerprint} is not known yet",
+            "it comes with the first recording that is delivered with it, so refresh after that",
         )
     return token, device_id
 
@@ -80,8 +80,8 @@ def _ask(api: RecordingsApi, device_id: str) -> Token:
         return Token(text)
     except CredentialError:
         raise CredentialError(
-            "the API answered the refresh with something that is no device token, and may have ended the old one: "
-            f"see {typed('token status')}, and if it is refused, {_BIND}"
+            "the API answered the refresh with something that is no device token, and may have ended the old one",
+            f"see {typed('token status')}, and if it is refused, {_BIND}",
         ) from None
 
 
@@ -100,12 +100,12 @@ def _judged(api: RecordingsApi, lost: AgentError) -> AgentError:
     try:
         answer = api.heartbeat({})
     except Unauthorized:
-        return CredentialError(f"{begin} and the old token is refused now: {_BIND}")
+        return CredentialError(f"{begin} and the old token is refused now", _BIND)
     except AgentError:
         answer = {}
     if not answer:
         return CredentialError(
-            f"{begin} and nobody knows whether the old token still lives: see {typed('token status')} when "
-            f"the API can be reached, and if it is refused, {_BIND}"
+            f"{begin} and nobody knows whether the old token still lives",
+            f"see {typed('token status')} when the API can be reached, and if it is refused, {_BIND}",
         )
-    return NotRefreshed(f"{begin}, but the old token is still accepted: refresh again")
+    return NotRefreshed(f"{begin}, but the old token is still accepted", "refresh again")

@@ -50,15 +50,11 @@ def _tried(credentials: Credentials, new: Token, config: ApiConfig) -> tuple[str
             answer = api.heartbeat({})
     except Unauthorized as error:
         raise CredentialError(
-            f"{_first_clause(error)}: it is not kept, and {_what_stays(credentials)}"
+            error.message.replace("The API", "the API", 1), f"it is not kept, and {_what_stays(credentials)}"
         ) from None
     except AgentError as error:
         return UNTRIED, str(error).rstrip(".")
     return (ACCEPTED if answer else UNSAID), None
-
-
-def _first_clause(error: AgentError) -> str:
-    return str(error).partition(";")[0].replace("The API", "the API", 1)
 
 
 def _what_stays(credentials: Credentials) -> str:

@@ -23,7 +23,7 @@ import msgspec
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.log import get_logger
-from agent.outbox.entry import Entry
+from agent.outbox.entry import HELD_HINT, Entry
 from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 from agent.status.board import CredentialState
 from agent.token.bindings import LOCK_NAME, BindingChanged, Bindings, OtherOwner, TokenLock
@@ -104,17 +104,17 @@ class Credentials:
         if choice is None:
             missing = self._sources.token_file
             place = f"api.token_file {missing} is not there" if missing else "there is no device token yet"
-            raise CredentialError(f"{place}: {HOW}")
+            raise CredentialError(place, HOW)
         if self._sources.has_changes(choice):
             with contextlib.suppress(OSError), self._lock:  # a full card must not cost the token
                 self._sources.remember(choice)
         self._take_note(choice.token.fingerprint)
         entry = getattr(self._thread, "entry", None)
         if entry is not None and not self.may_send(entry):
-            raise OtherOwner(f"{entry.id} was recorded under another device token; it is held")
+            raise OtherOwner(f"{entry.id} was recorded under another device token", HELD_HINT)
         expected = getattr(self._thread, "binding", _ANY)
         if expected is not _ANY and expected != self._binding:
-            raise BindingChanged("another device token came into force; the request is made anew under it")
+            raise BindingChanged("another device token came into force", "the request is made anew under it")
         self._thread.used = choice.token
         return choice.token
 
@@ -262,8 +262,8 @@ class Credentials:
             yield
         except OSError as error:
             raise CredentialError(
-                f"the device token cannot be kept in {self._folder} ({error.strerror}): "
-                "set it again when that is mended"
+                f"the device token cannot be kept in {self._folder} ({error.strerror})",
+                "set it again when that is mended",
             ) from error
 
     @contextlib.contextmanager

@@ -42,8 +42,8 @@ def test_a_missing_portaudio_says_what_to_install(
     (tmp_path / "libportaudio.so.2").touch()
     environment = virtual_microphone.env | {"LD_LIBRARY_PATH": str(tmp_path)}
     microphone = make(environment=environment)
-    assert lose(microphone, 3)[1] == NO_PORTAUDIO
-    assert (microphone.state, microphone.last_error) == (SourceState.WAITING, NO_PORTAUDIO)
+    assert lose(microphone, 3)[1] == "; ".join(NO_PORTAUDIO)
+    assert (microphone.state, microphone.last_error) == (SourceState.WAITING, "; ".join(NO_PORTAUDIO))
     with pytest.raises(MicrophoneError, match="apt-get install libportaudio2"):
         list_devices(FakeCards(), environment=environment)
 

@@ -147,7 +147,11 @@ def muted(patient: Patient) -> None:
 
 def storage_full_beside_a_daemon(patient: Patient) -> None:
     """storage.max_mb is reached: there is room on the disk."""
-    patient.daemon(state="storage_full", fault="all of storage.max_mb is used; deliver or delete recordings")
+    patient.daemon(
+        state="storage_full",
+        fault="all of storage.max_mb is used; deliver or delete",
+        fault_hint="deliver or delete",
+    )
 
 
 def clock_wrong(patient: Patient) -> None:

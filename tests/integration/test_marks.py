@@ -104,7 +104,7 @@ def test_a_mark_without_a_recording_is_refused(tmp_path: Path) -> None:
     studio.record(script)
     assert mark.done.is_set()
     assert mark.error is not None
-    assert mark.error.startswith("nothing is being recorded")
+    assert mark.error.message.startswith("nothing is being recorded")
 
 
 def test_marks_are_bounded(tmp_path: Path) -> None:

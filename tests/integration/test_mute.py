@@ -91,7 +91,7 @@ def test_a_manual_recording_is_finished_by_a_mute_and_none_begins_until_it_is_ov
     assert first.error is None
     assert [entry.id for entry in studio.entries] == first.finished_ids
     assert second.done.is_set()
-    assert second.error == "the recorder is muted; `recorder-agent unmute` first"
+    assert str(second.error) == "the recorder is muted; `recorder-agent unmute` first"
     assert studio.gaps == []
 
 

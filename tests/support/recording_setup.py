@@ -11,6 +11,7 @@ from simulated import RATE, Script, ScriptedSource, SimulatedClock
 from agent.config.schema import Config, OpusConfig, RecordingConfig
 from agent.disk import Disk
 from agent.environment import Environment
+from agent.errors import AgentError
 from agent.gaps.log import Cause, Gap, GapLog
 from agent.gaps.tracker import GapTracker
 from agent.index.outbox import Outbox
@@ -39,7 +40,7 @@ class RecordingSetup:
     folder: Path
     settings: RecordingConfig = field(default_factory=RecordingConfig)
     disk_fails: Callable[[str], None] = lambda _step: None
-    storage_problem: Callable[[bool], str | None] = lambda _was_full: None
+    storage_problem: Callable[[bool], AgentError | None] = lambda _was_full: None
     unattended: bool = True
     standby: StandbySettings = field(default_factory=StandbySettings)
     opus: OpusConfig = field(default_factory=lambda: OpusConfig(complexity=0))

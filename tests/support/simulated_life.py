@@ -20,6 +20,7 @@ from agent.clock import Instant
 from agent.config.schema import Config, OpusConfig, RecordingConfig, ScheduleWindow, StorageConfig
 from agent.disk import Disk
 from agent.environment import Environment
+from agent.errors import AgentError
 from agent.gaps.log import Cause, GapLog
 from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
@@ -258,7 +259,9 @@ class Life:
             trigger_for(self.settings, wall),
             segment_factory,
             StorageWatch(
-                sink.recording_folder, clock.monotonic, lambda _was_full: "full" if card.is_full else None
+                sink.recording_folder,
+                clock.monotonic,
+                lambda _was_full: AgentError("full") if card.is_full else None,
             ),
             Unattended(Mute(self.folder, card), before),
         )

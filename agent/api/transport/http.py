@@ -20,7 +20,7 @@ import httpx
 
 from agent import bounds
 from agent.api.answers import Answer
-from agent.api.errors import Aborted, ApiFailure, NotSent, Offline, OfflineKind
+from agent.api.errors import AGAIN, Aborted, ApiFailure, NotSent, Offline, OfflineKind
 from agent.api.responses import headers_of, uncompressed
 from agent.api.transport.alarms import Alarms
 from agent.api.transport.dual_stack import PatientBackend, use_backend
@@ -143,7 +143,8 @@ class HttpConnection:
             sending.raise_why_it_was_cut(host_of(url))
         if self._wires.expired:
             raise Offline(
-                f"{host_of(url)} did not end its answer in {self._timeouts.answer:g} s; check the network.",
+                f"{host_of(url)} did not end its answer in {self._timeouts.answer:g} s",
+                "check the network.",
                 kind=OfflineKind.TIMEOUT,
             )
         if failure is not None:
@@ -184,12 +185,13 @@ class HttpConnection:
 
 def _not_sent(error: Exception, url: str) -> ApiFailure:
     return NotSent(
-        f"The request to {host_of(url)} could not be made ({type(error).__name__}); it is tried again later."
+        f"The request to {host_of(url)} could not be made ({type(error).__name__})",
+        "it is tried again later.",
     )
 
 
 def _aborted() -> Aborted:
-    return Aborted("The call was cut short because the agent is stopping.")
+    return Aborted("The call was cut short because the agent is stopping", AGAIN)
 
 
 def _client(tls: ssl.SSLContext, timeouts: Timeouts, user_agent: str) -> httpx.Client:
@@ -210,5 +212,6 @@ def _client(tls: ssl.SSLContext, timeouts: Timeouts, user_agent: str) -> httpx.C
     except (ImportError, ValueError, httpx.InvalidURL):
         # Their words may hold the proxy's password.
         raise ConfigError(
-            "A proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used; give it as http://host:port."
+            "A proxy of the environment (HTTPS_PROXY, ALL_PROXY) cannot be used",
+            "give it as http://host:port.",
         ) from None

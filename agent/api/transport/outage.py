@@ -17,14 +17,16 @@ def outage(error: Exception, host: str, *, proxy: str | None = None) -> Offline:
     by_way = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, httpx.ProxyError):
         return Offline(
-            f"The proxy on the way to {host} refused the connection; check HTTPS_PROXY of the service.",
+            f"The proxy on the way to {host} refused the connection",
+            "check HTTPS_PROXY of the service.",
             kind=OfflineKind.PROXY,
         )
     if isinstance(error, httpx.TimeoutException):
         connected = not isinstance(error, httpx.ConnectTimeout)
         doing = "answer" if connected else "connect"
         return Offline(
-            f"{host} did not {doing} in time{by_way}; check the network.",
+            f"{host} did not {doing} in time{by_way}",
+            "check the network.",
             kind=OfflineKind.TIMEOUT,
             connected=connected,
         )
@@ -35,20 +37,21 @@ def outage(error: Exception, host: str, *, proxy: str | None = None) -> Offline:
     if any(isinstance(root, socket.gaierror | UnicodeError) for root in roots):
         name = proxy or host
         return Offline(
-            f"The name {name} could not be resolved; check the network's DNS.", kind=OfflineKind.DNS
+            f"The name {name} could not be resolved", "check the network's DNS.", kind=OfflineKind.DNS
         )
     if any(isinstance(root, ssl.SSLError) for root in roots) and isinstance(error, httpx.ConnectError):
         return Offline(
-            f"No secure connection to {host}{by_way} (TLS failed); "
+            f"No secure connection to {host}{by_way} (TLS failed)",
             "a captive portal, a proxy or a wrong port is in the way.",
             kind=OfflineKind.TLS,
         )
     if isinstance(error, httpx.ConnectError):
         return Offline(
-            f"No connection to {host}{by_way}{_reason(roots)}; check the network.", kind=OfflineKind.CONNECT
+            f"No connection to {host}{by_way}{_reason(roots)}", "check the network.", kind=OfflineKind.CONNECT
         )
     return Offline(
-        f"The connection to {host} broke{by_way}, or its answer was cut short; check the network.",
+        f"The connection to {host} broke{by_way}, or its answer was cut short",
+        "check the network.",
         kind=OfflineKind.RESET,
     )
 
@@ -56,17 +59,18 @@ def outage(error: Exception, host: str, *, proxy: str | None = None) -> Offline:
 def _certificate(error: ssl.SSLCertVerificationError, host: str) -> Offline:
     if error.verify_code == _NOT_YET_VALID:
         return Offline(
-            f"The certificate of {host} is not yet valid by this machine's clock, which is probably wrong; "
+            f"The certificate of {host} is not yet valid by this machine's clock, which is probably wrong",
             "wait for time synchronisation or set it.",
             kind=OfflineKind.CLOCK,
         )
     if error.verify_code == _EXPIRED:
         return Offline(
-            f"The certificate of {host} has expired, or this machine's clock runs ahead; check the clock.",
+            f"The certificate of {host} has expired, or this machine's clock runs ahead",
+            "check the clock.",
             kind=OfflineKind.TLS,
         )
     return Offline(
-        f"The certificate of {host} is not trusted ({error.verify_message}); "
+        f"The certificate of {host} is not trusted ({error.verify_message})",
         "a captive portal or proxy is in the way, or api.ca_file is missing.",
         kind=OfflineKind.TLS,
     )

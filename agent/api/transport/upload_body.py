@@ -94,7 +94,7 @@ class Sending:
         if self.forbidden is not None:
             raise self.forbidden
         if self.too_slow:
-            raise TooSlow(f"{host} {self.too_slow}.")
+            raise TooSlow(f"{host} {self.too_slow}", "the file is sent again later.")
 
     def _pieces(self) -> Iterator[bytes]:
         longest = CHUNK if self._pace is None else PACED_CHUNK
@@ -103,11 +103,11 @@ class Sending:
                 piece = self._file.read(min(longest, self.size - self._sent))
             except OSError as error:
                 raise UnreadableFile(
-                    f"The file cannot be read ({error.strerror}); check the card."
+                    f"The file cannot be read ({error.strerror})", "check the card."
                 ) from error
             if not piece:
                 raise UnreadableFile(
-                    f"The file ends after {self._sent} of {self.size} bytes; {typed('repair')} checks it."
+                    f"The file ends after {self._sent} of {self.size} bytes", f"{typed('repair')} checks it."
                 )
             self._wait_for_pace(len(piece))
             yield piece

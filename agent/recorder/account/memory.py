@@ -116,7 +116,7 @@ class AskedNumbers:
         try:
             self._answer = msgspec.convert(self._ask(), _Answer)
         except msgspec.ValidationError as error:
-            raise AgentError(f"the recorder gave no number ({error}); {restart()}") from error
+            raise AgentError(f"the recorder gave no number ({error})", restart()) from error
         return self._answer.number
 
     def note(self, until: Instant) -> None:

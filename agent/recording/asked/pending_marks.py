@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 
 from agent.clock import Instant
+from agent.errors import AgentError
 from agent.log import get_logger
 from agent.recording.asked.marks import MOST_PER_RECORDING, Mark, Marks
-from agent.recording.asked.requests import NOTHING_TO_MARK, MarkRequest
+from agent.recording.asked.requests import MarkRequest, nothing_to_mark
 from agent.recording.segment import OpenSegment
 
 log = get_logger(__name__)
@@ -46,7 +47,7 @@ class PendingMarks:
         """The session has ended before their moment came."""
         requests, self._requests = self._requests, []
         for request in requests:
-            request.refuse(NOTHING_TO_MARK)
+            request.refuse(nothing_to_mark())
 
     def _put(self, segment: OpenSegment, request: MarkRequest, offset_ms: int) -> None:
         request.recording_id, request.offset_ms = segment.start.id, offset_ms
@@ -61,5 +62,8 @@ class PendingMarks:
             request.done.set()
         else:
             request.refuse(
-                f"this recording has {MOST_PER_RECORDING} marks, and no more are kept; wait for the next one"
+                AgentError(
+                    f"this recording has {MOST_PER_RECORDING} marks, and no more are kept",
+                    "wait for the next one",
+                )
             )

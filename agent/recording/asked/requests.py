@@ -7,14 +7,30 @@ import msgspec
 
 from agent.bounds import DurationMs
 from agent.clock import Instant
+from agent.errors import AgentError
 from agent.hints import typed
 
 LONGEST_SECONDS = 604_800
 """A week: who wants more leaves the length out."""
-MUTED = f"the recorder is muted; {typed('unmute')} first"
-NOTHING_TO_MARK = (
-    f"nothing is being recorded now, so there is nothing to mark; {typed('start')} begins a recording"
-)
+
+
+def muted() -> AgentError:
+    """Return why nothing is recorded by a muted recorder."""
+    return AgentError("the recorder is muted", f"{typed('unmute')} first")
+
+
+def no_samples() -> AgentError:
+    """Return why there is no recording although nothing has failed."""
+    return AgentError(
+        "nothing was recorded: the source gave no samples", f"{typed('level')} shows what it gives"
+    )
+
+
+def nothing_to_mark() -> AgentError:
+    """Return why there is no mark."""
+    return AgentError(
+        "nothing is being recorded now, so there is nothing to mark", f"{typed('start')} begins a recording"
+    )
 
 
 class ManualRequest(msgspec.Struct, eq=False):
@@ -33,7 +49,7 @@ class ManualRequest(msgspec.Struct, eq=False):
     done: Event = msgspec.field(default_factory=Event)
     """Set when its last file is in the outbox, or when it failed."""
     finished_ids: list[str] = msgspec.field(default_factory=list)
-    error: str | None = None
+    error: AgentError | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,9 +75,9 @@ class MarkRequest(msgspec.Struct):
     done: Event = msgspec.field(default_factory=Event)
     recording_id: str | None = None
     offset_ms: int | None = None
-    error: str | None = None
+    error: AgentError | None = None
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: AgentError) -> None:
         """Say why there is no mark."""
         self.error = reason
         self.done.set()

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 
 from agent import bounds
-from agent.api.errors import Aborted, RateLimited
+from agent.api.errors import AGAIN, Aborted, RateLimited
 from agent.api.headers import RateLimit
 from agent.clock import Instant
 from agent.environment import Environment
@@ -146,7 +146,8 @@ class Limits:
         left = self.pause_left()
         if left > 0:
             raise RateLimited(
-                f"The API asked for no calls for another {left:.0f} s; they are made after that.",
+                f"The API asked for no calls for another {left:.0f} s",
+                "they are made after that.",
                 status=TOO_MANY_REQUESTS,
                 retry_after=left,
             )
@@ -212,4 +213,4 @@ class Limits:
         if seconds > SAID_SECONDS:
             self._board.report(waiting=None)
         if stopped:
-            raise Aborted("The call was cut short because the agent is stopping.")
+            raise Aborted("The call was cut short because the agent is stopping", AGAIN)

@@ -2,7 +2,7 @@
 
 import threading
 
-from agent.api.errors import Aborted
+from agent.api.errors import AGAIN, Aborted
 from agent.clock import Clock
 
 
@@ -25,4 +25,4 @@ class Throttle:
         begins = max(self._free_at, now)
         self._free_at = begins + size * self._seconds_per_byte
         if begins > now and self._clock.wait(self._stopped, begins - now):
-            raise Aborted("The upload was cut short because the agent is stopping.")
+            raise Aborted("The upload was cut short because the agent is stopping", AGAIN)

@@ -301,7 +301,9 @@ class Commands:
         def then() -> None:
             if request.error:
                 log.warning(
-                    "a command's recording failed", action="command_recording_failed", reason=request.error
+                    "a command's recording failed",
+                    action="command_recording_failed",
+                    reason=str(request.error),
                 )
             elif upload:
                 self._upload_soon()

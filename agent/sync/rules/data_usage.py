@@ -50,8 +50,8 @@ DAYS = msgspec.json.Decoder(dict[str, Count | Used])
 class DataLimitReached(HeldBack):
     """The owner's limit for today leaves no room for the next recording; ``until_ms`` is the next local midnight."""
 
-    def __init__(self, message: str, until_ms: int, *, is_metered: bool = False) -> None:
-        super().__init__(Waiting(DATA_LIMIT if is_metered else TOTAL_LIMIT, until_ms), message)
+    def __init__(self, message: str, hint: str, until_ms: int, *, is_metered: bool = False) -> None:
+        super().__init__(Waiting(DATA_LIMIT if is_metered else TOTAL_LIMIT, until_ms), message, hint)
         self.until_ms = until_ms
 
 
@@ -129,7 +129,7 @@ class DataUsage:
         midnight = datetime.combine(self._date() + timedelta(days=1), time.min, self._zone)
         other = " (or on a network that is not metered)" if kind == "data" else ""
         return DataLimitReached(
-            f"the daily {kind} limit is reached ({used / MEGABYTE:.1f} of {limit // MEGABYTE} MB); "
+            f"the daily {kind} limit is reached ({used / MEGABYTE:.1f} of {limit // MEGABYTE} MB)",
             f"sync.daily_{kind}_limit_mb allows more tomorrow{other}",
             round(midnight.timestamp() * 1000),
             is_metered=kind == "data",

@@ -18,7 +18,7 @@ class NetworkForbidden(HeldBack):
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(
             waiting,
-            f"nothing is sent over this connection ({waiting.reason}); "
+            f"nothing is sent over this connection ({waiting.reason})",
             f"{typed('sync --any-network')} does it all the same",
         )
 

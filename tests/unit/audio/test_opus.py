@@ -141,7 +141,7 @@ def test_a_setting_that_does_not_stick_is_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_rate_that_opus_does_not_know_is_one_sentence() -> None:
     """What libopus refuses comes as a sentence with its own words in it."""
-    with pytest.raises(AgentError, match=r"libopus refused to encode \(invalid argument\): check"):
+    with pytest.raises(AgentError, match=r"libopus refused to encode \(invalid argument\); check"):
         OpusEncoder(OpusConfig(), 44100, 1)
 
 
@@ -171,4 +171,4 @@ except Exception as problem:
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("AgentError libopus is missing")
-    assert run.stdout.rstrip().endswith("apt-get install libopus0")
+    assert run.stdout.rstrip().endswith("`sudo apt-get install libopus0` brings it")

@@ -259,7 +259,7 @@ def test_anything_else_is_one_sentence_with_the_cure(tmp_path: Path, content: by
     path = tmp_path / "it's.wav"
     path.write_bytes(content)
     with pytest.raises(
-        AgentError, match=rf"it's\.wav {sentence}.*8, 12, 16, 24 or 48 kHz.*: convert it with ffmpeg"
+        AgentError, match=rf"it's\.wav {sentence}.*8, 12, 16, 24 or 48 kHz.*; convert it with `ffmpeg"
     ):
         WavFile(path)
 
@@ -334,7 +334,7 @@ def test_the_command_in_the_sentence_works(tmp_path: Path) -> None:
 
 def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     """No file, a folder, and a file without samples are each one sentence."""
-    with pytest.raises(AgentError, match=r"none\.wav is not a file: name an existing WAV file"):
+    with pytest.raises(AgentError, match=r"none\.wav is not a file; name an existing WAV file"):
         WavFile(tmp_path / "none.wav")
     with pytest.raises(AgentError, match="is not a file"):
         WavFile(tmp_path)
@@ -350,11 +350,11 @@ def test_a_file_that_goes_away_is_a_loss_and_then_the_end(tmp_path: Path, loop: 
     if loop:
         assert source.read(0) is not None
         path.write_bytes(b"")
-        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read: it has become empty"):
+        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read \(it has become empty"):
             read_all(source)
     else:
         path.unlink()
-        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read: No such file"):
+        with pytest.raises(SourceLost, match=r"a\.wav can no longer be read \(No such file"):
             source.read(0)
     with pytest.raises(EndOfSource):
         source.read(0)

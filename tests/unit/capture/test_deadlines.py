@@ -63,7 +63,7 @@ def test_a_busy_card_is_called_busy(tmp_path: Path, kind: str) -> None:
     """However PortAudio puts it, the program that holds the card is named; without one, the sentence is the old one."""
     body = f"send({protocol.ERROR}, json.dumps({{'kind': '{kind}', 'message': 'x'}}).encode())"
     said = reason(microphone(tmp_path, body, busy=True))
-    assert "is busy, arecord (process 42) has it: end that program" in said
+    assert "is busy, arecord (process 42) has it; end that program" in said
 
     (tmp_path / "free").mkdir()
     assert "busy" not in reason(microphone(tmp_path / "free", body))

@@ -199,7 +199,7 @@ def test_verified_go_first_then_unverified_each_oldest_first(make: Make) -> None
     assert order[:4] == [[1, 2, 4, 5, 6], [1, 2, 4, 6], [2, 4, 6], [2, 6]]
     assert order[4] == [2, 6]
     assert problem is not None
-    assert "is full" in problem
+    assert "is full" in problem.message
     assert not (card.folder / "ballast").exists()
     assert card.dropped == []
 
@@ -335,7 +335,7 @@ def test_max_mb_bounds_what_recordings_take(make: Make) -> None:
     problem = card.space.problem(False)
     assert card.left == [6, 7, 8, 9, 10, 11, 12, 13]
     assert problem is not None
-    assert "storage.max_mb allows 6" in problem
+    assert "storage.max_mb allows 6" in problem.message
 
 
 def test_the_recorder_waits_for_a_few_files_only(make: Make) -> None:

@@ -60,7 +60,9 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "gpiochip4").touch()
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda _path, _mode: False)
-        assert f"no right to {tmp_path}/gpiochip4; add the user to the group gpio" in missing(tmp_path)
+        assert f"no right to {tmp_path}/gpiochip4; `sudo usermod -aG gpio $USER`, then log out" in missing(
+            tmp_path
+        )
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda _name: None)
         assert "the library lgpio is missing" in missing(tmp_path)

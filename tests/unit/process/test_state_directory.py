@@ -135,7 +135,8 @@ def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(AgentError) as caught:
         StateDirectory(tmp_path / "state", tmp_path).create()
-    assert str(caught.value) == f"the state directory {tmp_path / 'state'} cannot be used: File exists"
+    assert caught.value.message == f"the state directory {tmp_path / 'state'} cannot be used (File exists)"
+    assert caught.value.hint
     assert caught.value.exit_code == 1
 
 
@@ -146,10 +147,8 @@ def test_a_second_daemon_is_refused(state: StateDirectory) -> None:
         assert state.is_locked()
         with pytest.raises(AgentError) as caught:
             StateLock(state.lock_of(Process.RECORDER), waits.append).acquire()
-        assert str(caught.value) == (
-            f"another recorder-agent already works on {state.path}: "
-            "stop it first, or name another storage.directory"
-        )
+        assert caught.value.message == f"another recorder-agent already works on {state.path}"
+        assert caught.value.hint.endswith("first, or name another storage.directory")
     assert 0 < sum(waits) < 1
     assert not state.is_locked()
     with state.lock():
@@ -274,7 +273,7 @@ for attempt in (state_directory.become_owner, state.create, state.is_locked, sta
     )
     assert (
         told.splitlines()
-        == [f"no right to use the state directory {foreign}: run this as its owner, or with sudo"] * 4
+        == [f"no right to use the state directory {foreign}; run this as its owner, or with sudo"] * 4
     )
 
 

@@ -112,9 +112,9 @@ def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tm
     asked: list[bool] = []
     room_at = 0.0
 
-    def problem(was_full: bool) -> str | None:
+    def problem(was_full: bool) -> AgentError | None:
         asked.append(was_full)
-        return "the disk is full" if full else None
+        return AgentError("the disk is full", "make room") if full else None
 
     def fill(value: bool) -> None:
         nonlocal full, room_at
@@ -190,7 +190,7 @@ def test_a_disk_that_refuses_is_called_what_it_is(tmp_path: Path, step: str, num
     seen: list[tuple[State, str | None, bool]] = []
     refused: list[bool] = []
 
-    def no_answer(was_full: bool) -> str | None:
+    def no_answer(was_full: bool) -> AgentError | None:
         refused.append(was_full)
         raise OSError(number, os.strerror(number))
 
@@ -315,7 +315,7 @@ def test_attended_a_loss_ends_the_recording_with_what_there_is(tmp_path: Path) -
 def test_attended_a_full_disk_is_an_error(tmp_path: Path) -> None:
     """The command ``record`` ends with the sentence that says what is full."""
     studio = RecordingSetup(
-        tmp_path, settings(mode="manual"), unattended=False, storage_problem=lambda _: "no room"
+        tmp_path, settings(mode="manual"), unattended=False, storage_problem=lambda _: AgentError("no room")
     )
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:

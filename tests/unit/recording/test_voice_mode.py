@@ -11,6 +11,7 @@ from simulated import RATE, Script, ScriptedSource
 
 from agent.audio.detector import SPEECH_FRAME, FrameFeed
 from agent.config.schema import RecordingConfig, ScheduleWindow
+from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.recorder.account.memory import REMEMBERED
 from agent.recording.asked.requests import ManualRequest, MarkRequest
@@ -281,12 +282,12 @@ def test_a_mark_in_the_quiet_behind_a_voice_lies_within_its_file(tmp_path: Path)
 def test_a_full_card_is_said_and_waited_for(tmp_path: Path) -> None:
     """A stretch that finds no room is a gap; when there is room again it listens."""
     studio = voice_studio(tmp_path)
-    full: list[str] = []
+    full: list[AgentError] = []
     studio.storage_problem = lambda _was_full: full[0] if full else None
 
     def steps(source: ScriptedSource, _recorder: Recorder) -> Script:
         yield from source.sound(5, level=HUSH)
-        full.append("no room")
+        full.append(AgentError("no room"))
         studio.clock.after(20, full.clear)
         yield from source.sound(2, level=VOICE)
         yield from source.sound(12, level=HUSH)

@@ -8,6 +8,7 @@ from command_bench import GRANT, KEYS, Bench, command
 
 from agent.clock import Instant
 from agent.disk import Disk
+from agent.errors import AgentError
 from agent.recording.asked.requests import ManualRequest
 from agent.sync.remote.commands import FILE, MOST_REMEMBERED, ProcessedCommands
 
@@ -206,7 +207,7 @@ def test_firmware_is_said_once_a_version(tmp_path: Path) -> None:
 def test_the_state_is_what_it_is(tmp_path: Path) -> None:
     """A full disk refuses the command's recording; the effect that is told is storage_full, not recording."""
     bench = Bench(tmp_path)
-    bench.studio.storage_problem = lambda _was_full: "the disk is full"
+    bench.studio.storage_problem = lambda _was_full: AgentError("the disk is full")
     bench.run(8, {2: lambda: bench.answer(command("1", params={"max_duration_sec": 2}))})
     assert bench.effects
     assert {state for _, state in bench.effects} == {"storage_full"}

@@ -60,7 +60,7 @@ def test_without_any_token_one_is_asked_for(place: Place) -> None:
     """Exit 77, and what to do; a configured file that is missing is named."""
     with pytest.raises(CredentialError) as caught:
         place.daemon("").token()
-    assert str(caught.value) == "there is no device token yet: run `recorder-agent token set`"
+    assert str(caught.value) == "there is no device token yet; run `recorder-agent token set`"
     assert caught.value.exit_code == 77
     with pytest.raises(CredentialError, match=f"api.token_file {place.token_file} is not there"):
         place.daemon().token()
@@ -165,7 +165,7 @@ def test_a_file_that_others_can_reach_is_refused(place: Place, which: str, mode:
     with pytest.raises(CredentialError) as caught:
         place.shell().token()
     assert str(caught.value) == (
-        f"others can read the device token in {path} (mode {mode:04o}): chmod 600 {path}, "
+        f"others can read the device token in {path} (mode {mode:04o}); `chmod 600 {path}`, "
         "and ask for a new token if they should not have it"
     )
 
@@ -270,7 +270,7 @@ def test_a_stored_token_is_for_the_owner_only(place: Place) -> None:
 def test_a_state_that_cannot_be_written_keeps_the_old_token(place: Place) -> None:
     """One sentence."""
     missing = Credentials(place.state / "none", "", {})
-    with pytest.raises(CredentialError, match=r"cannot be kept in .* \(No such file or directory\): set it"):
+    with pytest.raises(CredentialError, match=r"cannot be kept in .* \(No such file or directory\); set it"):
         missing.store(Token(A))
 
 
