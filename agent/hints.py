@@ -56,6 +56,15 @@ def extra(name: str) -> str:
     return f"`make setup` in the folder of the source, then `.venv/bin/pip install '.[{name}]'`"
 
 
+def settle() -> str:
+    """Return how the services come to be opened for what the settings say."""
+    if PACKAGED.is_dir() and not (INSTALLED / "current").exists():
+        return f"`{_root()}dpkg-reconfigure recorder-agent` opens that for the services"
+    if is_service_here():
+        return f"`{_root()}./systemd/install` in the folder it was installed from opens that for the services"
+    return restart()
+
+
 def reach(folder: Path) -> str:
     """Return how one comes to be heard by a process whose runtime folder this is."""
     with contextlib.suppress(OSError, KeyError):

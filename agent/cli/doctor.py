@@ -1,5 +1,6 @@
 """``recorder-agent doctor``: is everything there that the recorder needs?"""
 
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -7,18 +8,11 @@ import click
 from agent import log
 from agent.doctor.checks import checks
 from agent.doctor.copy import listen_copy
-from agent.doctor.examination import Health, examine
+from agent.doctor.examination import Health, Result, examine
 from agent.doctor.trial import Trial
+from agent.doctor.verdict import lines
 from agent.facade.context import Session
-from agent.terminal.output import echo, log_nothing, print_json
-
-MARKS = {
-    "healthy": "ok",
-    "warning": "warning",
-    "critical": "CRITICAL",
-    "unknown": "unknown",
-    "skipped": "skipped",
-}
+from agent.terminal.output import echo, log_nothing, passing_line, print_json
 
 
 @click.command()
@@ -37,19 +31,21 @@ MARKS = {
 def doctor(session: Session, record: bool, listen: Path | None, as_json: bool) -> int:
     """Look at everything the recorder needs.
 
-    Exit 1 when something critical is found. --listen records too.
+    What to do first stands first. Exit 1 when something critical is found. --listen records too.
     """
     log.configure("error", "text")
     log_nothing()
-    results = []
+    results: list[Result] = []
     trial = Trial() if record or listen else None
     with listen_copy(listen, trial) as copy:
-        for result in examine(session, checks(trial=trial, copy=copy)):
+        listed = checks(trial=trial, copy=copy)
+        passing_line(f"looking at: {listed[0].name}")
+        for result, after in zip_longest(examine(session, listed), listed[1:]):
             results.append(result)
-            if not as_json:
-                echo(f"{MARKS[result.state]:<9} {result.check:<16} {result.message}")
-                if result.hint:
-                    echo(f"{'':<26} → {result.hint}")
+            passing_line(f"looking at: {after.name}" if after is not None else "")
     if as_json:
         print_json([result._asdict() for result in results])
+    else:
+        for line in lines(results):
+            echo(line)
     return int(any(result.state == Health.CRITICAL for result in results))

@@ -1,6 +1,6 @@
 """The list of checks, in the order of cause and effect."""
 
-from agent.doctor import daemon, local, network, sound
+from agent.doctor import daemon, extras, local, network, sound
 from agent.doctor.copy import ListenCopy
 from agent.doctor.examination import Check
 from agent.doctor.machine import Machine
@@ -12,15 +12,20 @@ def checks(
 ) -> list[Check]:
     """Return the checks of a machine; with ``trial`` one test recording is sent behind them, and kept by ``copy``."""
     machine = machine or Machine()
+    disks = machine.disks
     found = [
         Check("config", local.config),
-        Check("state directory", local.state_directory, needs=("config",)),
+        Check("service access", machine.access, needs=("config",)),
+        Check("mount", disks.mounted, needs=("config",)),
+        Check("state directory", local.state_directory, needs=("config", "service access", "mount")),
+        Check("file system", disks.file_system, needs=("state directory",)),
         Check("earlier place", local.earlier_place, needs=("state directory",)),
         Check("disk space", local.disk_space, needs=("state directory",)),
         Check("disk speed", local.disk_speed, needs=("disk space",)),
         Check("SQLite", local.sqlite_version),
         Check("index", local.index, needs=("SQLite", "state directory")),
         Check("daemon", daemon.daemon, needs=("config",)),
+        Check("extras", extras.extras, needs=("config",)),
         Check("libopus", sound.libopus),
         Check("PortAudio", sound.portaudio),
         Check("voice trigger", sound.voice, needs=("config",)),
@@ -33,6 +38,7 @@ def checks(
         Check("API", network.api, needs=("TLS",)),
         Check("device token", network.token, needs=("API", "daemon")),
         Check("light", machine.status_led, needs=("config",)),
+        Check("metrics", extras.metrics, needs=("config", "service access")),
         Check("service", machine.service),
         Check("temperature", machine.temperature),
     ]

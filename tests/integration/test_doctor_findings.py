@@ -27,6 +27,7 @@ from waiting_recordings import fill
 from agent.control.server import ControlServer
 from agent.doctor import local, sound
 from agent.doctor.checks import checks
+from agent.doctor.disks import Disks
 from agent.doctor.examination import Health
 from agent.sandbox.faults import Call, Fault
 
@@ -252,6 +253,70 @@ def gpiozero_missing(patient: Patient) -> None:
     patient.patch.setattr("importlib.util.find_spec", lambda _name: None)
 
 
+def metrics_missing(patient: Patient) -> None:
+    """The extra was not installed."""
+    patient.settings["metrics"] = {"file": str(patient.folder / "x.prom")}
+    patient.patch.setattr("importlib.util.find_spec", lambda _name: None)
+
+
+def metrics_nowhere(patient: Patient) -> None:
+    """Nobody has made the folder of the node exporter."""
+    patient.settings["metrics"] = {"file": str(patient.folder / "none/x.prom")}
+
+
+def metrics_stale(patient: Patient) -> None:
+    """The deliverer may not write them any more."""
+    file = patient.folder / "x.prom"
+    file.touch()
+    os.utime(file, (0, 0))
+    patient.settings["metrics"] = {"file": str(file)}
+    patient.daemon()
+
+
+def lies_on(patient: Patient, kind: str) -> None:
+    """Let the state directory lie on such a file system."""
+    status = patient.state.stat()
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    (patient.folder / "mounts").write_text(f"1 0 {device} / {patient.folder} rw - {kind} /dev/sda1 rw\n")
+    disks = Disks(patient.machine.sysfs, patient.folder / "fstab", patient.folder / "mounts")
+    patient.machine = dataclasses.replace(patient.machine, disks=disks)
+
+
+def not_mounted(patient: Patient) -> None:
+    """The table has a disk for the recordings, and it is not plugged in."""
+    lies_on(patient, "ext4")
+    (patient.folder / "fstab").write_text(f"# a comment\nUUID=1 {patient.state} ext4 nofail 0 2\n")
+
+
+def fat(patient: Patient) -> None:
+    """A stick as it was bought."""
+    lies_on(patient, "vfat")
+
+
+def remote(patient: Patient) -> None:
+    """A folder of the network."""
+    lies_on(patient, "nfs4")
+
+
+def with_errors(patient: Patient) -> None:
+    """The kernel has noted some."""
+    lies_on(patient, "ext4")
+    status = patient.state.stat()
+    device = patient.machine.sysfs / "devices/sda1"
+    device.mkdir(parents=True)
+    link = patient.machine.sysfs / f"dev/block/{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(device)
+    patient.sysfs("fs/ext4/sda1/errors_count", "3\n")
+
+
+def shut_out(patient: Patient) -> None:
+    """The settings name another folder since the installation."""
+    patient.systemd(LoadState="loaded", ActiveState="active", NRestarts="0", ReadWritePaths="-/data")
+    patient.patch.setattr("agent.doctor.machine.SYSTEM_FILE", patient.folder / "config.toml")
+    patient.patch.setattr("agent.hints.is_service_here", lambda: True)
+
+
 def service_failed(patient: Patient) -> None:
     """Systemd has given up."""
     patient.systemd(LoadState="loaded", ActiveState="failed", NRestarts="5")
@@ -280,7 +345,14 @@ def throttled(bits: str, degrees: int = 45) -> Callable[[Patient], None]:
 W, C = Health.WARNING, Health.CRITICAL
 BROKEN: list[tuple[str, Callable[[Patient], None], str, Health, str, str]] = [
     ("a wrong setting", wrong_setting, "config", C, "opus.bitrate_kbps is 4000", "config check"),
-    ("no state directory", no_state_directory, "state directory", W, "no state directory", "first starts"),
+    (
+        "no state directory",
+        no_state_directory,
+        "state directory",
+        W,
+        "no state directory",
+        "recorder-agent run",
+    ),
     ("a state directory for all", state_for_all, "state directory", W, "by others", "chmod 700"),
     ("another's state directory", state_of_another, "state directory", C, "no right", "sudo"),
     ("a read-only disk", state_read_only, "state directory", C, "read-only", "card"),
@@ -319,7 +391,15 @@ BROKEN: list[tuple[str, Callable[[Patient], None], str, Health, str, str]] = [
     ("a refused token", token_refused, "device token", C, "refused the device token", "token set"),
     ("a token the daemon tried", token_refused_by_daemon, "device token", C, "refused", "token set"),
     ("a missing light", light_missing, "light", W, "there: PWR", "led.name"),
-    ("a missing gpiozero", gpiozero_missing, "light", W, "gpiozero", "recorder-agent[gpio]"),
+    ("a missing gpiozero", gpiozero_missing, "extras", W, "gpiozero", "recorder-agent[gpio]"),
+    ("missing metrics", metrics_missing, "extras", W, "prometheus_client", "recorder-agent[metrics]"),
+    ("no folder for metrics", metrics_nowhere, "metrics", W, "no folder", "mkdir -p"),
+    ("metrics of yesterday", metrics_stale, "metrics", W, "last written", "journalctl"),
+    ("a disk that is not mounted", not_mounted, "mount", C, "not mounted", "sudo mount"),
+    ("a disk of FAT", fat, "file system", W, "knows no owners", "ext4"),
+    ("a disk of another machine", remote, "file system", W, "another machine", "storage.directory"),
+    ("a disk with errors", with_errors, "file system", W, "3 errors", "fsck"),
+    ("a service shut out", shut_out, "service access", C, "may not write to", "systemd/install"),
     ("a failed service", service_failed, "service", C, "has failed", "journalctl"),
     ("a stopped service", service_stopped, "service", W, "inactive", "systemctl start"),
     ("a service that dies", service_restarted, "service", W, "7 times", "journalctl"),
