@@ -168,8 +168,11 @@ def _unsuitable(path: Path, what: str, rate: int = 16000, channels: int = 1) -> 
     import shlex  # noqa: PLC0415 - for an error only
 
     command = f"ffmpeg -i {shlex.quote(str(path))} -ar {better} -ac {min(max(channels, 1), 2)} -c:a pcm_s16le"
+    from shutil import which  # noqa: PLC0415 - likewise
+
+    bring = "" if which("ffmpeg") else ", which `sudo apt-get install ffmpeg` brings"
     return AgentError(
-        f"{path} {what}, and {ACCEPTED}", f"convert it with `{command} {shlex.quote(str(target))}`"
+        f"{path} {what}, and {ACCEPTED}", f"convert it with `{command} {shlex.quote(str(target))}`{bring}"
     )
 
 

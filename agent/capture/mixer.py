@@ -11,6 +11,7 @@ import subprocess
 from typing import Any, Final, NamedTuple
 
 from agent.errors import MicrophoneError
+from agent.hints import typed
 from agent.host.sound_cards import Card
 from agent.log import get_logger
 
@@ -73,7 +74,7 @@ class CaptureVolume:
             return
         problem = (
             f"it cannot be told which sound card {name} is: audio.capture_volume_percent does nothing; set audio.input "
-            "to an id of `recorder-agent devices`"
+            f"to an id of {typed('devices')}"
         )
         if card is not None:
             try:

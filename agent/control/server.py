@@ -245,7 +245,10 @@ class ControlServer:
         end = buffer.find(b"\n", 0, REQUEST_BYTES)
         if end < 0:
             if len(buffer) >= REQUEST_BYTES:
-                say_at_once(connection.socket, failed(f"a request has at most {REQUEST_BYTES} bytes", USAGE))
+                say_at_once(
+                    connection.socket,
+                    failed(f"a request has at most {REQUEST_BYTES} bytes; send less", USAGE),
+                )
                 self._drop(connection)
             return
         line = bytes(buffer[:end])

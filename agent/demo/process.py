@@ -85,7 +85,8 @@ class Process:
         serious = (
             [line for line in words if " ERROR " in line] or words or [f"it gave no reason, only code {code}"]
         )
-        raise AgentError(f"the {self.name} has ended: {serious[-1].removeprefix(_PREFIX)}", f"see {self.log}")
+        reason = serious[-1].removeprefix(_PREFIX).rstrip(".")
+        raise AgentError(f"the {self.name} has ended: {reason}", f"its log is {self.log}")
 
     def stop(self) -> None:
         """End it and wait for that."""

@@ -44,6 +44,8 @@ STOP_SECONDS = 8.0
 PUBLISHER_SECONDS, LIGHT_SECONDS = 0.5, 0.5
 """How long the published files may take to be removed, and the LED to go dark."""
 DELIVERER_SECONDS = 6.0
+STARTING_SECONDS = 5.0
+"""How long a command waits for a recorder that is just being made."""
 JUDGE_SECONDS, DAYS_SECONDS = 1.0, 10.0
 """How often the calendar is asked about absences, and how often it is looked whether a day is over."""
 STALLED_SECONDS = 20.0
@@ -214,6 +216,16 @@ class RecorderProcess(SupervisedProcess):
         board.progress()
 
     def _present(self) -> Recorder:
+        """Return the recorder; one that is just being made is waited for."""
+        clock = self._wiring.clock
+        deadline = clock.monotonic() + STARTING_SECONDS
+        while (
+            self._recorder is None
+            and self._wiring.board.snapshot.fault is None
+            and clock.monotonic() < deadline
+            and not self._signals.stopping.wait(0.05)
+        ):
+            pass
         if self._recorder is None:
             raise self._why_absent()
         return self._recorder

@@ -245,5 +245,5 @@ def test_it_is_seen_to_go(hearing: Machine, beside: bool) -> None:
         os.close(ours)
         assert process.wait(60) == 1  # nothing answers at the API
     seconds = re.findall(r"recording (\d\.\d) s of 3 s  \[#+", shown.decode())
-    assert len(set(seconds)) >= 5, shown
+    assert len(set(seconds)) >= 3, shown
     assert (hearing.folder / "a.wav").stat().st_size > 250_000
