@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from agent import __version__
-from agent.api import headers, verdicts
+from agent.api import headers, results, verdicts
 from agent.api.admission import Admission, AdmitAll
 from agent.api.answers import Answer, Call, Completion, Created, UploadUrl
 from agent.api.errors import (
@@ -113,7 +113,7 @@ class RecordingsApi:
             ApiFailure: it was not created, or the answer was lost.
         """
         answer, call = self._post("create", "/recordings", body, {"Idempotency-Key": key})
-        return verdicts.created(answer, call)
+        return results.created(answer, call)
 
     def upload_url(
         self, remote_id: str, *, content_type: str, size_bytes: int, captured_at: str | None
@@ -127,7 +127,7 @@ class RecordingsApi:
         if captured_at is not None:
             body["captured_at"] = captured_at
         answer, call = self._post("upload URL request", f"/recordings/{segment(remote_id)}/upload-url", body)
-        upload_url = verdicts.upload_url(answer, call, content_type or self._content_type)
+        upload_url = results.upload_url(answer, call, content_type or self._content_type)
         try:
             check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
@@ -224,7 +224,7 @@ class RecordingsApi:
         """
         path = f"/recordings/{segment(remote_id)}/upload-complete"
         answer, call = self._post("complete", path, {"content_sha256": sha256.lower()})
-        return verdicts.completion(answer, call, remote_id, sha256)
+        return results.completion(answer, call, remote_id, sha256)
 
     def heartbeat(self, body: Mapping[str, Any], *, urgent: bool = False) -> dict[str, Any]:
         """Send a heartbeat and return the commands and firmware offers of its answer (api.md section 6).
@@ -249,7 +249,7 @@ class RecordingsApi:
             ApiFailure: no new token came; the old one may be dead when the answer was lost.
         """
         answer, call = self._post("token refresh", f"/devices/{segment(device_id)}/token/refresh", None)
-        return verdicts.device_token(answer, call)
+        return results.device_token(answer, call)
 
     def ask_date(self) -> None:
         """Ask for the base URL's head, without the token: any answer sets ``last_date``.

@@ -209,9 +209,10 @@ class DelivererWiring:
 
     def heartbeat(self, recorder: "Recording") -> "Heartbeat":
         """Return the heartbeat, which hands the API's commands to a recorder."""
-        from agent.sync.remote.commands import Commands, ProcessedCommands  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.commands import Commands  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.heartbeat import Heartbeat  # noqa: PLC0415 - imports httpx
         from agent.sync.remote.payload import HeartbeatPayload  # noqa: PLC0415 - needed here alone
+        from agent.sync.remote.processed_commands import ProcessedCommands  # noqa: PLC0415 - needed here alone
 
         commands = Commands(
             self.environment,

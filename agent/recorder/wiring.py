@@ -30,7 +30,7 @@ from agent.recorder.space import RoomKeeper
 from agent.recorder.standby import standby_of
 from agent.recording.asked.mute import Mute
 from agent.recording.recorder import Recorder
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 from agent.recording.session_in_hand import Unattended
 from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, Trigger, trigger_for

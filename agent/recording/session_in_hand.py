@@ -16,7 +16,8 @@ from agent.recording.asked.requests import ManualRequest  # noqa: TC001 - no sec
 from agent.recording.listener import Heard, Listener
 from agent.recording.listening.standby import Standby, StandbySettings
 from agent.recording.listening.voice import Begin, End, Event, Write
-from agent.recording.session import SegmentFactory, Session
+from agent.recording.segment_factory import SegmentFactory
+from agent.recording.session import Session
 from agent.recording.storage_watch import StorageFault, StorageWatch
 from agent.recording.time_account import TimeAccount
 from agent.recording.triggers import SessionSpec, Trigger

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from agent.clock import Instant
 from agent.gaps.log import Cause
 from agent.recording.asked.requests import Asked
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 from agent.recording.triggers import Schedule, SessionSpec, Trigger
 
 

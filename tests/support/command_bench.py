@@ -13,7 +13,8 @@ from agent.clock import Instant
 from agent.config.schema import HeartbeatConfig, RecordingConfig
 from agent.disk import Disk
 from agent.recording.recorder import Recorder
-from agent.sync.remote.commands import Commands, ProcessedCommands
+from agent.sync.remote.commands import Commands
+from agent.sync.remote.processed_commands import ProcessedCommands
 
 GRANT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZXZfMSJ9.c2lnbmF0dXJl"
 KEYS = ("commands", "pending_commands", "command")

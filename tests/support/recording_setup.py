@@ -24,7 +24,7 @@ from agent.recording.asked.mute import Mute
 from agent.recording.days.gapsfile import read_gaps
 from agent.recording.listening.standby import StandbySettings
 from agent.recording.recorder import Recorder
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 from agent.recording.session_in_hand import Unattended
 from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Trigger, trigger_for

@@ -35,7 +35,7 @@ from agent.recording.asked.requests import ManualRequest
 from agent.recording.days.gapsfile import read_gaps
 from agent.recording.recorder import Recorder
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 from agent.recording.session_in_hand import Unattended
 from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, trigger_for

@@ -8,7 +8,7 @@ from agent.recording.listener import Heard
 from agent.recording.listening.ring import PacketRing, Prelude
 from agent.recording.listening.voice import Event, VoiceGate
 from agent.recording.listening.voicewatch import VoiceWatch
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 
 
 class StandbySettings(NamedTuple):

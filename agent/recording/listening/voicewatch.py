@@ -3,7 +3,7 @@
 from agent.clock import Instant
 from agent.recording.listener import Heard
 from agent.recording.listening.voice import Event, Missed, VoiceGate
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 
 NOTED_SECONDS = 60.0
 """So often ``recorder.json`` says until when it was listened: what a cut can take from the account."""

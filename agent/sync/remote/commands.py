@@ -13,23 +13,18 @@ Effect   The API reads the outcome from ``device_state``: ``took_effect`` says w
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-
-import msgspec
 
 from agent import bounds
 from agent.api.responses import is_manifest
 from agent.api.server_words import clean
-from agent.clock import Instant, milliseconds
-from agent.disk import Disk
+from agent.clock import milliseconds
 from agent.environment import Environment
-from agent.json_file import JsonFile
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest
-from agent.small_file import UnusableFile
 from agent.status.board import Snapshot, State
 from agent.sync.pacing.token_bucket import TokenBucket
+from agent.sync.remote.processed_commands import MOST_REMEMBERED, ProcessedCommands
 from agent.sync.remote.remote_command import (
     Kind,
     MalformedCommand,
@@ -41,18 +36,11 @@ from agent.sync.remote.remote_command import (
 
 log = get_logger(__name__)
 
-FILE = "commands.json"
-REMEMBERED_MS = 86_400_000
-MOST_REMEMBERED = 500
-"""The newest are kept, however many come in a day."""
 MINUTE_MS = 60_000
 MOST_EFFECTS = 64
 """Effects that are awaited; the newest count."""
 UPLOAD_EFFECT_MS = 30_000
 """A ``trigger_upload`` without an upload within so long had nothing to do."""
-
-
-IDS = msgspec.json.Decoder(dict[str, Instant])
 
 
 class Recording(Protocol):
@@ -67,44 +55,6 @@ class Recording(Protocol):
 
     def stop_manual(self) -> None:
         """End it."""
-
-
-class ProcessedCommands:
-    """The ids of commands that were decided upon, for a day, in ``commands.json``."""
-
-    def __init__(self, folder: Path, disk: Disk, now: Callable[[], Instant]) -> None:
-        self._file = JsonFile(folder / FILE, IDS, disk, "commands")
-        self._now = now
-        self._ids = self._load()
-
-    def __contains__(self, identity: str) -> bool:
-        return identity in self._ids
-
-    def add(self, identities: list[str]) -> None:
-        """Remember them durably; a disk that fails costs the memory of them at a restart, and is said."""
-        now = self._now()
-        for identity in identities:
-            self._ids[identity] = now
-        kept = [(identity, at) for identity, at in self._ids.items() if not _is_over(at, now)]
-        self._ids = dict(kept[-MOST_REMEMBERED:])
-        try:
-            self._file.replace(self._ids)
-        except OSError as error:
-            log.warning("commands cannot be remembered", action="commands_failed", error=error)
-
-    def _load(self) -> dict[str, Instant]:
-        try:
-            ids = self._file.load()
-        except (OSError, UnusableFile):
-            return {}
-        return {identity: at for identity, at in ids.items() if bounds.is_word(identity, bounds.ID_CHARS)}
-
-
-def _is_over(at: Instant, now: Instant) -> bool:
-    """Whether a day has passed; across a reboot only the wall clock can tell, and one that went back says no."""
-    if at.boot_id == now.boot_id:
-        return now.boot_ms - at.boot_ms > REMEMBERED_MS
-    return now.wall_ms - at.wall_ms > REMEMBERED_MS
 
 
 class _Effect(NamedTuple):

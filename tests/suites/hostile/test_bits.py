@@ -27,7 +27,7 @@ from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import SegmentStart
 from agent.status.documents import delivery_fields, recorder_fields
 from agent.status.other_process import deliverer_seen, delivery_state, recorder_seen
-from agent.sync.remote.commands import ProcessedCommands
+from agent.sync.remote.processed_commands import ProcessedCommands
 from agent.sync.rules.data_usage import DataUsage
 from agent.timing.known_time import KnownTime
 from agent.timing.time_sync import TimeSync

@@ -26,7 +26,7 @@ from agent.recorder.account.earlier import Stretch
 from agent.recorder.account.memory import Memory
 from agent.recording import session
 from agent.recording.days import days
-from agent.recording.session import SegmentFactory
+from agent.recording.segment_factory import SegmentFactory
 from agent.recording.triggers import Schedule
 
 # What dies leaves its files open; a process would leave that to the kernel.

@@ -10,7 +10,7 @@ from agent.clock import Instant
 from agent.disk import Disk
 from agent.errors import AgentError
 from agent.recording.asked.requests import ManualRequest
-from agent.sync.remote.commands import FILE, MOST_REMEMBERED, ProcessedCommands
+from agent.sync.remote.processed_commands import FILE, MOST_REMEMBERED, ProcessedCommands
 
 DAY = 86_400.0
 
