@@ -36,26 +36,26 @@ BLOCK_MS = 100
 
 def test_a_mark_is_in_the_metadata_of_the_file_it_falls_into(tmp_path: Path) -> None:
     """Two marks, one in each segment, each counted from its own file's first sample."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
+    setup = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
     marks: list[MarkRequest] = []
 
     def mark(text: str) -> None:
-        marks.append(MarkRequest(studio.clock.monotonic(), text))
-        studio.recorder.mark(marks[-1])
+        marks.append(MarkRequest(setup.clock.monotonic(), text))
+        setup.recorder.mark(marks[-1])
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
-        studio.clock.after(3.25, lambda: mark("first"))
-        studio.clock.after(14.0, lambda: mark(""))
+        setup.clock.after(3.25, lambda: mark("first"))
+        setup.clock.after(14.0, lambda: mark(""))
         yield from source.sound(20)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    assert [marks_in(entry.metadata) for entry in studio.entries] == [
+    assert [marks_in(entry.metadata) for entry in setup.entries] == [
         [{"offset_ms": 3250, "text": "first"}],
         [{"offset_ms": 4000}],
     ]
-    assert [mark.recording_id for mark in marks] == [entry.id for entry in studio.entries]
+    assert [mark.recording_id for mark in marks] == [entry.id for entry in setup.entries]
     assert all(mark.done.is_set() and mark.error is None for mark in marks)
 
 
@@ -64,16 +64,16 @@ def test_a_mark_around_a_cut_goes_where_its_moment_is(
     tmp_path: Path, pressed_at: float, file: int, offset_ms: int
 ) -> None:
     """Blocks end exactly at the cut, so that for a moment no file is open."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
-    mark = MarkRequest(studio.clock.monotonic() + pressed_at, "here")
+    setup = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
+    mark = MarkRequest(setup.clock.monotonic() + pressed_at, "here")
 
     def press(step: str) -> None:
         if step == "finish.sync" and not asked:
             asked.append(mark)
-            studio.recorder.mark(mark)
+            setup.recorder.mark(mark)
 
     asked: list[MarkRequest] = []
-    studio.disk = Disk(press)
+    setup.disk = Disk(press)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(9.8)
@@ -83,25 +83,25 @@ def test_a_mark_around_a_cut_goes_where_its_moment_is(
         yield from source.sound(8)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
     assert mark.error is None
     assert mark.offset_ms == pytest.approx(offset_ms, abs=1)
-    assert mark.recording_id == studio.entries[file].id
-    assert [len(marks_in(entry.metadata)) for entry in studio.entries] == [1 - file, file]
+    assert mark.recording_id == setup.entries[file].id
+    assert [len(marks_in(entry.metadata)) for entry in setup.entries] == [1 - file, file]
 
 
 def test_a_mark_without_a_recording_is_refused(tmp_path: Path) -> None:
     """Nobody is left to believe that a moment was kept."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(mode="manual"))
-    mark = MarkRequest(studio.clock.monotonic())
+    setup = RecordingSetup(tmp_path, RecordingConfig(mode="manual"))
+    mark = MarkRequest(setup.clock.monotonic())
 
     def script(source: ScriptedSource, _: Recorder) -> Script:
         yield from source.nothing(1)
 
-    studio.clock.after(1, lambda: studio.recorder.mark(mark))
-    studio.clock.after(3, lambda: studio.recorder.stop())  # noqa: PLW0108 - it does not exist yet
-    studio.record(script)
+    setup.clock.after(1, lambda: setup.recorder.mark(mark))
+    setup.clock.after(3, lambda: setup.recorder.stop())  # noqa: PLW0108 - it does not exist yet
+    setup.record(script)
     assert mark.done.is_set()
     assert mark.error is not None
     assert mark.error.message.startswith("nothing is being recorded")
@@ -109,19 +109,19 @@ def test_a_mark_without_a_recording_is_refused(tmp_path: Path) -> None:
 
 def test_marks_are_bounded(tmp_path: Path) -> None:
     """A switch that bounces for hours, and a novel as text, do not fill the metadata."""
-    studio = RecordingSetup(tmp_path, RecordingConfig())
+    setup = RecordingSetup(tmp_path, RecordingConfig())
     marks: list[MarkRequest] = []
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         for _ in range(MOST_PER_RECORDING + 5):
             yield from source.sound(0.1)
-            marks.append(MarkRequest(studio.clock.monotonic(), "x" * 1000))
+            marks.append(MarkRequest(setup.clock.monotonic(), "x" * 1000))
             recorder.mark(marks[-1])
         yield from source.sound(1)
         recorder.stop()
 
-    studio.record(script)
-    (entry,) = studio.entries
+    setup.record(script)
+    (entry,) = setup.entries
     kept = marks_in(entry.metadata)
     assert len(kept) == MOST_PER_RECORDING
     assert {len(mark["text"]) for mark in kept} == {LONGEST_TEXT}

@@ -34,65 +34,65 @@ NOTHING_WAITS = {"pending": 0}
 
 def test_a_mute_ends_the_file_and_frees_the_microphone_until_it_is_taken_back(tmp_path: Path) -> None:
     """What was captured is queued, the device is let go of, the gap is the gap log's, and another session begins."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=600))
+    setup = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=600))
     seen: list[tuple[list[int], State, Condition, int, float]] = []
 
     def look() -> None:
-        now = studio.board.snapshot
+        now = setup.board.snapshot
         seen.append(
             (
-                studio.samples,
+                setup.samples,
                 now.state,
                 condition(now, NOTHING_WAITS),
-                studio.source.closed,
-                studio.board.since_progress(),
+                setup.source.closed,
+                setup.board.since_progress(),
             )
         )
-        studio.recorder.turn_mute(on=False)
+        setup.recorder.turn_mute(on=False)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(4.2)
-        studio.clock.after(40, look)
+        setup.clock.after(40, look)
         recorder.turn_mute(on=True)
         yield from source.sound(0.1)
         yield from source.sound(3)
         recorder.stop()
 
-    elapsed = studio.record(script)
+    elapsed = setup.record(script)
 
     ((samples, state, shown, closed, since_progress),) = seen
     assert (samples, state, shown, closed) == ([34_400], State.MUTED, Condition.MUTED, 1)
     assert since_progress <= LOOK
-    assert studio.missing(Cause.MUTED) == pytest.approx(40, abs=LOOK)
-    assert studio.missing() == studio.missing(Cause.MUTED)
-    assert studio.accounted == pytest.approx(elapsed, abs=EXACT)
-    first, second = studio.entries
+    assert setup.missing(Cause.MUTED) == pytest.approx(40, abs=LOOK)
+    assert setup.missing() == setup.missing(Cause.MUTED)
+    assert setup.accounted == pytest.approx(elapsed, abs=EXACT)
+    first, second = setup.entries
     assert first.session_id != second.session_id
 
 
 def test_a_manual_recording_is_finished_by_a_mute_and_none_begins_until_it_is_over(tmp_path: Path) -> None:
     """The one that runs is kept; one asked for while muted is refused with a sentence; nothing was wanted."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(mode="manual"))
+    setup = RecordingSetup(tmp_path, RecordingConfig(mode="manual"))
     first, second = ManualRequest(), ManualRequest(seconds=5)
 
     def ask_while_muted() -> None:
-        studio.recorder.start(second)
+        setup.recorder.start(second)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(2)
-        studio.clock.after(10, ask_while_muted)
-        studio.clock.after(20, recorder.stop)
+        setup.clock.after(10, ask_while_muted)
+        setup.clock.after(20, recorder.stop)
         recorder.turn_mute(on=True)
         yield from source.sound(0.1)
 
-    studio.clock.after(1, lambda: studio.recorder.start(first))
-    studio.record(script)
+    setup.clock.after(1, lambda: setup.recorder.start(first))
+    setup.record(script)
 
     assert first.error is None
-    assert [entry.id for entry in studio.entries] == first.finished_ids
+    assert [entry.id for entry in setup.entries] == first.finished_ids
     assert second.done.is_set()
     assert str(second.error) == "the recorder is muted; `recorder-agent unmute` first"
-    assert studio.gaps == []
+    assert setup.gaps == []
 
 
 @pytest.mark.parametrize("step", ["mute.create", "mute.sync", "mute.rename"])
@@ -103,19 +103,19 @@ def test_a_disk_that_refuses_does_not_stop_a_mute(tmp_path: Path, step: str) -> 
         if name == step:
             raise OSError(errno.ENOSPC, "injected")
 
-    studio = RecordingSetup(tmp_path, RecordingConfig())
-    studio.disk = Disk(refuse)
+    setup = RecordingSetup(tmp_path, RecordingConfig())
+    setup.disk = Disk(refuse)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(2)
-        studio.clock.after(5, recorder.stop)
+        setup.clock.after(5, recorder.stop)
         recorder.turn_mute(on=True)
         yield from source.sound(0.1)
         yield from source.sound(100)
 
     with capture_logs() as logs:
-        studio.record(script)
-    assert studio.samples == [16_800]
+        setup.record(script)
+    assert setup.samples == [16_800]
     assert [line["log_level"] for line in logs if line["action"] == "mute_failed"] == ["error"]
 
 

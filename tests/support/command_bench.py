@@ -1,4 +1,4 @@
-"""A recorder in a studio that gets the API's commands, with a log of what they do."""
+"""A recorder in a recording setup that gets the API's commands, with a log of what they do."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,12 +35,12 @@ def command(identity: str, kind: str = "start_recording", **more: object) -> Jso
 
 
 class Bench:
-    """A recorder in a studio, and what obeys for it."""
+    """A recorder in a recording setup, and what obeys for it."""
 
     def __init__(self, folder: Path, mode: str = "manual", *, enabled: bool = True) -> None:
-        self.studio = RecordingSetup(folder, RecordingConfig(mode=mode, segment_seconds=600))  # type: ignore[arg-type] # a mode
-        self.clock = self.studio.clock
-        environment = self.studio.environment
+        self.setup = RecordingSetup(folder, RecordingConfig(mode=mode, segment_seconds=600))  # type: ignore[arg-type] # a mode
+        self.clock = self.setup.clock
+        environment = self.setup.environment
         environment.config = msgspec.structs.replace(
             environment.config, heartbeat=HeartbeatConfig(remote_commands=enabled)
         )
@@ -55,8 +55,8 @@ class Bench:
         """What obeys, made when the recorder is there."""
         if self._commands is None:
             self._commands = Commands(
-                self.studio.environment,
-                self.studio.recorder,
+                self.setup.environment,
+                self.setup.recorder,
                 self.remembered(),
                 unix_time=self.unix_time,
                 upload_everything=lambda: self.uploads.append("everything"),
@@ -66,11 +66,11 @@ class Bench:
 
     def now(self) -> Instant:
         """Return this moment."""
-        return self.studio.time_sync.instant(self.clock.monotonic())
+        return self.setup.time_sync.instant(self.clock.monotonic())
 
     def remembered(self) -> ProcessedCommands:
         """Read the memory from the disk."""
-        return ProcessedCommands(self.studio.folder, Disk(), self.now)
+        return ProcessedCommands(self.setup.folder, Disk(), self.now)
 
     def answer(self, *orders: object, key: str = "commands") -> None:
         """Take a heartbeat's answer."""
@@ -80,7 +80,7 @@ class Bench:
         """Look for effects, as the heartbeat does."""
         if self.commands.took_effect():
             self.effects.append(
-                (round(self.clock.monotonic() - 1000, 1), self.studio.board.snapshot.state.value)
+                (round(self.clock.monotonic() - 1000, 1), self.setup.board.snapshot.state.value)
             )
 
     def run(self, seconds: float, plan: Mapping[float, Callable[[], object]], *, sound: bool = True) -> None:
@@ -91,7 +91,7 @@ class Bench:
             self.clock.after(tick / 4, self.look)
 
         def end() -> None:
-            self.studio.recorder.stop()
+            self.setup.recorder.stop()
 
         self.clock.after(seconds, end)
 
@@ -100,7 +100,7 @@ class Bench:
                 yield from source.sound(1) if sound else source.nothing(1)
 
         with capture_logs() as captured:
-            self.studio.record(script)
+            self.setup.record(script)
         self.log = captured
 
     def said(self, action: str) -> list[dict[str, Any]]:
@@ -110,4 +110,4 @@ class Bench:
     @property
     def seconds(self) -> list[float]:
         """How long each recording is."""
-        return [samples / RATE for samples in self.studio.samples]
+        return [samples / RATE for samples in self.setup.samples]

@@ -19,21 +19,21 @@ class Killed(BaseException):
 @pytest.mark.parametrize("step", ["finish.rename_audio", "finish.rename_sidecar", "finish.sync_outbox"])
 def test_a_finish_cut_short_keeps_its_audio(tmp_path: Path, step: str) -> None:
     """Killed before the audio has moved, before the sidecar has its name, or behind both: one whole recording."""
-    studio = RecordingSetup(tmp_path)
+    setup = RecordingSetup(tmp_path)
 
     def stops(now: str) -> None:
         if now == step:
             raise Killed
 
-    studio.disk_fails = stops
+    setup.disk_fails = stops
     with pytest.raises(Killed):
-        studio.record(_some)
-    studio.disk_fails = lambda _step: None
-    Reconciler(studio.outbox, Disk()).run()
-    (entry,) = studio.entries
+        setup.record(_some)
+    setup.disk_fails = lambda _step: None
+    Reconciler(setup.outbox, Disk()).run()
+    (entry,) = setup.entries
     assert Files(tmp_path, Disk()).audio(entry).exists()
     assert entry.size_bytes == Files(tmp_path, Disk()).audio(entry).stat().st_size
-    studio.outbox.close()
+    setup.outbox.close()
 
 
 def _some(source: ScriptedSource, recorder: Recorder) -> Script:

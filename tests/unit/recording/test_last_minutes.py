@@ -36,13 +36,13 @@ class Room:
     """Speech that goes on in real time, whoever listens; its samples are a function of the moment."""
 
     def __init__(self, folder: Path, *, frame_ms: int = 20, max_seconds: int = 3600) -> None:
-        self.studio = RecordingSetup(
+        self.setup = RecordingSetup(
             folder,
             RecordingConfig(mode="manual", keep_last_seconds=LAST, max_seconds=max_seconds),
             standby=StandbySettings(None, LAST),
             opus=msgspec.convert({"complexity": 1, "frame_ms": frame_ms}, OpusConfig),
         )
-        self.clock = self.studio.clock
+        self.clock = self.setup.clock
         self.began = self.clock.boottime()
 
     def samples(self, since: float, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
@@ -67,8 +67,8 @@ class Room:
             recorder.stop()
             yield None
 
-        self.studio.record(script)
-        return self.studio.entries
+        self.setup.record(script)
+        return self.setup.entries
 
     def is_true(self, entry: Entry, *seconds: float) -> bool:
         """Tell whether a file sounds, around some of its seconds, as it was at the times it claims.
@@ -76,7 +76,7 @@ class Room:
         Without any it is looked at its first and last tenth of a second, and at three more. The decoded sound must
         fit within 1 ms of its place in what was played, about as well as anywhere near: a hiss is encoded roughly.
         """
-        path = self.studio.outbox.files.audio(entry)
+        path = self.setup.outbox.files.audio(entry)
         assert complaints(path) == ""
         sound = np.frombuffer(decode(path, RATE), "<i2").astype(float)
         assert len(sound) == entry.samples
@@ -123,7 +123,7 @@ def test_it_begins_with_the_last_seconds(tmp_path: Path, frame_ms: int) -> None:
     assert entry.duration_ms == pytest.approx(1000 * (LAST + 7), abs=250)
     assert room.is_true(entry)
     assert room.is_true(entry, LAST - 0.2, LAST - 0.1, LAST, LAST + 0.1)
-    head = read_summary(room.studio.outbox.files.audio(entry)).head
+    head = read_summary(room.setup.outbox.files.audio(entry)).head
     assert head.pre_skip >= 3840
     assert entry.peak_dbfs is not None
     assert entry.rms_dbfs is not None
@@ -255,14 +255,14 @@ def test_a_mute_empties_it(tmp_path: Path) -> None:
     (entry,) = room.run(steps)
     assert entry.started.boot_ms / 1000 >= ended[0] + 4
     assert room.is_true(entry)
-    assert room.studio.gaps == []
+    assert room.setup.gaps == []
 
 
 def test_another_owner_gets_nothing_of_it(tmp_path: Path) -> None:
     """What was heard while the device belonged to somebody else is forgotten when it changes hands."""
     room = Room(tmp_path)
     owner = ["aaaaaaaa"]
-    room.studio.binding = lambda: owner[0]
+    room.setup.binding = lambda: owner[0]
     changed = [0.0]
 
     def steps(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -285,12 +285,12 @@ def test_it_is_shown_that_it_listens(tmp_path: Path) -> None:
     def steps(source: ScriptedSource, _recorder: Recorder) -> Script:
         for block in room.hear(source, 3):
             yield block
-            snapshot = room.studio.board.snapshot
+            snapshot = room.setup.board.snapshot
             seen.append((snapshot.state, condition(snapshot, {"pending": 0})))
 
     assert room.run(steps) == []
     assert set(seen[1:]) == {(State.LISTENING, Condition.LISTENING)}
-    assert room.studio.gaps == []
+    assert room.setup.gaps == []
 
 
 def test_half_an_hour_of_it_takes_eight_megabytes(tmp_path: Path) -> None:

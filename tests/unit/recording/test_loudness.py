@@ -62,19 +62,19 @@ def test_nothing_at_all_is_the_floor() -> None:
 
 def test_each_recording_says_how_loud_it_is(tmp_path: Path) -> None:
     """In its sidecar, in the queue and in the metadata; a file that was repaired says nothing."""
-    studio = RecordingSetup(tmp_path)
+    setup = RecordingSetup(tmp_path)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(5, level=3277)
         recorder.stop()
         yield None
 
-    studio.record(script, Continuous(studio.settings))
-    (entry,) = studio.entries
+    setup.record(script, Continuous(setup.settings))
+    (entry,) = setup.entries
     assert entry.samples == pytest.approx(5 * RATE, abs=RATE)
     assert (entry.peak_dbfs, entry.rms_dbfs, entry.clipped_seconds) == (-20.0, -23.0, 0)
-    assert sidecar.read(studio.outbox.files.audio(entry).with_suffix(".json")) == entry
-    row = row_of(entry, studio.outbox.files)
+    assert sidecar.read(setup.outbox.files.audio(entry).with_suffix(".json")) == entry
+    row = row_of(entry, setup.outbox.files)
     assert (row["peak_dbfs"], row["rms_dbfs"], row["clipped_seconds"]) == (-20.0, -23.0, 0)
     sent = metadata_of(entry)
     assert sent["recorder_peak_dbfs"] == -20.0

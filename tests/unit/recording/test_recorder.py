@@ -26,26 +26,26 @@ def settings(**changes: object) -> RecordingConfig:
 
 def test_continuous_recording_is_cut_at_the_sample(tmp_path: Path) -> None:
     """25.05 s become 10 s, 10 s and 5.05 s of one session, each beginning where the one before ends."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(25.05)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    entries = studio.entries
-    assert studio.samples == [80_000, 80_000, 40_400]
+    entries = setup.entries
+    assert setup.samples == [80_000, 80_000, 40_400]
     assert [entry.segment for entry in entries] == [1, 2, 3]
     assert len({entry.session_id for entry in entries}) == 1
     for earlier, later in pairwise(entries):
         assert abs(earlier.started.boot_ms + earlier.duration_ms - later.started.boot_ms) <= 1
-    assert studio.board.snapshot.state is State.STOPPED
+    assert setup.board.snapshot.state is State.STOPPED
 
 
 def test_a_manual_recording_within_continuous_takes_its_samples_and_no_more(tmp_path: Path) -> None:
     """Asked for 2.345 s it holds just that; before and behind it continuous recording has all the rest."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
     manual = ManualRequest(name="Visit", seconds=2.345)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -54,56 +54,56 @@ def test_a_manual_recording_within_continuous_takes_its_samples_and_no_more(tmp_
         yield from source.sound(7)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    before, visit, behind = studio.entries
+    before, visit, behind = setup.entries
     assert (visit.mode, visit.name, visit.samples) == ("manual", "Visit", round(2.345 * RATE))
     assert manual.finished_ids == [visit.id]
     assert manual.done.is_set()
     assert len({before.session_id, visit.session_id, behind.session_id}) == 3
-    assert sum(studio.samples) == studio.source.given
-    assert studio.missing(Cause.OVERFLOW, Cause.NO_MICROPHONE) == 0
+    assert sum(setup.samples) == setup.source.given
+    assert setup.missing(Cause.OVERFLOW, Cause.NO_MICROPHONE) == 0
 
 
 def test_a_manual_recording_longer_than_a_file_goes_on_in_the_next(tmp_path: Path) -> None:
     """``max_seconds`` cuts it without a gap; when it was stopped nothing else is recorded."""
-    studio = RecordingSetup(tmp_path, settings(mode="manual", max_seconds=4))
+    setup = RecordingSetup(tmp_path, settings(mode="manual", max_seconds=4))
     manual = ManualRequest()
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(9)
         recorder.stop_manual()
-        studio.clock.after(3, recorder.stop)
+        setup.clock.after(3, recorder.stop)
         yield from source.sound(9)
 
-    studio.clock.after(2.5, lambda: studio.recorder.start(manual))
-    studio.record(script)
+    setup.clock.after(2.5, lambda: setup.recorder.start(manual))
+    setup.record(script)
 
-    assert studio.samples == [32_000, 32_000, 8_000 + 800]
-    assert [entry.segment for entry in studio.entries] == [1, 2, 3]
-    assert studio.gaps == []
+    assert setup.samples == [32_000, 32_000, 8_000 + 800]
+    assert [entry.segment for entry in setup.entries] == [1, 2, 3]
+    assert setup.gaps == []
 
 
 def test_a_file_at_its_end_is_finished_and_not_read_again(tmp_path: Path) -> None:
     """The recording is queued, the daemon stays idle, and the file is not opened a second time."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(3.3)
-        studio.clock.after(60, recorder.stop)
+        setup.clock.after(60, recorder.stop)
         yield from source.end()
         yield from source.sound(5)
 
-    studio.record(script)
+    setup.record(script)
 
-    assert studio.samples == [26_400]
-    assert studio.source.given == 26_400
-    assert studio.missing(Cause.NO_MICROPHONE) == 0
+    assert setup.samples == [26_400]
+    assert setup.source.given == 26_400
+    assert setup.missing(Cause.NO_MICROPHONE) == 0
 
 
 def test_stopping_takes_what_was_captured_before_and_nothing_after(tmp_path: Path) -> None:
     """Blocks that lie in the pipe at the stop are recorded; one captured after it is not."""
-    studio = RecordingSetup(tmp_path, settings(segment_seconds=600))
+    setup = RecordingSetup(tmp_path, settings(segment_seconds=600))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(1)
@@ -112,51 +112,51 @@ def test_stopping_takes_what_was_captured_before_and_nothing_after(tmp_path: Pat
         yield from backlog
         yield from source.sound(3)
 
-    studio.record(script)
+    setup.record(script)
 
-    assert studio.samples == [21 * RATE]
+    assert setup.samples == [21 * RATE]
 
 
 def test_short_recordings_are_dropped_and_noted_and_the_tail_of_a_long_one_is_kept(tmp_path: Path) -> None:
     """With ``min_seconds`` 5 a session of 3.1 s goes into the gap log, one of 12 s keeps its last 2 s."""
-    studio = RecordingSetup(tmp_path, settings(mode="manual", min_seconds=5, max_seconds=10))
+    setup = RecordingSetup(tmp_path, settings(mode="manual", min_seconds=5, max_seconds=10))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(3)
         recorder.start(ManualRequest(seconds=12))
-        studio.clock.after(20, recorder.stop)
+        setup.clock.after(20, recorder.stop)
         yield from source.sound(14)
 
-    studio.clock.after(1, lambda: studio.recorder.start(ManualRequest()))
-    studio.record(script)
+    setup.clock.after(1, lambda: setup.recorder.start(ManualRequest()))
+    setup.record(script)
 
-    assert studio.samples == [10 * RATE, 2 * RATE]
-    (dropped,) = studio.gaps
+    assert setup.samples == [10 * RATE, 2 * RATE]
+    (dropped,) = setup.gaps
     assert (dropped.cause, dropped.milliseconds) == (Cause.TOO_SHORT, 3100)
     assert not list(tmp_path.glob("recording/*"))
 
 
 def test_digital_silence_is_said_after_a_minute_and_still_recorded(tmp_path: Path) -> None:
     """At 60 s the board and the log say ``silent``; the first sound ends that; every sample is recorded."""
-    studio = RecordingSetup(tmp_path, settings(segment_seconds=600))
+    setup = RecordingSetup(tmp_path, settings(segment_seconds=600))
     states: list[str] = []
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(2)
         yield from source.sound(59.8, level=0)
-        states.append(studio.board.snapshot.microphone_state)
+        states.append(setup.board.snapshot.microphone_state)
         yield from source.sound(0.5, level=0)
-        states.append(studio.board.snapshot.microphone_state)
+        states.append(setup.board.snapshot.microphone_state)
         yield from source.sound(0.3)
-        states.append(studio.board.snapshot.microphone_state)
+        states.append(setup.board.snapshot.microphone_state)
         recorder.stop()
 
     with capture_logs() as said:
-        studio.record(script)
+        setup.record(script)
 
     assert states == ["listening", "silent", "listening"]
     assert [line["action"] for line in said if line["action"].startswith("microphone_s")] == [
         "microphone_silent",
         "microphone_sounds",
     ]
-    assert sum(studio.samples) == studio.source.given
+    assert sum(setup.samples) == setup.source.given

@@ -47,31 +47,31 @@ def failing(step: str, number: int, *, times: int = 1, after: int = 0) -> Callab
 
 def test_what_was_captured_before_a_loss_is_queued_at_once_and_the_session_goes_on(tmp_path: Path) -> None:
     """The file is finished when the device is lost, the next begins when it is back, the gap is the gap log's."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
     seen: list[tuple[list[int], State]] = []
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(4.2)
         lost = source.lose(7.0)
         yield from lost
-        seen.append((studio.samples, studio.board.snapshot.state))
+        seen.append((setup.samples, setup.board.snapshot.state))
         yield from source.sound(3)
         recorder.stop()
 
-    elapsed = studio.record(script)
+    elapsed = setup.record(script)
 
     assert seen == [([33_600], State.NO_MICROPHONE)]
-    assert studio.samples == [33_600, 24_000]
-    first, second = studio.entries
+    assert setup.samples == [33_600, 24_000]
+    first, second = setup.entries
     assert (first.session_id, second.segment) == (second.session_id, 2)
-    assert studio.missing(Cause.NO_MICROPHONE) == pytest.approx(7.0, abs=EXACT)
-    assert studio.accounted == pytest.approx(elapsed, abs=EXACT)
+    assert setup.missing(Cause.NO_MICROPHONE) == pytest.approx(7.0, abs=EXACT)
+    assert setup.accounted == pytest.approx(elapsed, abs=EXACT)
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_device_that_comes_and_goes_leaves_no_second_unaccounted(tmp_path: Path, number: int) -> None:
     """Ten losses, some before the first sound, some of a device that hangs: recorded + missing = elapsed."""
-    studio = RecordingSetup(tmp_path, settings(segment_seconds=5))
+    setup = RecordingSetup(tmp_path, settings(segment_seconds=5))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         if number == 0:
@@ -82,15 +82,15 @@ def test_a_device_that_comes_and_goes_leaves_no_second_unaccounted(tmp_path: Pat
         yield from source.sound(1)
         recorder.stop()
 
-    elapsed = studio.record(script)
+    elapsed = setup.record(script)
 
-    assert studio.accounted == pytest.approx(elapsed, abs=0.02)
-    assert sum(studio.samples) == studio.source.given
+    assert setup.accounted == pytest.approx(elapsed, abs=0.02)
+    assert sum(setup.samples) == setup.source.given
 
 
 def test_a_microphone_absent_at_boot_is_waited_for(tmp_path: Path) -> None:
     """Nothing is written until it is there; from then on it is recorded without anybody's help."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.lose(40, SourceState.WAITING)
@@ -98,16 +98,16 @@ def test_a_microphone_absent_at_boot_is_waited_for(tmp_path: Path) -> None:
         yield from source.sound(2)
         recorder.stop()
 
-    elapsed = studio.record(script)
+    elapsed = setup.record(script)
 
-    assert studio.samples == [16_000]
-    assert studio.missing(Cause.NO_MICROPHONE) > 39
-    assert studio.accounted == pytest.approx(elapsed, abs=EXACT)
+    assert setup.samples == [16_000]
+    assert setup.missing(Cause.NO_MICROPHONE) > 39
+    assert setup.accounted == pytest.approx(elapsed, abs=EXACT)
 
 
 def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tmp_path: Path) -> None:
     """The file is finished, the fault is said once, the margin is asked for, and the gap is the gap log's."""
-    studio = RecordingSetup(tmp_path, settings(segment_seconds=600))
+    setup = RecordingSetup(tmp_path, settings(segment_seconds=600))
     full = False
     asked: list[bool] = []
     room_at = 0.0
@@ -119,28 +119,28 @@ def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tm
     def fill(value: bool) -> None:
         nonlocal full, room_at
         full = value
-        room_at = studio.clock.monotonic()
+        room_at = setup.clock.monotonic()
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(12)
         fill(True)
-        studio.clock.after(50, lambda: fill(False))
+        setup.clock.after(50, lambda: fill(False))
         yield from source.sound(5.2)
-        studio.clock.after(4, recorder.stop)
+        setup.clock.after(4, recorder.stop)
         yield from source.sound(5)
 
-    studio.storage_problem = problem
+    setup.storage_problem = problem
     with capture_logs() as said:
-        elapsed = studio.record(script)
+        elapsed = setup.record(script)
 
-    first, second = studio.entries
+    first, second = setup.entries
     assert second.started.boot_ms / 1000 - room_at < 30
     assert first.session_id != second.session_id
     assert asked[0] is False
     assert True in asked
     assert [line["log_level"] for line in said if line["action"] == "storage_refused"].count("error") == 1
-    assert studio.board.snapshot.fault is None
-    assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
+    assert setup.board.snapshot.fault is None
+    assert setup.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
@@ -149,22 +149,22 @@ def test_a_disk_that_fails_in_the_middle_costs_what_the_ledger_says(
     tmp_path: Path, number: int, after: int
 ) -> None:
     """A page is refused: the file is left to repair, recording goes on later, recorded + missing = elapsed."""
-    studio = RecordingSetup(
+    setup = RecordingSetup(
         tmp_path, settings(segment_seconds=600), failing("write.page", number, after=after)
     )
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(1 + after)
-        studio.clock.after(20, recorder.stop)
+        setup.clock.after(20, recorder.stop)
         yield from source.sound(30)
 
-    elapsed = studio.record(script)
-    studio.repair()
+    elapsed = setup.record(script)
+    setup.repair()
 
-    assert studio.disk_failures == (number == errno.ENOSPC)
-    assert [entry.recovered for entry in studio.entries] == [True, False][after == 0 :]
-    assert studio.missing(Cause.STORAGE) > 9
-    assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
+    assert setup.disk_failures == (number == errno.ENOSPC)
+    assert [entry.recovered for entry in setup.entries] == [True, False][after == 0 :]
+    assert setup.missing(Cause.STORAGE) > 9
+    assert setup.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
     assert not list(tmp_path.glob("recording/*"))
     assert not list(tmp_path.glob("damaged/*"))
 
@@ -186,7 +186,7 @@ CALLED = {
 @pytest.mark.parametrize("step", ["open.create", "asked for room"])
 def test_a_disk_that_refuses_is_called_what_it_is(tmp_path: Path, step: str, number: int) -> None:
     """Only a full disk is called full; the log says it once, and only a disk that fails itself is let go of."""
-    studio = RecordingSetup(tmp_path, settings(), failing(step, number, times=100))
+    setup = RecordingSetup(tmp_path, settings(), failing(step, number, times=100))
     seen: list[tuple[State, str | None, bool]] = []
     refused: list[bool] = []
 
@@ -196,18 +196,18 @@ def test_a_disk_that_refuses_is_called_what_it_is(tmp_path: Path, step: str, num
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         if step == "asked for room":
-            studio.storage_problem = no_answer
-        studio.clock.after(
+            setup.storage_problem = no_answer
+        setup.clock.after(
             35,
             lambda: seen.append(
-                (studio.board.snapshot.state, studio.board.snapshot.fault, recorder.disk_fails)
+                (setup.board.snapshot.state, setup.board.snapshot.fault, recorder.disk_fails)
             ),
         )
-        studio.clock.after(40, recorder.stop)
+        setup.clock.after(40, recorder.stop)
         yield from source.sound(60)
 
     with capture_logs() as said:
-        studio.record(script)
+        setup.record(script)
 
     ((state, fault, fails),) = seen
     assert state is CALLED[number][0]
@@ -223,98 +223,98 @@ def test_a_disk_that_refuses_to_open_is_tried_again_and_leaves_nothing_behind(
     tmp_path: Path, step: str
 ) -> None:
     """Five refusals leave no file, cost no row, and the gap log has one stretch that covers them all."""
-    studio = RecordingSetup(tmp_path, settings(), failing(step, errno.ENOSPC, times=5))
+    setup = RecordingSetup(tmp_path, settings(), failing(step, errno.ENOSPC, times=5))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
-        studio.clock.after(70, recorder.stop)
+        setup.clock.after(70, recorder.stop)
         yield from source.sound(80)
 
-    elapsed = studio.record(script)
-    studio.repair()
+    elapsed = setup.record(script)
+    setup.repair()
 
-    assert studio.disk_failures == 5
+    assert setup.disk_failures == 5
     assert not list(tmp_path.glob("damaged/*"))
-    assert len([gap for gap in studio.gaps if gap.cause is Cause.STORAGE]) == 1
-    assert studio.missing(Cause.STORAGE) > 49
-    assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
+    assert len([gap for gap in setup.gaps if gap.cause is Cause.STORAGE]) == 1
+    assert setup.missing(Cause.STORAGE) > 49
+    assert setup.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
 
 
 @pytest.mark.parametrize("step", ["finish.last_page", "finish.sync", "finish.rename_audio"])
 def test_a_disk_that_fails_at_the_finish_loses_no_finished_sample(tmp_path: Path, step: str) -> None:
     """Whatever step of Finish fails, repair and adoption bring the file back; the rest is in the gap log."""
-    studio = RecordingSetup(tmp_path, settings(), failing(step, errno.EIO))
+    setup = RecordingSetup(tmp_path, settings(), failing(step, errno.EIO))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
-        studio.clock.after(30, recorder.stop)
+        setup.clock.after(30, recorder.stop)
         yield from source.sound(40)
 
-    elapsed = studio.record(script)
-    studio.repair()
+    elapsed = setup.record(script)
+    setup.repair()
 
-    assert studio.entries[0].samples >= 9 * RATE
-    assert studio.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
+    assert setup.entries[0].samples >= 9 * RATE
+    assert setup.accounted == pytest.approx(elapsed, abs=LAST_BLOCK)
 
 
 def test_lost_samples_are_filled_with_silence_where_they_fall(tmp_path: Path) -> None:
     """An overflow of 1.5 s across a cut keeps the duration true, in both files' figures and in the gap log."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(8)
-        studio.clock.sleep(1.5)
+        setup.clock.sleep(1.5)
         yield from source.sound(12.5, overflow=True)
         recorder.stop()
 
-    elapsed = studio.record(script)
+    elapsed = setup.record(script)
 
-    first, second, third = studio.entries
+    first, second, third = setup.entries
     # The loss is certain after eight late blocks: it is filled in at 8.8 s.
     assert (first.gap_ms, second.gap_ms, third.gap_ms) == (1300, 200, 0)
     assert (first.overflows, second.overflows, third.overflows) == (1, 1, 0)
-    assert sum(studio.samples) / RATE == pytest.approx(elapsed, abs=EXACT)
-    noted = {gap.recording_id: gap.milliseconds for gap in studio.gaps if gap.cause is Cause.OVERFLOW}
+    assert sum(setup.samples) / RATE == pytest.approx(elapsed, abs=EXACT)
+    noted = {gap.recording_id: gap.milliseconds for gap in setup.gaps if gap.cause is Cause.OVERFLOW}
     assert noted == {first.id: 1300, second.id: 200}
 
 
 def test_a_loss_that_ends_exactly_at_a_cut_is_noted(tmp_path: Path) -> None:
     """The file that the silence completes has it in its figures and in the gap log."""
-    studio = RecordingSetup(tmp_path, settings())
+    setup = RecordingSetup(tmp_path, settings())
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(8.5)
-        studio.clock.sleep(0.8)
+        setup.clock.sleep(0.8)
         yield from source.sound(3, overflow=True)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    first = studio.entries[0]
+    first = setup.entries[0]
     assert (first.samples, first.gap_ms, first.overflows) == (80_000, 800, 1)
-    assert [gap.milliseconds for gap in studio.gaps if gap.cause is Cause.OVERFLOW] == [800]
+    assert [gap.milliseconds for gap in setup.gaps if gap.cause is Cause.OVERFLOW] == [800]
 
 
 def test_attended_a_loss_ends_the_recording_with_what_there_is(tmp_path: Path) -> None:
     """The command ``record`` hears of the loss, and the file up to there is queued."""
-    studio = RecordingSetup(tmp_path, settings(mode="manual"), unattended=False)
+    setup = RecordingSetup(tmp_path, settings(mode="manual"), unattended=False)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         del recorder
         yield from source.sound(2)
         yield from source.lose(5)
 
-    studio.clock.after(0, lambda: None)
+    setup.clock.after(0, lambda: None)
     request = ManualRequest(seconds=10)
     with pytest.raises(SourceLost):
-        studio.record(script, trigger=_StartsWith(studio, request))
+        setup.record(script, trigger=_StartsWith(setup, request))
 
-    assert studio.samples == [16_000]
+    assert setup.samples == [16_000]
     assert request.done.is_set()
-    assert studio.gaps == []
+    assert setup.gaps == []
 
 
 def test_attended_a_full_disk_is_an_error(tmp_path: Path) -> None:
     """The command ``record`` ends with the sentence that says what is full."""
-    studio = RecordingSetup(
+    setup = RecordingSetup(
         tmp_path, settings(mode="manual"), unattended=False, storage_problem=lambda _: AgentError("no room")
     )
 
@@ -323,14 +323,14 @@ def test_attended_a_full_disk_is_an_error(tmp_path: Path) -> None:
         yield from source.sound(2)
 
     with pytest.raises(AgentError, match="no room"):
-        studio.record(script, trigger=_StartsWith(studio, ManualRequest(seconds=1)))
+        setup.record(script, trigger=_StartsWith(setup, ManualRequest(seconds=1)))
 
 
 class _StartsWith:
     """No wish of the calendar's, but a request that is there from the start, as ``record`` makes it."""
 
-    def __init__(self, studio: RecordingSetup, request: ManualRequest) -> None:
-        self._studio = studio
+    def __init__(self, setup: RecordingSetup, request: ManualRequest) -> None:
+        self._studio = setup
         self._request: ManualRequest | None = request
 
     def spec(self) -> None:
@@ -343,21 +343,21 @@ class _StartsWith:
 def test_a_storm_of_overflows_costs_a_line_a_minute_and_no_second(tmp_path: Path) -> None:
     """Five minutes with an overflow of 100 ms every second: all of it in the gap log, in a handful of writes."""
     writes: list[str] = []
-    studio = RecordingSetup(tmp_path, settings(segment_seconds=600))
-    studio.disk = Disk(writes.append)
-    studio.gap_tracker = GapTracker(GapLog(tmp_path, studio.disk), studio.time_sync.elapsed_ms)
+    setup = RecordingSetup(tmp_path, settings(segment_seconds=600))
+    setup.disk = Disk(writes.append)
+    setup.gap_tracker = GapTracker(GapLog(tmp_path, setup.disk), setup.time_sync.elapsed_ms)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(1)
         for _ in range(300):
-            studio.clock.sleep(0.1)
+            setup.clock.sleep(0.1)
             yield from source.sound(0.9, overflow=True)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    (entry,) = studio.entries
-    lost = sum(gap.milliseconds or 0 for gap in studio.gaps if gap.cause is Cause.OVERFLOW)
+    (entry,) = setup.entries
+    lost = sum(gap.milliseconds or 0 for gap in setup.gaps if gap.cause is Cause.OVERFLOW)
     assert entry.overflows == 300
     assert entry.gap_ms == lost == pytest.approx(30_000, abs=50)
     assert writes.count("ledger.sync") <= 9

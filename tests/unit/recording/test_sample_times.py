@@ -15,19 +15,19 @@ from agent.recording.recorder import Recorder
 
 def test_cuts_join_to_the_millisecond_although_blocks_arrive_late(tmp_path: Path) -> None:
     """Every third block is read 120 ms late: each file begins where the one before ends."""
-    studio = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
+    setup = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=10))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         for number in range(500):
-            studio.clock.sleep(BLOCK / RATE)
+            setup.clock.sleep(BLOCK / RATE)
             block = source.block(BLOCK)
             late = 0.12 if number % 3 == 2 else 0.0
             yield Block(block.sequence, block.captured_at + late, False, block.samples)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    entries = studio.entries
+    entries = setup.entries
     assert len(entries) == 5
     for first, second in pairwise(entries):
         assert second.started.wall_ms == first.started.wall_ms + first.duration_ms
@@ -37,7 +37,7 @@ def test_cuts_join_to_the_millisecond_although_blocks_arrive_late(tmp_path: Path
 def test_a_suspend_is_a_gap_of_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The monotonic clock stands still for 12 s, and the samples go on: the file ends, and 12 s are missing."""
     asleep = 0.0
-    studio = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=600))
+    setup = RecordingSetup(tmp_path, RecordingConfig(segment_seconds=600))
     monkeypatch.setattr(SimulatedClock, "boottime", lambda self: self.monotonic() + asleep)
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
@@ -48,9 +48,9 @@ def test_a_suspend_is_a_gap_of_its_length(tmp_path: Path, monkeypatch: pytest.Mo
         yield from source.sound(5)
         recorder.stop()
 
-    studio.record(script)
+    setup.record(script)
 
-    first, second = studio.entries
+    first, second = setup.entries
     assert (first.samples, second.samples) == (5 * RATE, 5 * RATE)
     assert second.started.boot_ms - first.started.boot_ms == 17_000
-    assert studio.missing(Cause.NOT_RUNNING) == pytest.approx(12.0, abs=0.003)
+    assert setup.missing(Cause.NOT_RUNNING) == pytest.approx(12.0, abs=0.003)

@@ -74,38 +74,38 @@ def test_a_night_in_which_the_clock_changes_keeps_its_length() -> None:
 
 def test_the_clock_may_jump_into_and_out_of_a_window(tmp_path: Path) -> None:
     """A jump of years into a window begins a recording within seconds, one back ends it; nothing else is recorded."""
-    studio = RecordingSetup(tmp_path, schedule(("0 9 * * *", 60), timezone="UTC"))
+    setup = RecordingSetup(tmp_path, schedule(("0 9 * * *", 60), timezone="UTC"))
     ahead = 5 * 365 * 86_400 + 9.5 * 3600
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         yield from source.sound(30)
-        studio.clock.step(-ahead)
-        studio.clock.after(100, recorder.stop)
+        setup.clock.step(-ahead)
+        setup.clock.after(100, recorder.stop)
         yield from source.sound(30)
 
-    studio.clock.after(50, lambda: studio.clock.step(ahead))
-    studio.record(script)
+    setup.clock.after(50, lambda: setup.clock.step(ahead))
+    setup.record(script)
 
-    (entry,) = studio.entries
+    (entry,) = setup.entries
     assert entry.samples / RATE == pytest.approx(30, abs=0.15)
     assert entry.mode == "schedule"
-    assert studio.missing() == 0
+    assert setup.missing() == 0
     assert entry.started.boot_ms / 1000 == pytest.approx(1050, abs=2)
 
 
 def test_a_recording_ends_with_its_window(tmp_path: Path) -> None:
     """Two windows of a minute are two sessions; each begins and ends within a second or a block of its time."""
-    studio = RecordingSetup(tmp_path, schedule(("5 0 * * *", 1), ("10 0 * * *", 1), timezone="UTC"))
+    setup = RecordingSetup(tmp_path, schedule(("5 0 * * *", 1), ("10 0 * * *", 1), timezone="UTC"))
 
     def script(source: ScriptedSource, recorder: Recorder) -> Script:
         del recorder
         yield from source.sound(200)
 
-    studio.clock.after(900, lambda: studio.recorder.stop())  # noqa: PLW0108 - it is made later
-    studio.record(script)
+    setup.clock.after(900, lambda: setup.recorder.stop())  # noqa: PLW0108 - it is made later
+    setup.record(script)
 
-    assert [entry.samples / RATE for entry in studio.entries] == [pytest.approx(60, abs=1.2)] * 2
-    assert len({entry.session_id for entry in studio.entries}) == 2
+    assert [entry.samples / RATE for entry in setup.entries] == [pytest.approx(60, abs=1.2)] * 2
+    assert len({entry.session_id for entry in setup.entries}) == 2
 
 
 def test_windows_missed_while_off_are_found_and_merged() -> None:

@@ -95,13 +95,13 @@ def test_it_is_remembered_over_a_restart_and_for_a_day(tmp_path: Path) -> None:
     order = command("1", params={"max_duration_sec": 2})
 
     def take() -> None:
-        start = bench.studio.recorder.start
+        start = bench.setup.recorder.start
 
         def look_and_start(request: ManualRequest) -> None:
             seen_before.append((tmp_path / FILE).exists())
             start(request)
 
-        bench.studio.recorder.start = look_and_start  # type: ignore[method-assign] # looks at the disk first
+        bench.setup.recorder.start = look_and_start  # type: ignore[method-assign] # looks at the disk first
         bench.answer(order)
 
     bench.run(6, {2: take})
@@ -207,7 +207,7 @@ def test_firmware_is_said_once_a_version(tmp_path: Path) -> None:
 def test_the_state_is_what_it_is(tmp_path: Path) -> None:
     """A full disk refuses the command's recording; the effect that is told is storage_full, not recording."""
     bench = Bench(tmp_path)
-    bench.studio.storage_problem = lambda _was_full: AgentError("the disk is full")
+    bench.setup.storage_problem = lambda _was_full: AgentError("the disk is full")
     bench.run(8, {2: lambda: bench.answer(command("1", params={"max_duration_sec": 2}))})
     assert bench.effects
     assert {state for _, state in bench.effects} == {"storage_full"}

@@ -101,7 +101,7 @@ def test_a_command_starts_a_recording_in_each_mode(tmp_path: Path, mode: str) ->
     bench = Bench(tmp_path, mode)
     order = command("1", params={"max_duration_sec": 5, "metadata": {"visit": 7}})
     bench.run(20, {4: lambda: bench.answer(order)})
-    entries = bench.studio.entries
+    entries = bench.setup.entries
     assert [entry.mode for entry in entries] == (["manual"] if mode == "manual" else [mode, "manual", mode])
     (manual,) = [entry for entry in entries if entry.mode == "manual"]
     assert manual.samples == 5 * RATE
@@ -141,7 +141,7 @@ def test_stop_ends_the_manual_recording_alone(tmp_path: Path, mode: str) -> None
         20,
         {4: lambda: bench.answer(command("1")), 10: lambda: bench.answer(command("2", "stop_recording"))},
     )
-    (manual,) = [entry for entry in bench.studio.entries if entry.mode == "manual"]
+    (manual,) = [entry for entry in bench.setup.entries if entry.mode == "manual"]
     assert 4 <= manual.samples / RATE <= 7
     assert [state for _, state in bench.effects] == ["recording", "idle" if mode == "manual" else "recording"]
     assert len(bench.said("command_accepted")) == 2
@@ -154,7 +154,7 @@ def test_a_persons_recording_is_stopped_too(tmp_path: Path) -> None:
     bench.run(
         10,
         {
-            2: lambda: bench.studio.recorder.start(request),
+            2: lambda: bench.setup.recorder.start(request),
             6: lambda: bench.answer(command("1", "stop_recording")),
         },
     )
@@ -221,8 +221,8 @@ def test_trigger_upload_asks_for_everything(tmp_path: Path) -> None:
         50,
         {
             2: lambda: bench.answer(command("1", "trigger_upload")),
-            4: lambda: bench.studio.board.report(transfer=transfer),
-            6: lambda: bench.studio.board.report(transfer=None),
+            4: lambda: bench.setup.board.report(transfer=transfer),
+            6: lambda: bench.setup.board.report(transfer=None),
             8: lambda: bench.answer(command("2", "trigger_upload")),
         },
     )
@@ -255,5 +255,5 @@ def test_metadata_that_does_not_fit_costs_no_audio(tmp_path: Path) -> None:
         },
     )
     assert bench.seconds == [2.0, 2.0]
-    assert [entry.metadata for entry in bench.studio.entries] == [{}, {}]
+    assert [entry.metadata for entry in bench.setup.entries] == [{}, {}]
     assert len(bench.said("command_metadata_dropped")) == 2
