@@ -114,7 +114,7 @@ def open_index(path: Path, schema: Schema, disk: Disk, wall: Callable[[], float]
         try:
             return _open_sound(path, schema, disk)
         except UnicodeDecodeError:  # SQLite quotes what it finds, whatever it is
-            set_aside(path, disk, wall, "it holds text that is none")
+            set_aside(path, disk, wall, "it contains invalid UTF-8")
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -293,7 +293,7 @@ def diagnose(path: Path, schema: Schema) -> str | None:
             raise
         reason = str(error)
     except UnicodeDecodeError:
-        reason = "it holds text that is none"
+        reason = "it contains invalid UTF-8"
     finally:
         connection.close()
     return f"the index would be set aside or brought up to date: {reason}"

@@ -104,7 +104,7 @@ def sabotage(machine: NewMachine, control: str) -> None:
     if control == "package":
         file, before, after = Path("packaging/apt-packages"), "\nsox\n", "\n"
     elif control == "database":
-        file, before, after = Path("agent/index/table/store.py"), "self._connection.close()", "pass"
+        file, before, after = Path("agent/index/table/open_index.py"), "self._connection.close()", "pass"
     else:
         raise ValueError(f"CONTROL is {control!r}, and must be package or database")
     text = (clone / file).read_text("utf-8")
