@@ -114,12 +114,12 @@ def served(machine: Machine, tmp_path: Path) -> Iterator[Machine]:
 
 def test_every_command_of_ours_runs_as_printed(served: Machine, tmp_path: Path) -> None:
     """Beside a service, with an id for ID and a folder for a person's own: none is wrong usage, none fails."""
-    recording = served.queue()[0]["id"]
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    stands_for = {"ID": served.queue()[0]["id"], "/var/lib/recorder-agent": str(earlier)}
     failed = {}
     for command in dict.fromkeys(OUR_COMMANDS):
-        words = [
-            recording if word == "ID" else word.replace("~", str(tmp_path)) for word in shlex.split(command)
-        ]
+        words = [stands_for.get(word, word.replace("~", str(tmp_path))) for word in shlex.split(command)]
         if command.startswith(GOES_ON):
             if command.split()[0] in {"run", "sandbox", "demo", "web"}:
                 done = served.run(words[0], "--help")

@@ -52,7 +52,7 @@ def test_another_place_for_the_recordings(new_recorder: NewRecorder) -> None:
     print(said)
     assert f"what {STATE} holds is brought over" in said
     assert "it records." in said
-    assert "minutes" in said
+    assert "min." in said
     brought = {path.name for path in container.path(f"{PLACE}/outbox").glob("*.opus")}
     assert waiting <= brought
     assert container.path(f"{PLACE}/token/device-token").read_text().strip() == DEFAULT_TOKEN
