@@ -20,6 +20,17 @@ from agent.sandbox.devices import DEFAULT_TOKEN
 PORT = 8443
 BASE_URL = f"https://{NAME}:{PORT}/v1"
 DEAF = Path(__file__).with_name("deaf")
+WIFI = """\
+links=$(ls /sys/class/net)
+mount -t tmpfs net /sys/class/net
+for each in $links; do
+    [ "$each" = up0 ] || ln -s "../../devices/virtual/net/$each" "/sys/class/net/$each"
+done
+mkdir -p /sys/class/net/up0/wireless
+cp /sys/devices/virtual/net/up0/type /sys/devices/virtual/net/up0/uevent /sys/class/net/up0
+exec "$@"
+"""
+"""In the mount namespace that ``ip netns exec`` makes: a kernel without radio has no WiFi of its own to lend."""
 
 
 class Sandbox:
@@ -82,6 +93,8 @@ class Recorder(Machine):
         self._namespace = wire.agent
         self.deaf = False
         """The daemon does not hear of the network: the control."""
+        self.has_wifi = False
+        """What it sees of ``up0`` in /sys is a WiFi interface."""
         super().__init__(folder)
         self.give_token(DEFAULT_TOKEN)
         sound = write_wav(folder / "silence.wav", 16000, 1, bytes(32_000))
@@ -100,7 +113,9 @@ class Recorder(Machine):
         if self.deaf:
             environment["PYTHONPATH"] = os.pathsep.join([str(DEAF), environment["PYTHONPATH"]])
         command = [
-            *("ip", "netns", "exec", self._namespace, *program, "--config"),
+            *("ip", "netns", "exec", self._namespace),
+            *(("sh", "-ec", WIFI, "wifi") if self.has_wifi else ()),
+            *(*program, "--config"),
             *(str(self.config_file), *map(str, arguments)),
         ]
         return subprocess.Popen(command, text=True, env=environment, cwd=self.folder, **options)
