@@ -207,7 +207,10 @@ class Publisher:
             None,
         )
         answer["credential"] = dict(zip(("state", "fingerprint"), self._credential(), strict=True))
-        answer["delivery"] = "failing" if self.failing else "running"
+        failing = self.failing
+        answer["delivery"] = "failing" if failing else "running"
+        if failing:
+            answer["waiting"] = {"reason": failing, "until": None}
         return answer
 
     def _credential(self) -> tuple[str, str | None]:

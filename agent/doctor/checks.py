@@ -32,6 +32,7 @@ def checks(
         Check("capture volume", sound.capture_volume, needs=("config",)),
         Check("microphone", sound.microphone, needs=("config", "state directory", "daemon", "PortAudio")),
         Check("recorder", daemon.recorder, needs=("daemon",)),
+        Check("delivery", daemon.delivery, needs=("daemon",)),
         Check("clock", machine.clock),
         Check("DNS", network.dns, needs=("config",)),
         Check("TLS", network.tls, needs=("DNS",)),

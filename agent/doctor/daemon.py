@@ -4,10 +4,11 @@ from agent.doctor.examination import Finding, critical, healthy, skipped, warnin
 from agent.errors import sentence_of
 from agent.facade.context import Session
 from agent.facade.service import recorder_status
-from agent.hints import journal, typed
-from agent.status.board import State
+from agent.hints import journal, restart, start, typed
+from agent.status.board import Delivery, State
 
 NOBODY = "no recorder is running now"
+DELIVERY_UNIT = "recorder-agent-delivery"
 
 
 def daemon(session: Session) -> Finding:
@@ -29,3 +30,20 @@ def recorder(session: Session) -> Finding:
         fault = sentence_of(now.get("fault") or "the recorder cannot record", now.get("fault_hint") or "")
         return critical(fault.message, fault.hint or f"see {journal()}")
     return healthy(f"its state is: {state.value.replace('_', ' ')}")
+
+
+def delivery(session: Session) -> Finding:
+    """Look at what the deliverer is doing."""
+    now = recorder_status(session)
+    if now is None:
+        return skipped(NOBODY)
+    word = Delivery(now["delivery"])
+    if word is Delivery.RUNNING:
+        return healthy("the deliverer is running")
+    log = f"see {journal(DELIVERY_UNIT)}"
+    if word is Delivery.FAILING:
+        waiting = now["waiting"] or {}
+        return critical(f"nothing is delivered: {waiting.get('reason', 'its disk or its index fails')}", log)
+    if word is Delivery.HUNG:
+        return critical("the deliverer does not answer, so nothing is delivered", f"{restart()}; {log}")
+    return critical("no deliverer is running, so nothing is delivered", start())

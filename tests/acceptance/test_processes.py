@@ -144,6 +144,8 @@ def test_the_recorder_needs_no_deliverer(hearing: Machine) -> None:
         wait_for(lambda: finished(hearing) >= 2)
         now = hearing.ok("status", "--json").json
         assert (now["state"], now["delivery"]) == ("recording", "stopped")
+        said = {row["check"]: row for row in hearing.run("doctor", "--json").json}["delivery"]
+        assert (said["state"], "run" in said["hint"]) == ("critical", True), said
         listed = [row["status"] for row in hearing.queue()]
         assert listed.count("ready") >= 2
         with only(hearing, "deliverer") as deliverer:

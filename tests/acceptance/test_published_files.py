@@ -131,7 +131,9 @@ def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
         publisher = Publisher(parts, battery=lambda: None)
         clock.after(5, parts.outbox.store.close)
         written = publish(parts, clock, 60, publisher)
+        now = publisher.status()
         parts.outbox.store._open()  # so that the parts can be closed
+    assert (now["delivery"], "the index failed" in now["waiting"]["reason"]) == ("failing", True)
     newest = [document for _, name, document in written if name == "delivery.json"][-1]
     assert "the index failed" in newest["failing"]
     assert len([name for _, name, _ in written if name == "delivery.json"]) >= 6
