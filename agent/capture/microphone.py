@@ -1,17 +1,16 @@
 """The microphone: keeps a capture process open on the device that is wanted, whatever becomes of either."""
 
 import json
-from typing import NamedTuple
 
 from agent.audio.source import Block, SourceLost, SourceState
 from agent.capture import protocol
-from agent.capture.devices import DEFAULT, NO_PORTAUDIO, Target, resolve_input
+from agent.capture.devices import Target, resolve_input
+from agent.capture.failure import CaptureFailed, explained, silent
 from agent.capture.mixer import CaptureVolume
 from agent.capture.mixer_reader import mixer_card
-from agent.capture.process import CaptureProcess, CaptureSettings, Message, Nonsense
+from agent.capture.process import CaptureProcess, CaptureSettings, CaptureTimes, Message, Nonsense
 from agent.clock import Clock
 from agent.errors import MicrophoneError
-from agent.hints import typed
 from agent.host.sound_cards import SoundCards
 from agent.log import get_logger
 
@@ -29,21 +28,6 @@ FLOWING_SECONDS = 0.5
 """A device that gave sound for so long is judged by the plain deadlines again: one that freezes is noticed at once."""
 
 log = get_logger(__name__)
-
-
-class CaptureTimes(NamedTuple):
-    """How long a device may take, in seconds, and when one that failed is tried again."""
-
-    opening: float = 5.0
-    """To the first frame, from the start and anew from the moment at which the device is open."""
-    silence: float = 1.5
-    """From one frame to the next."""
-    backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5)
-    """From start to start of an attempt, and the first of them at least from its end; the last one repeats."""
-
-
-class _Failure(Exception):  # noqa: N818 - carries a state, which need not be an error
-    """The current capture process is of no use: (state, sentence)."""
 
 
 class Microphone:
@@ -161,7 +145,7 @@ class Microphone:
                     block, done = self._hear(self._capture, deadline)
                     if done:
                         return block
-            except _Failure as failure:
+            except CaptureFailed as failure:
                 self._fail(*failure.args)
 
     def require(self, timeout: float) -> None:
@@ -174,7 +158,7 @@ class Microphone:
         while self._held is None:
             left = deadline - self._clock.monotonic()
             if left <= 0:
-                raise self._last_error or self._silent("did not open")
+                raise self._last_error or silent(self._target, "did not open")
             try:
                 self._held = self.read(left)
             except SourceLost:
@@ -205,13 +189,13 @@ class Microphone:
             self._target = self._targets.pop(0)
             self._start_capture(self._target)
         except MicrophoneError as error:
-            raise _Failure(SourceState.WAITING, error) from error
+            raise CaptureFailed(SourceState.WAITING, error) from error
         except OSError as error:
             reason = MicrophoneError(
                 f"The capture process does not start ({error})",
                 "free some memory, or install the agent again",
             )
-            raise _Failure(SourceState.WAITING, reason) from error
+            raise CaptureFailed(SourceState.WAITING, reason) from error
         return True
 
     def _start_capture(self, target: Target) -> None:
@@ -230,12 +214,12 @@ class Microphone:
         try:
             message = capture.receive()
         except Nonsense as error:
-            raise _Failure(self._quiet_state(), self._silent("sent nonsense")) from error
+            raise CaptureFailed(self._quiet_state(), silent(self._target, "sent nonsense")) from error
         if message is not None:
             block = self._take(message)
             return block, block is not None
         if capture.ended:
-            raise _Failure(self._quiet_state(), self._silent("went away"))
+            raise CaptureFailed(self._quiet_state(), silent(self._target, "went away"))
         now = self._clock.monotonic()
         judgement = self._heard_at + self._limit() - GRACE_SECONDS
         if now < judgement:
@@ -253,13 +237,13 @@ class Microphone:
             return max(self._times.silence, min(self._times.silence * self._factor, LONGEST_SILENCE))
         return max(self._times.opening, min(self._times.opening * self._factor, LONGEST_OPENING))
 
-    def _hanging(self) -> _Failure:
+    def _hanging(self) -> CaptureFailed:
         """Tell a device that hangs from one that is gone: PortAudio hangs on a card that was unplugged."""
         card = self._target.card
         if card is not None and card.ids[-1] not in {present.ids[-1] for present in self._cards.present()}:
-            return _Failure(SourceState.LOST, self._silent("went away"))
+            return CaptureFailed(SourceState.LOST, silent(self._target, "went away"))
         self._factor = min(self._factor * TIMEOUT_FACTOR, LONGEST_OPENING)
-        return _Failure(SourceState.WEDGED, self._silent("hangs"))
+        return CaptureFailed(SourceState.WEDGED, silent(self._target, "hangs"))
 
     def _take(self, message: Message) -> Block | None:
         """Return the block a message carries, or None for a hello."""
@@ -267,7 +251,7 @@ class Microphone:
             return self._frame(message)
         facts = json.loads(message.payload)
         if message.kind == protocol.ERROR:
-            raise _Failure(*self._explain(facts["kind"], facts["message"]))
+            raise CaptureFailed(*explained(facts["kind"], facts["message"], self._target, self._cards))
         self._heard_at = message.stamp_ns / 1e9
         self._identity = self._target.id
         self._name = self._target.name if self._target.card else facts["device"]
@@ -324,36 +308,3 @@ class Microphone:
 
     def _quiet_state(self) -> SourceState:
         return SourceState.LOST if self._first_heard_at else SourceState.WAITING
-
-    def _silent(self, what: str) -> MicrophoneError:
-        return MicrophoneError(
-            f"{_named(self._target.name)} {what}, so nothing is heard", "check its plug and its cable"
-        )
-
-    def _explain(self, kind: str, message: str) -> tuple[SourceState, MicrophoneError]:
-        """Return the state and the error for what the capture process said at its end."""
-        if kind == protocol.NO_PORTAUDIO:
-            return SourceState.WAITING, MicrophoneError(*NO_PORTAUDIO)
-        if kind == protocol.STREAM_DIED:
-            return SourceState.LOST, self._silent("went away")
-        name = self._target.name
-        if (holder := self._cards.holder(self._target.card)) is not None:
-            return SourceState.WAITING, MicrophoneError(
-                f"{_named(name)} is busy, {holder} has it",
-                "end that program, or set audio.input to another microphone",
-            )
-        if kind == protocol.NO_DEVICE:
-            missing = (
-                "No default microphone was found" if name == DEFAULT else f"There is no microphone {name}"
-            )
-            reason = MicrophoneError(f"{missing} ({message})", f"connect it, and see {typed('devices')}")
-        else:
-            reason = MicrophoneError(
-                f"{_named(name)} cannot be opened ({message})", "see whether another program has it"
-            )
-        return SourceState.WAITING, reason
-
-
-def _named(name: str) -> str:
-    """Return the subject of a sentence on a microphone; the system's own choice has no name that anybody knows."""
-    return "The microphone" if name == DEFAULT else f"The microphone {name}"

@@ -170,6 +170,17 @@ class CaptureProcess:
         return self._buffer.peek(self._wanted) is not None
 
 
+class CaptureTimes(NamedTuple):
+    """How long a device may take, in seconds, and when one that failed is tried again."""
+
+    opening: float = 5.0
+    """To the first frame, from the start and anew from the moment at which the device is open."""
+    silence: float = 1.5
+    """From one frame to the next."""
+    backoff: tuple[float, ...] = (0.5, 1, 2, 4, 5)
+    """From start to start of an attempt, and the first of them at least from its end; the last one repeats."""
+
+
 class CaptureSettings(msgspec.Struct, frozen=True):
     """How a capture process listens, whatever the device."""
 

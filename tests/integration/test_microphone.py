@@ -33,8 +33,8 @@ from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.audio.source import SourceLost, SourceState
 from agent.capture import protocol
-from agent.capture.microphone import GATHER_BLOCKS, CaptureTimes
-from agent.capture.process import capture_command, capture_environment
+from agent.capture.microphone import GATHER_BLOCKS
+from agent.capture.process import CaptureTimes, capture_command, capture_environment
 from agent.errors import MicrophoneError
 
 __all__ = ["make", "virtual_microphone", "whole"]

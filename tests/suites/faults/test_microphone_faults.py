@@ -22,7 +22,8 @@ __all__ = ["virtual_microphone"]
 RESTARTS = 10
 FREEZES = 3
 DEAF = """
-from agent.capture.microphone import CaptureTimes, Microphone
+from agent.capture.microphone import Microphone
+from agent.capture.process import CaptureTimes
 Microphone.__init__.__kwdefaults__["times"] = CaptureTimes(**{change})
 """
 

@@ -9,8 +9,8 @@ import pytest
 
 from agent.audio.source import SourceLost, SourceState
 from agent.capture import protocol
-from agent.capture.microphone import LONGEST_OPENING, LONGEST_SILENCE, CaptureTimes, Microphone
-from agent.capture.process import CaptureSettings
+from agent.capture.microphone import LONGEST_OPENING, LONGEST_SILENCE, Microphone
+from agent.capture.process import CaptureSettings, CaptureTimes
 from agent.clock import SystemClock
 from agent.host.sound_cards import SoundCards
 
