@@ -6,7 +6,7 @@ Invariants
     K3  Of an answer nothing is taken on trust: its length, its types and every URL in it are checked before use.
     K4  Every call has an end: time-outs for connecting, reading and writing, one for the whole answer, and ``abort``.
 
-``client`` makes the calls; ``verdicts`` says what an answer means, ``results`` what it has brought, ``responses`` and
-``headers`` read it. ``transport/`` moves the bytes; ``admission`` is what a call passes first (pauses, budget and pace:
-``sync/pacing``).
+``client`` makes the calls, ``uploads`` sends files to storage. ``verdicts`` says what an answer means, ``results`` what
+it has brought; ``responses`` and ``headers`` read it. ``transport/`` moves the bytes; ``admission`` is what a call
+passes first (pauses, budget and pace: ``sync/pacing``).
 """

@@ -21,7 +21,6 @@ from agent.api.errors import (
     ApiFailure,
     InvalidResponse,
     Offline,
-    StorageUnreachable,
     Unauthorized,
     UnusableAnswer,
     UploadRefused,
@@ -30,7 +29,8 @@ from agent.api.given import ServerDate, Token
 from agent.api.headers import RateLimit
 from agent.api.responses import fields_of
 from agent.api.transport.http import HttpConnection, Timeouts
-from agent.api.transport.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest, TooSlow
+from agent.api.transport.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest
+from agent.api.uploads import Uploads
 from agent.api.urls import base_url, check_storage_url, host_of, is_loopback, segment
 from agent.clock import Clock
 from agent.config.schema import ApiConfig
@@ -93,6 +93,7 @@ class RecordingsApi:
         self._api = HttpConnection(tls, timeouts, USER_AGENT, meter=meter)
         # Without a small buffer a slow line swallows megabytes at once and then seems to stall for minutes.
         self._storage = HttpConnection(tls, timeouts, USER_AGENT, send_buffer=_SEND_BUFFER, meter=meter)
+        self._uploads = Uploads(self._storage, self._admission, clock, self._is_reachable)
 
     @property
     def last_date(self) -> ServerDate | None:
@@ -159,7 +160,6 @@ class RecordingsApi:
             StorageUnreachable: storage cannot be reached or is too slow, and the API can be reached.
             ApiFailure: storage has not taken the file.
         """
-        host = host_of(upload_url.url)
         try:
             check_storage_url(upload_url.url, loopback=is_loopback(self._base))
         except InvalidResponse as error:
@@ -176,33 +176,7 @@ class RecordingsApi:
             pace=pace,
             may_not=may_not,
         )
-        answer = self._stored_answer(upload_url, sending, size, host)
-        log.debug("storage answered", action="storage_answer", host=host, status=answer.status, bytes=size)
-        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._admission.answered(
-                "upload", answer.status, None, headers.pause(answer.headers, self._clock.wall())
-            )
-        verdicts.stored(answer, Call("upload", host, self._clock.wall()))
-
-    def _stored_answer(self, upload_url: UploadUrl, sending: Sending, size: int, host: str) -> Answer:
-        """Return storage's answer; where there is none, it is asked whether the API can be reached at all."""
-        failure: Offline
-        try:
-            return self._storage.send(
-                "PUT", upload_url.url, {**upload_url.headers, "Content-Length": str(size)}, sending
-            )
-        except TooSlow as error:
-            raise StorageUnreachable(error.message, "the file is sent again later.", connected=True) from None
-        except Offline as error:
-            failure = error
-        if not self._is_reachable():
-            raise failure
-        log.info("the api can be reached, storage cannot", action="storage_unreachable", host=host)
-        raise StorageUnreachable(
-            f"Storage did not take the upload, although the API can be reached ({failure.message})",
-            "it is sent again later.",
-            connected=failure.connected,
-        )
+        self._uploads.put(upload_url, sending)
 
     def _is_reachable(self) -> bool:
         """Ask for the base URL's head: anything but a redirect or a proxy's word is an answer of the API."""
