@@ -117,7 +117,7 @@ class Outbox:
         return entry
 
     def index(self, entry: Entry, step: str, **facts: Any) -> Entry:
-        """Record what only the index keeps: the upload URL, attempts, the next try."""
+        """Record what the index keeps alone, or until the next ``note``: the upload URL, attempts, the next try."""
         after = changed(entry, **facts)
         self.store.update(after, f"{step}.commit")
         if entry.upload_url is not None and after.upload_url is None:

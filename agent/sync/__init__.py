@@ -16,7 +16,7 @@ Invariants
 Procedures
     Deliver  freeze the body → create → upload URL (unless an unexpired one is there) → hash of the file compared →
              PUT → "completion asked" → complete → completed → files move to ``sent/``. After each arrow the fact is
-             committed, and all but the upload URL are in the sidecar too.
+             committed, and in the sidecar too: but for the upload URL, and for a PUT until "completion asked".
     Drain    oldest first: deliver what is due, as long as ``connection`` knows no obstacle. The class of a failure
              (``api.errors``) decides what happens:
              Offline → stop, back off, nobody's attempt. RateLimited → no call until then. Unauthorized → stop until the

@@ -192,7 +192,8 @@ class Delivery:
                     raise
             else:
                 break
-        return self._outbox.note(entry, "stored", stored_ms=self._outbox.now_ms(), upload_url=None)
+        # The sidecar learns it with the next fact, "asked": without the row until then it is only sent once more.
+        return self._outbox.index(entry, "stored", stored_ms=self._outbox.now_ms(), upload_url=None)
 
     def _with_upload_url(self, entry: Entry) -> Entry:
         if entry.upload_url is not None and self._usable(entry.upload_url):

@@ -51,12 +51,11 @@ SPARE = {
     "frozen.commit": "the sidecar says the same",
     "created.commit": "the sidecar says the same",
     "ticket.commit": "a fresh URL is asked for",
-    "stored.commit": "the sidecar says the same",
+    "stored.commit": "the PUT is repeated, to the same recording",
     "asked.commit": "the sidecar says the same",
     "completed.commit": "the sidecar says the same",
     "prune.sync_folder": "a delivered file whose name comes back is adopted as delivered, and pruned again",
     "prune.commit": "a row of a delivered file that is gone is removed",
-    "stored.sidecar.sync_folder": "the PUT is repeated, to the same recording",
 }
 """Syncs that one cut, even with the index lost, can do without; and why.
 
