@@ -334,3 +334,11 @@ def test_a_room_has_at_most_a_dozen_files(room: Path) -> None:
     """What has more is two rooms."""
     files = [path.name for path in room.glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= 12 or room == A_FILE_FOR_EACH_COMMAND, files
+
+
+def test_the_architecture_page_names_what_is_there() -> None:
+    """Whoever wants to add something is led to a file or a room that exists."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    named = re.findall(r"`(agent/[a-z_/.]+)`", page)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
