@@ -15,10 +15,11 @@ from agent.outbox.answers import windows_shown
 from agent.recording.calendar.lines import stays
 from agent.recording.calendar.schedule import next_windows
 from agent.status.words import local_date
+from agent.terminal.help import HelpGroup
 from agent.terminal.output import echo, print_json
 
 
-@click.group("config")
+@click.group("config", cls=HelpGroup)
 def config() -> None:
     """Check and show the settings."""
 

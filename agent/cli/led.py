@@ -13,12 +13,13 @@ from agent.facade.context import Session
 from agent.panel.led import FAST_SECONDS, identify_by_hand
 from agent.panel.led_driver import SysfsLedDriver, led_driver_for
 from agent.process.state_directory import Process
+from agent.terminal.help import HelpGroup
 from agent.terminal.output import echo
 
 IDENTIFY_SECONDS = 10.0
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def led() -> None:
     """The status LED."""
 

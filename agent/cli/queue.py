@@ -18,6 +18,7 @@ from agent.outbox.answers import queue_rows, row_of
 from agent.outbox.entry import number_given
 from agent.process.state_directory import Process, StateDirectory
 from agent.status.words import local_moment
+from agent.terminal.help import HelpGroup
 from agent.terminal.output import duration, echo, print_json, size
 from agent.text import valid
 
@@ -27,7 +28,7 @@ DONE = {"retry": "trying again", "release": "released", "delete": "deleted"}
 """What is said of each recording, by what was asked for."""
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def queue() -> None:
     """List recordings; retry, release, export, delete them.
 

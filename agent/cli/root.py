@@ -14,6 +14,7 @@ import click
 from agent import __version__, text
 from agent.errors import AgentError
 from agent.facade.context import Session
+from agent.terminal.help import HelpGroup
 
 COMMANDS = {
     "run": "agent.cli.run:run",
@@ -43,7 +44,7 @@ DEBUG = "RECORDER_AGENT_DEBUG"
 """Set to anything: unexpected errors show their traceback."""
 
 
-class LateGroup(click.Group):
+class LateGroup(HelpGroup):
     """A group whose commands are imported when they are used: ``--help`` of one costs one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -17,6 +17,7 @@ from agent.hints import typed
 from agent.process import state_directory
 from agent.process.state_directory import Process
 from agent.status.board import CredentialState
+from agent.terminal.help import HelpGroup
 from agent.terminal.output import echo, print_json
 from agent.token.store import Credentials, Token, in_use
 
@@ -39,7 +40,7 @@ _VERDICT = {
 }
 
 
-@click.group("token")
+@click.group("token", cls=HelpGroup)
 def token() -> None:
     """Set the device token, refresh it, and tell which one is in use."""
 

@@ -93,7 +93,7 @@ def api(session: Session) -> Finding:
         try:
             client.ask_date()
         except Offline as error:
-            return critical(str(error), _offline_hint(error))
+            return critical(error.message, _offline_hint(error))
     return healthy("the API host answers")
 
 
@@ -114,10 +114,10 @@ def token(session: Session) -> Finding:
     return healthy(f"the API takes the device token {known['fingerprint']}")
 
 
-def _where_the_token_is(session: Session) -> str:
+def _where_the_token_is(session: Session, otherwise: str = SET_TOKEN) -> str:
     """Return what to do without a token: the one of an earlier state directory may only have stayed behind."""
     left = left_before(session)
-    return bring_hint(left) if left is not None and left.has_token else SET_TOKEN
+    return bring_hint(left) if left is not None and left.has_token else otherwise
 
 
 def _try_token(session: Session) -> Finding:
@@ -126,13 +126,13 @@ def _try_token(session: Session) -> Finding:
             fingerprint = _token(session).fingerprint
             answer = client.heartbeat({})
         except CredentialError as error:
-            return critical(str(error), _where_the_token_is(session))
+            return critical(error.message, _where_the_token_is(session, error.hint or SET_TOKEN))
         except Busy as error:
-            return warning(str(error), "look again later")
+            return warning(error.message, "look again later")
         except Offline as error:
-            return critical(str(error), _offline_hint(error))
+            return critical(error.message, _offline_hint(error))
         except ApiFailure as error:
-            return critical(str(error), "check api.base_url")
+            return critical(error.message, "check api.base_url")
     if not answer:  # api.md section 6: a daemon takes that for an answer, whoever gave it
         host, _, _ = _target(session)
         return critical(f"something else answers in the place of the API at {host}", PORTAL_HINT)

@@ -67,7 +67,7 @@ def capture_volume(session: Session) -> Finding:
         try:
             control = capture_control(card.card_id)
         except MicrophoneError as error:
-            return warning(str(error), "see `alsamixer`, F4")
+            return warning(error.message, error.hint or "see `alsamixer`, F4")
         shown.append(f"{card.name}: {control.words if control else 'no capture volume'}")
         if used is not None and card != used:
             continue
@@ -133,7 +133,7 @@ def _listen(session: Session) -> Finding:
         with opened(RecorderWiring(session.loaded.config, session.state).source()) as source:
             return _hear(source)
     except MicrophoneError as error:
-        return critical(str(error), f"plug it in; {typed('devices')} shows what there is")
+        return critical(error.message, error.hint or f"plug it in; {typed('devices')} shows what there is")
 
 
 def _hear(source: Source) -> Finding:

@@ -19,6 +19,7 @@ import pytest
 from acceptance import Json, Machine, machine, server, wait_for
 from speech import speech, write_wav
 
+from agent.cli.root import root
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
 
@@ -270,3 +271,17 @@ def test_token_set_asks_for_rights_before_the_secret(shared: Machine) -> None:
     os.close(ours)
     assert b"no right to use the state directory" in said
     assert b"Device token" not in said
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("group", [[], ["queue"], ["token"], ["config"], ["led"]])
+def test_summaries_of_the_help_are_whole(
+    group: list[str], columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal they go on below; none ends in dots."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit, match="0"):
+        root.main([*group, "--help"], prog_name="recorder-agent")
+    said = capsys.readouterr().out
+    assert "..." not in said.replace("[ARGS]...", "")
+    assert said.count("\n") > len(group) + 3
