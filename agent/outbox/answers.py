@@ -12,8 +12,9 @@ from agent.config.schema import Config
 from agent.host.medium import in_memory
 from agent.host.storage import disk_usage, space_problem
 from agent.host.time_sync import clock_state
-from agent.outbox.entry import HELD, Entry, Status
+from agent.outbox.entry import HELD, Entry
 from agent.outbox.files import AUDIO, Files, names
+from agent.outbox.queue_row import QueueRow
 from agent.recording.calendar.lines import Stretch
 from agent.recording.segment import PART, SegmentStart
 from agent.status.board import NetworkNow, Snapshot
@@ -147,30 +148,7 @@ def _storage(config: Config, folder: Path) -> Json:
 
 def row_of(entry: Entry, files: Files) -> Json:
     """Return one element of ``queue list --json``."""
-    return {
-        "id": entry.id,
-        "seq": entry.seq,
-        "session_id": entry.session_id,
-        "segment": entry.segment,
-        "status": entry.status.value,
-        "started_at": rfc3339(entry.started.wall_ms),
-        "ended_at": rfc3339(entry.ended_ms),
-        "duration_ms": entry.duration_ms,
-        "size_bytes": entry.size_bytes,
-        "sha256": entry.sha256,
-        "path": str(files.audio(entry).absolute()),
-        "remote_id": entry.remote_id,
-        "attempts": entry.attempts,
-        "last_error": HELD if entry.status is Status.HELD else entry.last_error,
-        "next_attempt_at": rfc3339_or_none(entry.next_attempt_ms),
-        "metadata": entry.metadata,
-        "verified": entry.verified,
-        "recovered": entry.recovered,
-        "clock": entry.started.clock,
-        "peak_dbfs": entry.peak_dbfs,
-        "rms_dbfs": entry.rms_dbfs,
-        "clipped_seconds": entry.clipped_seconds,
-    }
+    return QueueRow.of_entry(entry, files.audio(entry)).shown()
 
 
 def queue_rows(entries: Sequence[Entry], files: Files) -> list[Json]:
@@ -196,30 +174,5 @@ def open_rows(folder: Path) -> list[Json]:
         if start is None:
             continue
         duration_ms = summary.samples_48k // 48
-        rows.append(
-            {
-                "id": start.id,
-                "seq": start.seq,
-                "session_id": start.session_id,
-                "segment": start.segment,
-                "status": "recording",
-                "started_at": rfc3339(start.started.wall_ms),
-                "ended_at": None,
-                "duration_ms": duration_ms,
-                "size_bytes": path.stat().st_size,
-                "sha256": None,
-                "path": str(path.absolute()),
-                "remote_id": None,
-                "attempts": 0,
-                "last_error": None,
-                "next_attempt_at": None,
-                "metadata": start.metadata,
-                "verified": False,
-                "recovered": False,
-                "clock": start.started.clock,
-                "peak_dbfs": None,
-                "rms_dbfs": None,
-                "clipped_seconds": None,
-            }
-        )
+        rows.append(QueueRow.of_open(start, path, duration_ms=duration_ms).shown())
     return rows
