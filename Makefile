@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-abuse test-voice test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-first-hour test-arm64 test-vm soak
+.PHONY: test-abuse test-voice test-voice-short test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-first-hour test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -87,6 +87,10 @@ test-abuse: setup-test ## the deliverer aborted and stopped, bad company at the 
 test-voice: setup-test ## two hours of speech and noise through the voice triggers, and what listening costs (VOICE_SHARE=0.1 for a look)
 	@packaging/setup voice
 	$(PYTEST) -s tests/suites/voice
+
+test-voice-short: setup-test ## the same, in little more than a minute
+	@packaging/setup voice
+	VOICE_SHARE=0.08 COST_SECONDS=4 KILLS=2 $(PYTEST) -s tests/suites/voice -k "not once_a_minute and not pressed"
 
 test-matrix: setup-test ## every call of the API against every answer
 	$(PYTEST) -s tests/suites/matrix

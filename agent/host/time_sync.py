@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,8 @@ def clock_state(
 def kernel_is_synchronized() -> bool | None:
     """Return what adjtimex(2) says; None where it is missing or may not be asked (ProtectClock=yes)."""
     timex = _Timex()
-    try:
-        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
-    except AttributeError:
+    adjtimex = _adjtimex()
+    if adjtimex is None:
         return None
     state = adjtimex(ctypes.byref(timex))
     if state == -1:
@@ -37,6 +37,16 @@ def kernel_is_synchronized() -> bool | None:
             return None
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+
+
+@functools.cache
+def _adjtimex() -> Callable[..., int] | None:
+    """Look the function up once: it is asked for with each moment that is told."""
+    try:
+        found: Callable[..., int] = ctypes.CDLL(None, use_errno=True).adjtimex
+    except AttributeError:
+        return None
+    return found
 
 
 class _Timex(ctypes.Structure):

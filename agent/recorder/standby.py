@@ -1,6 +1,7 @@
 """What the recorder listens for while it records nothing, as the settings say, and with what there is for it."""
 
-from agent.audio.detector import Detector, FrameFeed, SoundDetector, speech_detector
+from agent.audio.detection.detector import Detector, FrameFeed, SoundDetector, speech_detector
+from agent.audio.detection.resting import RestingDetector
 from agent.audio.source import Source
 from agent.config.schema import Config, VoiceConfig
 from agent.errors import AgentError
@@ -40,7 +41,7 @@ def detector_of(settings: VoiceConfig) -> tuple[Detector, str, str | None]:
     """Return the detector, the trigger it stands for, and why it is not the one that is wanted."""
     if settings.trigger == "speech":
         try:
-            return speech_detector(settings.sensitivity), "speech", None
+            return RestingDetector(speech_detector(settings.sensitivity)), "speech", None
         except AgentError as error:
             log.warning(
                 "any sound that stands out begins a recording", action="voice_fallback", reason=str(error)

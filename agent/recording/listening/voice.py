@@ -7,15 +7,20 @@ Invariants
         end, while nothing is written.
     V3  Each sample that was heard is handed on once or counted as not wanted: written + not wanted + held = heard.
         Each that was lost is handed on as missing, or told of by a ``Missed``.
-    V4  No more than ``pre_roll`` and a few blocks are held in memory.
+    V4  No more than ``pre_roll``, ``BATCH_SECONDS`` and a few blocks are held in memory.
+    V5  What is heard is judged a second at a time: a network that runs eight times a second finds its weights out of
+        the processor's caches each time, and takes half as long again. All counts by samples, so nothing but the moment
+        at which a stretch is begun or ended depends on it.
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from agent.audio.detector import FrameFeed
+from agent.audio.detection.detector import FrameFeed
 from agent.audio.pcm import WIDTH, clipped
 from agent.recording.listener import Heard
+
+BATCH_SECONDS: Final = 0.96
 
 
 class Begin(NamedTuple):
@@ -67,6 +72,9 @@ class VoiceGate:
         self._hang = round(hang * sample_rate)
         self._position = 0
         """How many samples, per channel, were heard or lost until now."""
+        self._batch = round(BATCH_SECONDS * sample_rate) * self._width
+        self._unjudged = b""
+        """The newest samples, which the detector has not been given yet."""
         self._feed_began = 0
         self._held: deque[_Held] = deque()
         self._is_open = False
@@ -94,13 +102,24 @@ class VoiceGate:
         """Take the next block; return what is to be done, in order."""
         events: list[Event] = []
         if heard.missing:
+            self._judge(events)
             self._position += heard.missing
             self._feed.reset()
             self._feed_began = self._position
         self._held.append(_Held(self._position, heard))
         self._heard += len(heard.block.samples) // self._width
         self._position += len(heard.block.samples) // self._width
-        for verdict in self._feed.feed(heard.block.samples):
+        self._unjudged += heard.block.samples
+        if len(self._unjudged) >= self._batch:
+            self._judge(events)
+        self._hand_on(events)
+        self._forget(events)
+        return events
+
+    def _judge(self, events: list[Event]) -> None:
+        """Let the detector judge what is waiting for it; a stretch begins, goes on or ends by that."""
+        samples, self._unjudged = self._unjudged, b""
+        for verdict in self._feed.feed(samples):
             at = self._feed_began + verdict.ends_at
             if self._is_open and at > self._ends_at + self._pre_roll:
                 self._close(events)
@@ -109,13 +128,11 @@ class VoiceGate:
                     self._ends_at = at + self._hang
             elif verdict.is_triggered:
                 self._trigger(at, events)
-        self._hand_on(events)
-        self._forget(events)
-        return events
 
     def reset(self) -> list[Event]:
         """End the open stretch and forget what is held: the sound is interrupted (muted, no microphone)."""
         events: list[Event] = []
+        self._judge(events)
         if self._is_open:
             self._close(events)
         self._let_go(len(self._held), events)
@@ -165,7 +182,8 @@ class VoiceGate:
 
     def _forget(self, events: list[Event]) -> None:
         """Let go of what is written, or too old to be the pre-roll of anything."""
-        oldest = self._written_to if self._is_open else self._position - self._pre_roll
+        judged = self._position - len(self._unjudged) // self._width
+        oldest = self._written_to if self._is_open else judged - self._pre_roll
         old = 0
         for held in self._held:
             if held.position + self._count(held) > oldest:

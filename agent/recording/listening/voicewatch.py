@@ -8,6 +8,8 @@ from agent.recording.segment_factory import SegmentFactory
 NOTED_SECONDS = 60.0
 """So often ``recorder.json`` says until when it was listened: what a cut can take from the account."""
 
+ACCOUNTED_SECONDS = 1.0
+
 
 class VoiceWatch:
     """Feeds a gate; between ``stop`` and the next ``take`` nothing is listened to."""
@@ -22,6 +24,7 @@ class VoiceWatch:
         self._heard_until: float | None = None
         """The end of the newest block, in seconds of the boot clock."""
         self._noted_at: float | None = None
+        self._accounted_at = 0.0
 
     @property
     def not_wanted(self) -> int:
@@ -50,10 +53,13 @@ class VoiceWatch:
             gap_tracker.settle()
 
     def account(self) -> None:
-        """Nothing is being recorded: all up to the newest block is accounted for; durable once a minute."""
-        until = self._until()
-        if until is None or self._heard_until is None or self._noted_at is None:
+        """Nothing is being recorded: all that was heard is accounted for, each second; durable once a minute."""
+        if self._heard_until is None or self._noted_at is None:
             return
+        if 0 <= self._heard_until - self._accounted_at < ACCOUNTED_SECONDS:
+            return
+        self._accounted_at = self._heard_until
+        until = self._segment_factory.instant(self._heard_until)
         self._segment_factory.ended(self._heard_until, until)
         if self._heard_until - self._noted_at >= NOTED_SECONDS:
             self._noted_at = self._heard_until

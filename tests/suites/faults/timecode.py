@@ -1,5 +1,6 @@
 """Sound that tells the time: half-second slots of a sync tone and a number in four tones."""
 
+import contextlib
 import functools
 import subprocess
 import threading
@@ -63,6 +64,9 @@ class Player:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def _wait_until_heard(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the player's stream is there: on a busy machine its start would make the code late."""
@@ -86,7 +90,7 @@ class Player:
             while True:
                 number += 1
                 process.stdin.write(slot(number).tobytes())
-        except OSError:
+        except (OSError, ValueError):  # stopped
             return
 
 

@@ -25,7 +25,7 @@ from material import (
     spoken,
 )
 
-from agent.audio.detector import FrameFeed, Verdict
+from agent.audio.detection.detector import FrameFeed, Verdict
 from agent.audio.source import Block
 from agent.config.schema import VoiceConfig
 from agent.recorder.standby import detector_of

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.audio.detector import SPEECH_FRAME, FrameFeed
+from agent.audio.detection.detector import SPEECH_FRAME, FrameFeed
 from agent.audio.source import Block
 from agent.recording.listener import Heard
-from agent.recording.listening.voice import Begin, End, Event, Missed, VoiceGate, Write
+from agent.recording.listening.voice import BATCH_SECONDS, Begin, End, Event, Missed, VoiceGate, Write
 
 RATE = 16_000
 PRE_ROLL, HANG = 1.0, 2.0
@@ -178,7 +178,7 @@ def test_every_sample_is_written_once_or_not_wanted(
     found = [event.heard for event in events if isinstance(event, Write)]
     missed = sum(event.samples for event in events if isinstance(event, Missed))
     assert missed + sum(each.missing for each in found) == sum(each.missing for each in heard)
-    assert held <= PRE_ROLL * RATE + 2 * size + SPEECH_FRAME
+    assert held <= (PRE_ROLL + BATCH_SECONDS) * RATE + 3 * size + SPEECH_FRAME
     times = [(each.begins_at, each.block.captured_at) for each in found]
     assert all(begin < end for begin, end in times)
     assert all(one[1] <= two[0] + 1e-6 for one, two in itertools.pairwise(times))

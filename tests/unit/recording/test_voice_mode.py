@@ -9,7 +9,7 @@ import pytest
 from recording_setup import RecordingSetup
 from simulated import RATE, Script, ScriptedSource
 
-from agent.audio.detector import SPEECH_FRAME, FrameFeed
+from agent.audio.detection.detector import SPEECH_FRAME, FrameFeed
 from agent.config.schema import RecordingConfig, ScheduleWindow
 from agent.errors import AgentError
 from agent.gaps.log import Cause
