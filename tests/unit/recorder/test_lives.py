@@ -24,7 +24,7 @@ from agent.recorder.account.daybook import DayBook
 from agent.recorder.account.downtime import Downtime
 from agent.recorder.account.earlier import Stretch
 from agent.recorder.account.memory import Memory
-from agent.recording import session
+from agent.recording import segment_factory
 from agent.recording.days import days
 from agent.recording.segment_factory import SegmentFactory
 from agent.recording.triggers import Schedule
@@ -43,7 +43,7 @@ CONTROLS = 40
 @pytest.fixture(autouse=True)
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Encode nothing, and log nothing."""
-    monkeypatch.setattr(session, "OpusEncoder", SilentEncoder)
+    monkeypatch.setattr(segment_factory, "OpusEncoder", SilentEncoder)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
