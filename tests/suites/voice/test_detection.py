@@ -37,6 +37,8 @@ SHARE = float(os.environ.get("VOICE_SHARE", "1"))
 BLOCK = 1920
 PRE_ROLL, HANG = 5.0, 10.0
 WORDS_MISSED = 0.08
+FEW = 2
+"""More words than that share may be missed in a short look: it has a dozen or two."""
 FALSE_AN_HOUR = 10
 SPOKEN_SECONDS = 3600 / len(NOISES) / len(RATIOS)
 ALONE_SECONDS = 300.0
@@ -136,15 +138,15 @@ class Tally:
         words, prompts = (self.said.get((key, ratio, is_word), []) for is_word in (True, False))
         return f"{sum(prompts):3d}/{len(prompts):3d} {sum(words):3d}/{len(words):3d}"
 
-    def share(self, *, is_word: bool, ratios: tuple[float, ...]) -> float:
-        """Return the share that was missed."""
+    def missed(self, *, is_word: bool, ratios: tuple[float, ...]) -> tuple[int, int]:
+        """Return how many were missed, and of how many."""
         found = [
             one
             for (_, ratio, word), all_ in self.said.items()
             if word == is_word and ratio in ratios
             for one in all_
         ]
-        return sum(found) / max(1, len(found))
+        return sum(found), len(found)
 
 
 @pytest.mark.parametrize("trigger", ["speech", "sound"])
@@ -179,30 +181,36 @@ def test_an_hour_of_speech(trigger: str, rng: np.random.Generator) -> None:
     )
     assert not cut
     if trigger == "speech":
-        assert tallies.share(is_word=False, ratios=(20, 10)) == 0
-        assert tallies.share(is_word=True, ratios=(20, 10)) <= WORDS_MISSED
+        assert tallies.missed(is_word=False, ratios=(20, 10))[0] == 0
+        missed, said = tallies.missed(is_word=True, ratios=(20, 10))
+        assert missed <= WORDS_MISSED * said + (FEW if SHARE < 1 else 0)
 
 
 @pytest.mark.parametrize("trigger", ["speech", "sound"])
 def test_an_hour_of_noise(trigger: str, rng: np.random.Generator) -> None:
     """Five minutes of each noise at each of two levels: how many stretches an hour it begins, what it records."""
     print(f"\n{trigger}: false stretches an hour, share recorded; noises are synthetic")
-    counts: dict[str, list[float]] = {"steady": [], "impulsive": [], "music": []}
+    counts, hours = (
+        dict.fromkeys(("steady", "impulsive", "music"), 0),
+        dict.fromkeys(("impulsive", "music"), 0.0),
+    )
     for noise in NOISES:
         kind = "steady" if noise in STEADY else "impulsive" if noise in IMPULSIVE else "music"
         shown = []
         for level in (-30, -45):
             stream = alone(rng, noise, level, ALONE_SECONDS * SHARE)
             found = listened(stream, trigger)
-            hours = len(stream.samples) / RATE / 3600
+            length = len(stream.samples) / RATE / 3600
             share = sum(end - begin for begin, end in found.stretches) / len(stream.samples)
-            counts[kind].append(len(found.stretches) / hours)
-            shown.append(f"{level} dBFS: {len(found.stretches) / hours:4.0f} {100 * share:3.0f} %")
+            counts[kind] += len(found.stretches)
+            hours[kind] = hours.get(kind, 0.0) + length
+            shown.append(f"{level} dBFS: {len(found.stretches) / length:4.0f} {100 * share:3.0f} %")
         print(f"{noise:12} {kind:10} {'   '.join(shown)}")
     if trigger == "speech":
-        assert sum(counts["steady"]) == 0
-        assert np.mean(counts["impulsive"]) <= FALSE_AN_HOUR
-        assert np.mean(counts["music"]) <= FALSE_AN_HOUR
+        assert counts["steady"] == 0
+        for kind in ("impulsive", "music"):
+            # Of a short look a single one says nothing yet.
+            assert counts[kind] <= max(1.0, FALSE_AN_HOUR * hours[kind]), kind
 
 
 def test_what_is_too_quiet_is_reported(rng: np.random.Generator) -> None:
