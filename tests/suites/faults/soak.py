@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ OFF_PPM = 200
 SEGMENT_SECONDS = 20
 QUIET_SECONDS = 15
 JUMP_SECONDS = 0.05
+REPORT_SECONDS = 1.0
 UNDATED_MS = 4000
 """What a file, or two, may hold without one whole time code."""
 
@@ -175,6 +177,7 @@ class Soak:
             ("no traceback", "Traceback" not in (self.folder / "daemon.log").read_text()),
             ("each recording is on the server once", all(self._is_once(row) for row in rows)),
             self._time_is_whole(rows, gaps),
+            self._report_agrees(rows, gaps),
             (
                 f"{self.kills} kills in {self.seconds:.0f} s",
                 self.kills >= KILLS_PER_MINUTE * self.seconds / 60 - KILLS_PER_MINUTE,
@@ -216,6 +219,22 @@ class Soak:
         if not is_whole:
             self._say_where(rows, first - begin)
         return text, is_whole
+
+    def _report_agrees(self, rows: list[Json], gaps: list[Json]) -> tuple[str, bool]:
+        """Compare the report with the files and the gap log that the sound has judged: in all, and by cause."""
+        days = self.machine.ok("report", "--json").json
+        recorded = sum(day["recorded_seconds"] for day in days)
+        said: Counter[str] = Counter()
+        for day in days:
+            said.update(day["missing_seconds"])
+        true: Counter[str] = Counter()
+        for gap in gaps:
+            true.update({gap["cause"]: gap["seconds"] or 0.0})
+        inside = sum(gap["seconds"] for gap in gaps if gap["cause"] == "overflow")
+        off = {"recorded": recorded + inside - sum(row["duration_ms"] for row in rows) / 1000}
+        off |= {cause: said[cause] - true[cause] for cause in {*said, *true}}
+        text = ", ".join(f"{what} {seconds:+.3f} s" for what, seconds in off.items())
+        return f"the report agrees: {text}", all(abs(seconds) < REPORT_SECONDS for seconds in off.values())
 
     @staticmethod
     def _say_where(rows: list[Json], code_began: float) -> None:
