@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 export PYTHON
 
 .PHONY: help setup setup-demo setup-test demo test lint types unit unit-root bench deb clean
-.PHONY: test-abuse test-voice test-voice-short test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-s3 test-systemd test-fresh test-first-hour test-arm64 test-vm soak
+.PHONY: test-abuse test-voice test-voice-short test-hostile test-crash test-interleaving test-power test-faults test-lives test-fleet test-matrix test-network test-page test-s3 test-systemd test-fresh test-first-hour test-arm64 test-vm soak
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -99,11 +99,16 @@ test-network: ## lines that break, drop and stall, and connections that change, 
 	@packaging/setup network
 	$(PYTEST) -s tests/suites/network
 
+test-page: ## the page in a real browser: pictures in build/page, axe, a crowd
+	@packaging/setup page
+	$(PYTEST) -s tests/suites/page
+
 test-s3: ## the upload against a real S3 server
 	@packaging/setup s3
 	$(PYTEST) tests/suites/s3
 
 test-systemd: setup-test ## the service and the packages on machines of their own (containers), as root
+	@packaging/setup systemd
 	$(PYTEST) -s tests/suites/systemd
 
 test-fresh: setup-test ## demo and tests on Debian 12 and 13 made from nothing (containers), as root

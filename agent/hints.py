@@ -47,7 +47,7 @@ def journal(unit: str = "") -> str:
 def extra(name: str) -> str:
     """Return how the libraries of an extra come to this installation; never into the system's own Python."""
     if Path(sys.prefix).is_relative_to(INSTALLED):
-        option = f" --{name}" if name in {"gpio", "metrics", "voice"} else ""
+        option = f" --{name}" if name in {"gpio", "metrics", "voice", "web"} else ""
         return f"`{_root()}./systemd/install{option}` in the folder it was installed from"
     if Path(sys.prefix).is_relative_to(PACKAGED):
         return f"`{_root()}apt-get install --reinstall recorder-agent`"

@@ -37,6 +37,8 @@ COMMANDS = {
     "token": "agent.cli.token:token",
     "led": "agent.cli.led:led",
     "repair": "agent.cli.repair:repair",
+    "web": "agent.cli.web:web",
+    "provision": "agent.cli.provision:provision",
     "demo": "agent.cli.demo:demo",
     "sandbox": "agent.cli.sandbox:command",
 }

@@ -256,6 +256,13 @@ class HooksConfig(Section, frozen=True):
     """An executable, run without a shell; empty: none."""
 
 
+class ProvisionConfig(Section, frozen=True):
+    """What a card or a stick may bring."""
+
+    replace_token: bool = False
+    """May it bring a device token while one is set, or change where that goes?"""
+
+
 class LogConfig(Section, frozen=True):
     """What is said, and in which form."""
 
@@ -280,6 +287,7 @@ class Config(Section, frozen=True):
     control: ControlConfig = ControlConfig()
     metrics: MetricsConfig = MetricsConfig()
     hooks: HooksConfig = HooksConfig()
+    provision: ProvisionConfig = ProvisionConfig()
     log: LogConfig = LogConfig()
 
 

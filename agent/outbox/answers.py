@@ -31,10 +31,11 @@ def status_of(
     queue: Queue,
     fingerprint: str | None,
     windows: Sequence[Stretch] = (),
+    marks: Sequence[Json] = (),
 ) -> Json:
     """Return the contract of ``status --json``; ``folder`` is the state directory, what is unknown is None.
 
-    ``windows`` are the next ones of the schedule.
+    ``windows`` are the next ones of the schedule, ``marks`` those of the recording that runs, oldest first.
     """
     synchronized = clock_state()
     recording, waiting = snapshot.recording, snapshot.waiting
@@ -46,6 +47,7 @@ def status_of(
             "id": recording.id,
             "started_at": rfc3339(recording.started_ms),
             "duration_ms": recording.duration_ms,
+            "marks": list(marks),
         },
         **queue.counts,
         "held_reason": HELD if queue.held else None,

@@ -49,6 +49,8 @@ PATTERNS: dict[Condition, Pattern] = {
     Condition.IDLE: flashes(GREEN.dimmed(0.4), 1, 10.0),
 }
 """What each condition of the status table looks like."""
+REFUSED: Pattern = blinks(AMBER, 4)
+"""What was brought on a card or a stick was refused."""
 IN_COLOURS = PATTERNS | {Condition.MUTED: (Step(RED, 1.0),)}
 """The same where colours can be told apart."""
 
@@ -71,6 +73,11 @@ class StatusLed:
         self._wait = wait
         self._stopping = threading.Event()
         self._identify_steps = 0
+        self._refused_steps = 0
+
+    def show_refused(self, seconds: float) -> None:
+        """Show for a while that what somebody has brought was refused."""
+        self._refused_steps = round(seconds * len(REFUSED) / sum(step.seconds for step in REFUSED))
 
     def identify(self, seconds: float) -> None:
         """Flicker unmistakably for a while."""
@@ -104,6 +111,9 @@ class StatusLed:
         if self._identify_steps > 0:
             self._identify_steps -= 1
             return IDENTIFY
+        if self._refused_steps > 0:
+            self._refused_steps -= 1
+            return REFUSED
         return self._patterns[self._condition()]
 
     def _hold(self, step: Step, pattern: Pattern) -> None:
@@ -111,6 +121,8 @@ class StatusLed:
         left = step.seconds
         while left > 0 and not self._wait(self._stopping, min(left, POLL_SECONDS)):
             left -= POLL_SECONDS
+            if pattern is REFUSED:
+                continue
             identifies = self._identify_steps > 0 and pattern is not IDENTIFY
             if left > 0 and (
                 identifies or (pattern is not IDENTIFY and self._patterns[self._condition()] is not pattern)

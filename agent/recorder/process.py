@@ -22,6 +22,7 @@ from agent.log import get_logger
 from agent.panel.button import Button
 from agent.panel.led import StatusLed
 from agent.panel.led_driver import led_driver_for
+from agent.panel.outcome import recent_outcome
 from agent.process.places import note_place
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.supervised import RETRY_SECONDS, SupervisedProcess
@@ -49,6 +50,8 @@ STARTING_SECONDS = 5.0
 JUDGE_SECONDS, DAYS_SECONDS = 1.0, 10.0
 """How often the calendar is asked about absences, and how often it is looked whether a day is over."""
 STALLED_SECONDS = 20.0
+OUTCOME_SECONDS = 10.0
+"""How long the LED shows what became of what was brought on a card or a stick."""
 """Without progress for so long the watchdog is not fed."""
 
 
@@ -259,6 +262,11 @@ class RecorderProcess(SupervisedProcess):
         status_led = StatusLed(
             driver, lambda: condition(wiring.board.snapshot, self._publisher.counts), wiring.clock.wait
         )
+        outcome = recent_outcome(wiring.clock.boottime())
+        if outcome is not None and outcome.accepted:
+            status_led.identify(OUTCOME_SECONDS)
+        elif outcome is not None:
+            status_led.show_refused(OUTCOME_SECONDS)
         self._lighting = self._threads.start("light", status_led.run)
         return status_led
 

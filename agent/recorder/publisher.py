@@ -40,6 +40,8 @@ STATUS_FILE = "status.json"
 STATUS_MODE = 0o640
 """Read by the group of the runtime directory."""
 POLL_SECONDS = 2.0
+MOST_MARKS = 20
+"""So many of a recording are shown."""
 
 Json = dict[str, Any]
 
@@ -149,7 +151,15 @@ class Publisher:
             self.queue,
             self.fingerprint,
             self._next_windows(),
+            self._marks(),
         )
+
+    def _marks(self) -> list[Json]:
+        """Return the newest marks of the recording that runs."""
+        recording = self._wiring.board.snapshot.recording
+        if recording is None:
+            return []
+        return [dict(mark) for mark in self._wiring.sink.marks.of(recording.id)[-MOST_MARKS:]]
 
     def seconds_to_window(self) -> float | None:
         """Return how long it is until the next window of the schedule begins; 0 within one, None without one."""

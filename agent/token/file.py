@@ -90,6 +90,18 @@ def read_token(path: Path, *, ours: bool) -> Token | None:
     return Token(text)
 
 
+def token_of(content: bytes) -> Token:
+    """Return the token in the contents of a file of anybody's; CredentialError never tells what is in it."""
+    text = _decoded(content).strip()
+    if not text:
+        raise CredentialError("it is empty, and should hold the device token", "write it anew")
+    if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
+        raise CredentialError(
+            "it holds no device token, which begins with dtok_ and has no blanks", "write it anew"
+        )
+    return Token(text)
+
+
 def _decoded(content: bytes) -> str:
     """Return the text of a file as any editor may have saved it: with a byte order mark, in UTF-8 or UTF-16."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -1,10 +1,12 @@
 """The LED: patterns as time series, on a fake sysfs that refuses what the real one refuses, and on mock pins."""
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakeleds import FakeLed
 from gpiozero import Device
@@ -14,7 +16,8 @@ from waiting_recordings import agent
 from agent.errors import AgentError
 from agent.panel.led import PATTERNS, StatusLed
 from agent.panel.led_driver import DARK, Colour, GpioLedDriver, SysfsLedDriver
-from agent.panel.patterns import IDENTIFY
+from agent.panel.outcome import OUTCOME_FILE, Outcome, recent_outcome
+from agent.panel.patterns import AMBER, IDENTIFY
 from agent.status.condition import Condition
 from agent.status.condition import condition as condition_of
 
@@ -134,6 +137,37 @@ def test_identify_takes_over_and_ends() -> None:
     flicker = [at for at, colour in driver.series if colour == IDENTIFY[4].colour]
     assert len(flicker) >= 3
     assert max(flicker) < 2.2
+
+
+def test_what_was_refused_is_shown_for_a_while() -> None:
+    """Four amber blinks and a pause for as long as asked, then the condition's pattern goes on."""
+    driver = Recorded(20.0)
+    status_led = StatusLed(driver, lambda: Condition.RECORDING, driver.wait)
+    status_led.show_refused(9.0)
+    status_led.run()
+    amber = [at for at, colour in driver.series if colour == AMBER]
+    assert [round(later - at, 2) for at, later in itertools.pairwise(amber)][:7] == [
+        0.5,
+        0.5,
+        0.5,
+        1.5,
+        0.5,
+        0.5,
+        0.5,
+    ]
+    assert 7.0 < max(amber) < 9.0
+    assert driver.series[-1][0] > 18
+
+
+@pytest.mark.parametrize(("age", "is_told"), [(0.0, True), (119.0, True), (121.0, False), (-1.0, False)])
+def test_only_a_recent_outcome_is_told(tmp_path: Path, age: float, is_told: bool) -> None:
+    """What became of a stick's settings: not again after hours, and nothing that cannot be understood."""
+    file = tmp_path / OUTCOME_FILE
+    assert recent_outcome(1000.0, tmp_path) is None
+    file.write_bytes(msgspec.json.encode(Outcome(accepted=False, boot_seconds=1000.0, sentence="no")))
+    assert (recent_outcome(1000.0 + age, tmp_path) is not None) == is_told
+    file.write_text('{"accepted": 1}')
+    assert recent_outcome(1000.0, tmp_path) is None
 
 
 def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:

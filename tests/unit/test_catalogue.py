@@ -16,8 +16,8 @@ from agent.cli.root import root
 
 MODULES = sources()
 SENTENCES = [*errors(MODULES), *findings(MODULES), *of_scripts()]
-MANY = {"agent/cli/config.py", "agent/config/schema.py"}
-"""These join sentences that the rules of the settings have made, each with its own remedy."""
+MANY = {"agent/cli/config.py", "agent/config/schema.py", "agent/cli/provision.py", "agent/provision/offer.py"}
+"""These join sentences that were made before, each with its own remedy."""
 USAGE = "systemd/install"
 """What is said of a wrong option ends with the option that lists them all."""
 

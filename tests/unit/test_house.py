@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from process_limits import NOT_IN_THE_RECORDER
+from process_limits import NOT_IN_THE_RECORDER, NOT_OF_THE_PAGE
 
 from agent import __version__
 from agent.cli.root import COMMANDS, root
@@ -29,7 +29,8 @@ FLOORS = {
     "capture": 6, "timing": 6, "gaps": 6, "control": 6, "status": 7,
     "environment": 7.5, "panel": 8, "recording": 8, "outbox": 9, "recorder": 10,
     "api": 8, "index": 10, "token": 11, "sync": 12, "publish": 8, "deliverer": 13,
-    "facade": 14, "doctor": 15, "sandbox": 5, "terminal": 5, "report": 5, "demo": 15, "cli": 16,
+    "facade": 14, "doctor": 15, "sandbox": 5, "terminal": 5, "report": 5, "provision": 15, "web": 15,
+    "demo": 15, "cli": 16,
 }  # fmt: skip
 
 
@@ -176,7 +177,12 @@ def closure_of(path: Path) -> set[str]:
     return seen
 
 
-NOT_IN_THE_DELIVERER = {"pyaudio", "agent.capture.microphone", "agent.audio.capture", "agent.recorder"}
+NOT_IN_THE_DELIVERER = NOT_OF_THE_PAGE | {
+    "pyaudio",
+    "agent.capture.microphone",
+    "agent.audio.capture",
+    "agent.recorder",
+}
 
 
 @pytest.mark.parametrize(

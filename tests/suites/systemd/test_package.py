@@ -199,7 +199,10 @@ def test_an_upgrade_keeps_settings_token_and_queue(upgraded: Change) -> None:
         facts = machine.unit(unit)
         assert (facts["ActiveState"], facts["UnitFileState"]) == ("active", "enabled")
     wanted = machine.container.path("/etc/systemd/system/multi-user.target.wants")
-    assert {path.name for path in wanted.glob("recorder-agent*")} == {TARGET}
+    assert {path.name for path in wanted.glob("recorder-agent*")} == {
+        TARGET,
+        "recorder-agent-provision.service",
+    }
     assert machine.container.path(OWN).read_text("utf-8") == "[Service]\nNice=-3\n"
     assert "LoadCredential" in machine.container.path(OWN.replace(*SERVICES)).read_text("utf-8")
     assert OWN in upgraded.said

@@ -8,6 +8,8 @@ from packaged import PREFIX, PROJECT, SERVICES, TARGET, Package, dpkg
 
 pytest_plugins = ["stage"]
 
+OTHERS = ("recorder-agent-provision.service", "recorder-agent-web.service", "recorder-agent-web.socket")
+
 
 def test_lintian_finds_no_error(package: Package) -> None:
     """Lintian has neither errors nor warnings; what is overridden has its reason beside it."""
@@ -70,8 +72,9 @@ def test_it_carries_nothing_a_device_does_not_need(package: Package) -> None:
 
 
 def test_the_unit_is_the_one_of_the_installer(package: Package) -> None:
-    """Services, target and rule for LEDs are those of systemd/, with the paths of the package alone."""
-    for name, process in ((SERVICES[0], "recorder"), (SERVICES[1], "deliverer"), (TARGET, "")):
+    """Services, target and rules are those of systemd/, with the paths of the package alone."""
+    others = ((name, "") for name in (TARGET, *OTHERS))
+    for name, process in ((SERVICES[0], "recorder"), (SERVICES[1], "deliverer"), *others):
         (unit,) = package.tree.rglob(name)
         ours = (PROJECT / "systemd" / name).read_text("utf-8").splitlines()
         theirs = unit.read_text("utf-8").splitlines()

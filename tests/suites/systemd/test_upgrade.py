@@ -131,7 +131,10 @@ def test_upgrade_over_an_older_version_with_a_queue(upgraded: Recorder) -> None:
     assert lines_of(upgraded, OWN.replace(UNIT, DELIVERY)) == OWN_LINES[1:]
     assert OWN in said
     wanted = container.path(f"{UNITS}/multi-user.target.wants")
-    assert {path.name for path in wanted.glob("recorder-agent*")} == {TARGET}
+    assert {path.name for path in wanted.glob("recorder-agent*")} == {
+        TARGET,
+        "recorder-agent-provision.service",
+    }
     assert all(upgraded.unit(unit)["ActiveState"] == "active" for unit in (UNIT, DELIVERY, TARGET))
     upgraded.sandbox.start()
     seconds = upgraded.wait_delivered(waiting, 90)

@@ -35,7 +35,7 @@ def locked(name: str) -> dict[str, str]:
     return versions
 
 
-@pytest.mark.parametrize("extra", ["base", "gpio", "metrics"])
+@pytest.mark.parametrize("extra", ["base", "gpio", "metrics", "web"])
 def test_all_that_is_needed_is_locked(extra: str) -> None:
     """Whoever changes pyproject.toml runs packaging/lock: what is needed is there, and what is not needed is not."""
     wanted = NEEDED["dependencies"] + NEEDED["optional-dependencies"].get(extra, [])
