@@ -81,8 +81,8 @@ test-fleet: setup-test ## fleets that share one limit, on a simulated clock
 test-hostile: setup-test ## absurd answers, files and strangers, on the real processes (CELLS=all FILES=all for each one)
 	CELLS=$(or $(CELLS),240) FILES=$(or $(FILES),120) $(PYTEST) -s tests/suites/hostile
 
-test-abuse: setup-test ## the deliverer aborted and stopped, bad company at the sockets: is one sample lost?
-	PYTHONPATH=tests/suites/faults:tests/suites/hostile $(PYTEST) -s tests/suites/abuse
+test-abuse: setup-test ## the deliverer aborted, stopped, starved, bad company at the sockets: is one sample lost? (SHORT=--short)
+	PYTHONPATH=tests/suites/faults:tests/suites/hostile SHORT=$(SHORT) $(PYTEST) -s tests/suites/abuse $(if $(SHORT),-k "unread_log or killed_recorder or judge")
 
 test-voice: setup-test ## two hours of speech and noise through the voice triggers, and what listening costs (VOICE_SHARE=0.1 for a look)
 	@packaging/setup voice

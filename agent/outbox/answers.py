@@ -52,7 +52,7 @@ def status_of(
         **queue.counts,
         "held_reason": HELD if queue.held else None,
         "oldest_pending_at": rfc3339_or_none(queue.oldest_pending_ms),
-        "drain_seconds": queue.drain_seconds,
+        "drain_seconds": queue.drain_seconds if queue.pending else 0.0,
         "last_delivery_at": rfc3339_or_none(snapshot.last_delivery_ms or queue.last_delivery_ms),
         "online": snapshot.online,
         "waiting": None

@@ -181,6 +181,12 @@ def test_status_without_a_daemon(machine: Machine, daemon: Daemon) -> None:
     assert "stopped" in machine.ok("status").out
 
 
+def test_an_empty_queue_is_drained_in_no_time(machine: Machine) -> None:
+    """Where nothing waits ``drain_seconds`` is 0, also when nobody runs who could say."""
+    status = machine.ok("status", "--json").json
+    assert (status["state"], status["pending"], status["drain_seconds"]) == ("stopped", 0, 0)
+
+
 def assert_shape(value: Json, shape: dict[str, Any]) -> None:
     """Assert that an answer has at least these fields, of these types, its times and paths as promised."""
     assert not set(shape) - set(value)

@@ -52,6 +52,11 @@ class VirtualMicrophone:
         """Whether the daemon was started and not yet killed; a frozen one runs."""
         return self._daemon is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The daemon's process number; None while there is none."""
+        return self._daemon.pid if self._daemon is not None else None
+
     def start(self) -> None:
         """Start the daemon and wait until sound flows at its regular pace (about 2.5 s)."""
         self._socket.unlink(missing_ok=True)

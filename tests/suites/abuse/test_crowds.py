@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from acceptance import Daemon, Machine, server, wait_for
+from abuses import Bench, deliverer
+from acceptance import Machine, server, wait_for
 from connecting import connected
 from grammar import VALUES
 from rig import fresh_seed, say
-from test_abuse import deliverer, heard, lived, lost, machine
+from test_abuse import heard, lived, lost, machine
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.control.server import ask
@@ -141,7 +142,8 @@ def test_bad_company_costs_no_sample(
     """At both sockets: not a sample is lost, memory stays flat, and it answers again within 10 s."""
     grown: list[str] = []
 
-    def abuse(machine: Machine, daemon: Daemon) -> None:
+    def abuse(bench: Bench) -> None:
+        daemon = bench.daemon
         state = StateDirectory(machine.state, machine.state)
         pids = {"recorder": daemon.process.pid, "deliverer": deliverer(machine)}
         for path in (state.socket, state.delivery_socket):
@@ -158,7 +160,7 @@ def test_bad_company_costs_no_sample(
                 grown.append(f"the {name} grew from {kib} to {now} KiB")
         assert deliverer(machine) == pids["deliverer"]
 
-    lived(machine, virtual_microphone, abuse)
+    lived(machine, virtual_microphone, [abuse])
     assert lost(heard(machine)) == []
     assert grown == []
     assert {gap["cause"] for gap in machine.ok("gaps", "--json").json} <= {"not_running"}
