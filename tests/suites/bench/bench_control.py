@@ -11,6 +11,9 @@ LATE_SECONDS = 0.4
 BUSY_SECONDS = 0.01
 BUSY_ROUNDS = 3000
 SLOW_SECONDS = 0.02
+HELD_BYTES = 8 << 20
+HELD: list[bytes] = []
+"""Kept beside the modules, of which the processes share a part."""
 
 
 def late() -> None:
@@ -30,7 +33,7 @@ def busy() -> None:
 
 
 def memory() -> None:
-    """Import what is of no use: for memory."""
+    """Import and keep what is of no use: for memory."""
     import asyncio  # noqa: F401
     import doctest  # noqa: F401
     import http.server  # noqa: F401
@@ -41,6 +44,8 @@ def memory() -> None:
     import tarfile  # noqa: F401
     import unittest.mock  # noqa: F401
     import xml.dom.minidom  # noqa: F401
+
+    HELD.append(os.urandom(HELD_BYTES))
 
 
 def slow() -> None:
