@@ -115,6 +115,7 @@ class Provisioner:
                 for key, one, other in (
                     ("api.base_url", before.api.base_url, config.api.base_url),
                     ("api.ca_file", before.api.ca_file, config.api.ca_file),
+                    ("hooks.on_fault", before.hooks.on_fault, config.hooks.on_fault),  # runs beside the token
                     ("provision.replace_token", False, config.provision.replace_token),
                 )
                 if one != other
@@ -123,7 +124,7 @@ class Provisioner:
                 elsewhere += [CERTIFICATE] if self._differs(self.certificate_file, new.certificate) else []
             if elsewhere:
                 raise RefusedOffer(
-                    f"{CONFIG}: a stick may not change where the device token that is set goes "
+                    f"{CONFIG}: a stick may not change who gets the device token that is set "
                     f"({', '.join(elsewhere)})",
                     ALLOW,
                 )

@@ -173,10 +173,12 @@ def test_a_second_token_is_for_the_owner_to_allow(blank: Machine, stick: Path) -
 
 
 def test_a_stick_does_not_lead_the_token_elsewhere(blank: Machine, stick: Path) -> None:
-    """Another API, another authority: refused while a token is set, taken while none is."""
+    """Another API, a program that runs where it lies: refused while a token is set, taken while none is."""
+    stick.joinpath("config.toml").write_text(settings(blank, hooks={"on_fault": "/bin/true"}))
+    blank.ok("token", "set", stdin=DEFAULT_TOKEN)
+    assert "hooks.on_fault" in refused(blank, stick)
     elsewhere = settings(blank, api={"base_url": "https://thief.example/v1"})
     stick.joinpath("config.toml").write_text(elsewhere)
-    blank.ok("token", "set", stdin=DEFAULT_TOKEN)
     assert "api.base_url" in refused(blank, stick)
     (blank.state / "token" / "device-token").unlink()
     blank.ok("provision", "--from", stick)
