@@ -13,6 +13,7 @@ from test_pages import GOES_ON, NO_CARD, leave, only_warns_of_the_clock, served
 from agent.sandbox.devices import DEFAULT_TOKEN
 
 COMMANDS = sorted({command.text for command in ours(sources())})
+TYPED = {"token set": f"{DEFAULT_TOKEN}\n", "web password": "a password\n"}
 NO_LIGHT = {"led identify": 1}
 """It is told only where a light is configured."""
 
@@ -35,7 +36,7 @@ def test_every_command_that_a_sentence_names_runs(served: Machine, tmp_path: Pat
         elif command in GOES_ON:
             code, said = leave(served, words)
         else:
-            done = served.run(*words, stdin=f"{DEFAULT_TOKEN}\n" if words[:2] == ["token", "set"] else "")
+            done = served.run(*words, stdin=TYPED.get(" ".join(words[:2]), ""))
             code, said = done.code, done.err + done.out
         allowed = {0, NO_CARD.get(command, 0), NO_LIGHT.get(command, 0)}
         is_well = code in allowed or only_warns_of_the_clock(command, code, said)
