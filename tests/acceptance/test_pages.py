@@ -116,7 +116,7 @@ def test_every_command_of_ours_runs_as_printed(served: Machine, tmp_path: Path) 
     """Beside a service, with an id for ID and a folder for a person's own: none is wrong usage, none fails."""
     earlier = tmp_path / "earlier"
     earlier.mkdir()
-    stands_for = {"ID": served.queue()[0]["id"], "/var/lib/recorder-agent": str(earlier)}
+    stands_for = {"ID": served.queue()[0]["id"], "DIR": str(earlier), "/var/lib/recorder-agent": str(earlier)}
     failed = {}
     for command in dict.fromkeys(OUR_COMMANDS):
         words = [stands_for.get(word, word.replace("~", str(tmp_path))) for word in shlex.split(command)]
