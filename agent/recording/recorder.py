@@ -102,6 +102,7 @@ class Recorder(SessionInHand):
                 request.error = muted()
                 request.done.set()
             else:
+                self._stop_listening()  # ends the stretch that is open, before its end could be taken for the manual's
                 self._end_session()
                 self._manual = request
                 self._source_ended = False

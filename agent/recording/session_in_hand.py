@@ -109,9 +109,9 @@ class SessionInHand(Inbox):
     def _stop_listening(self) -> None:
         """Listen for no voice any more: what belongs to an open stretch is finished."""
         if self._standby.for_voice:
-            for event in self._standby.stop_listening():
+            for event in self._standby.watch.stop():
                 self._follow(event)
-            self._standby.watch.closed()
+            self._standby.stop_listening()
 
     def _write(self, heard: Heard | None) -> None:
         """Write what was heard, as far as the disk takes it."""

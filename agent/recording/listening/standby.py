@@ -68,10 +68,10 @@ class Standby:
         self._owner = owner
         return [*events, *self.watch.take(heard)]
 
-    def stop_listening(self) -> list[Event]:
-        """Listen for no voice any more; return what is to be done before ``watch.closed``."""
+    def stop_listening(self) -> None:
+        """Listen for no voice any more; what ``watch.stop`` gave is done."""
         self.for_voice = False
-        return self.watch.stop()
+        self.watch.closed()
 
     def keep(self, heard: Heard) -> None:
         """Keep a block for a recording that may be asked for."""

@@ -158,7 +158,9 @@ def test_pressed_at_random_moments(stage: Stage) -> None:
     say(f"seed {seed}")
     chance = random.Random(seed)
     machine = stage.keeping
-    presses = ((chance.uniform(0, 2) + LAST * (n % 2), chance.uniform(1, 5)) for n in range(PRESSES))
+    # The first is cut, whatever chance says.
+    lengths = [CUT_SECONDS - LAST + 1.0, *(chance.uniform(1, 5) for _ in range(PRESSES - 1))]
+    presses = ((chance.uniform(0, 2) + LAST * (n % 2), length) for n, length in enumerate(lengths))
     with recorder(stage.always, "recording"):
         *asked, killed_at = killed_while_keeping(machine, presses, stage)
         before = machine.queue()

@@ -230,6 +230,7 @@ def test_a_voice_is_followed_after_a_recording_by_hand(tmp_path: Path) -> None:
 
     elapsed = setup.record(ending(steps))
     assert [entry.mode for entry in setup.entries] == ["voice", "manual", "voice"]
+    assert setup.entries[1].samples == 5 * RATE
     assert sum(setup.samples) / RATE + not_wanted(setup) == pytest.approx(elapsed)
 
 
@@ -320,3 +321,47 @@ def test_a_window_of_the_schedule_can_be_for_voices(tmp_path: Path) -> None:
     assert entry.started.wall_ms == pytest.approx(1_767_225_600_000 + 38_000, abs=300)
     assert entry.ended_ms == pytest.approx(1_767_225_600_000 + 60_000, abs=1200)
     assert setup.missing() == 0
+
+
+@pytest.mark.parametrize("spoken", [0.3, 0.6, 0.9, 1.5, 4.0])
+def test_a_recording_by_hand_while_somebody_speaks(tmp_path: Path, spoken: float) -> None:
+    """What was said until then is a recording with its pre-roll, however short; the one by hand is whole."""
+    setup = voice_setup(tmp_path)
+    request = ManualRequest(seconds=6)
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(10, level=HUSH)
+        yield from source.sound(spoken, level=VOICE)
+        recorder.start(request)
+        yield from source.sound(8, level=HUSH)
+
+    elapsed = setup.record(ending(steps))
+    assert request.done.is_set()
+    assert request.error is None
+    voice, by_hand = setup.entries
+    assert (voice.mode, by_hand.mode) == ("voice", "manual")
+    assert voice.duration_ms == pytest.approx(1000 * (PRE_ROLL + spoken), abs=250)
+    assert by_hand.duration_ms == 6000
+    assert by_hand.started.boot_ms >= voice.started.boot_ms + voice.duration_ms - 1
+    assert sum(setup.samples) / RATE + not_wanted(setup) == pytest.approx(elapsed)
+    assert setup.missing() == 0
+
+
+@pytest.mark.parametrize("end", ["mute", "stop", "lost"])
+def test_a_voice_that_has_just_begun_is_not_lost(tmp_path: Path, end: str) -> None:
+    """Half a second into it the recorder is muted or stopped, or the microphone is lost: it is recorded till then."""
+    setup = voice_setup(tmp_path)
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(10, level=HUSH)
+        yield from source.sound(0.5, level=VOICE)
+        if end == "mute":
+            recorder.turn_mute(on=True)
+            setup.clock.after(5, lambda: recorder.turn_mute(on=False))
+            yield from source.sound(5, level=HUSH)
+        elif end == "lost":
+            yield from source.lose(3)
+
+    setup.record(ending(steps))
+    (voice,) = setup.entries
+    assert voice.duration_ms == pytest.approx(1000 * (PRE_ROLL + 0.5), abs=250)
