@@ -327,6 +327,19 @@ def test_a_connection_the_server_closed_is_not_used_again(server: SocketApi, api
     assert server.connections == 3
 
 
+def test_what_nobody_asked_for_is_no_answer_to_the_next_call(server: SocketApi, api: RecordingsApi) -> None:
+    """A server, or a proxy before it, that answers twice: the second answer is dropped with its connection."""
+    body = b'{"commands": []}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    server.script(Reply(raw=answer * 2), as_json({"firmware": "mine"}))
+    assert api.heartbeat({}) == {"commands": []}
+    assert api.heartbeat({}) == {"firmware": "mine"}
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize("token", ["", "dtok_a b", "dtok_ä", "dtok_a\r\nX: y"])
 def test_a_token_that_cannot_be_sent_is_refused_unsent(server: SocketApi, token: str) -> None:
     """A mangled token file is a credential failure that does not show the token."""

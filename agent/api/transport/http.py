@@ -23,7 +23,7 @@ from agent.api.answers import Answer
 from agent.api.errors import AGAIN, Aborted, ApiFailure, NotSent, Offline, OfflineKind
 from agent.api.responses import headers_of, uncompressed
 from agent.api.transport.alarms import Alarms
-from agent.api.transport.dual_stack import PatientBackend, use_backend
+from agent.api.transport.dual_stack import PatientBackend, has_leftovers, use_backend
 from agent.api.transport.outage import outage
 from agent.api.transport.socket_tracker import SocketTracker
 from agent.api.transport.upload_body import Sending
@@ -177,6 +177,8 @@ class HttpConnection:
             return Answer(status, headers, bytes(body) if plain is None else plain, truncated=plain is None)
         finally:
             response.close()
+            if has_leftovers(self._client):
+                self._wires.cut()
 
     def _proxy_in_use(self, url: str) -> str | None:
         peer = self._wires.peer
