@@ -46,7 +46,7 @@ class Browser:
     def open(self, address: str) -> None:
         """Load a page."""
         self.driver.get("about:blank")
-        self.driver.get_log("browser")  # type: ignore[no-untyped-call] # what was said before
+        self.driver.get_log("browser")  # what was said before
         self.driver.get(address)
 
     def run(self, script: str) -> Any:
@@ -70,7 +70,7 @@ class Browser:
                            "each => each.id + ': ' + each.help + ' ' + each.nodes[0].html.slice(0, 200))))",
              "awaitPromise": True},
         )  # fmt: skip
-        log = self.driver.get_log("browser")  # type: ignore[no-untyped-call] # as above
+        log = self.driver.get_log("browser")
         found = str(answer["result"]["value"])
         return ([] if found == "[]" else [found]) + [str(entry["message"]) for entry in log]
 
