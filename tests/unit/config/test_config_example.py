@@ -140,3 +140,12 @@ def test_config_show_gives_all_settings(tmp_path: Path) -> None:
     assert tomllib.loads(toml)["opus"] == SCHEMA["opus"] | {"dtx": True}
     shown = json.loads(run(config_commands, ["show", "--json"], obj=FakeSession(file)).stdout)
     assert shown == json.loads(msgspec.json.encode(settings.load(file, {}).config))
+
+
+def test_it_starts_no_section_that_an_older_version_does_not_know() -> None:
+    """Whoever goes back to the version with one service keeps these settings, and they are still right there."""
+    known = {"api", "audio", "opus", "recording", "recording.metadata", "storage", "sync", "heartbeat", "led", "button",
+             "control", "metrics", "hooks", "log"}  # fmt: skip
+    sections = re.findall(r"^\[([a-z.]+)\]", EXAMPLE.read_text("utf-8"), re.MULTILINE)
+    assert sections
+    assert set(sections) <= known
