@@ -77,6 +77,10 @@ class Source(Protocol):
     def last_error(self) -> str:
         """Why nothing is heard, one sentence; empty while that is not known, or not so."""
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a block that was captured lies ready; a file says no, what is in it does not get lost."""
+
     def read(self, timeout: float) -> Block | None:
         """Return the next block, or None when there is none within ``timeout`` seconds.
 

@@ -91,6 +91,11 @@ class WavFile:
         """Samples per channel until the end; None when there is no end."""
         return None if self._loop else self._format.samples
 
+    @property
+    def has_more(self) -> bool:
+        """No: what is in a file does not get lost."""
+        return False
+
     def read(self, timeout: float) -> Block | None:
         """Return the next block, or None when it is not due within ``timeout`` seconds.
 

@@ -127,6 +127,11 @@ class Microphone:
         capture = self._capture
         return capture.pid if capture else None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a block lies ready; for the thread that reads."""
+        return self._held is not None or (self._capture is not None and self._capture.has_message())
+
     def read(self, timeout: float) -> Block | None:
         """Return the next block, or None; judging a late capture process takes up to GRACE_SECONDS beyond ``timeout``.
 

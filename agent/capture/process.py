@@ -117,7 +117,7 @@ class CaptureProcess:
     @property
     def ended(self) -> bool:
         """Whether the pipe was read to its end: no message will come any more."""
-        return self._buffer.ended and not self._has_message()
+        return self._buffer.ended and not self.has_message()
 
     def receive(self) -> Message | None:
         """Return the next message, or None when the pipe is empty or at its end.
@@ -165,7 +165,7 @@ class CaptureProcess:
         """Whether the process has ended and was reaped; does so when it can."""
         return self._process.poll() is not None
 
-    def _has_message(self) -> bool:
+    def has_message(self) -> bool:
         """Whether a message, or nonsense, lies in the buffer whole."""
         return self._buffer.peek(self._wanted) is not None
 

@@ -91,6 +91,11 @@ class Listener:
         return self.source.state is SourceState.LISTENING
 
     @property
+    def has_more(self) -> bool:
+        """Whether another block lies ready."""
+        return self.is_listening and self.source.has_more
+
+    @property
     def has_slept(self) -> bool:
         """Whether the machine was suspended after what was heard last."""
         return self._samples.has_slept

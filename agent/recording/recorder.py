@@ -17,6 +17,8 @@ READ_SECONDS = 0.25
 """How long one wait for sound may take; requests and the calendar are looked at in between."""
 IDLE_SECONDS = 1.0
 """How often the calendar is asked while nothing is recorded."""
+CAUGHT_UP_BLOCKS = 3
+"""So many may lie in the pipe when somebody asks for something: the microphone takes some at a time."""
 
 
 class Recorder(SessionInHand):
@@ -91,6 +93,8 @@ class Recorder(SessionInHand):
 
     def _obey(self) -> None:
         self._wake.clear()
+        if not self._requests.empty():
+            self._catch_up()
         while not self._requests.empty():
             request = self._requests.get()
             if isinstance(request, MarkRequest):
@@ -107,6 +111,13 @@ class Recorder(SessionInHand):
                 self._manual = request
                 self._source_ended = False
                 self._account.asked(request.seconds, self._spec, is_listening=self._listener.is_listening)
+
+    def _catch_up(self) -> None:
+        """Take what was captured before somebody asked for something, and still lies in the pipe."""
+        for _ in range(CAUGHT_UP_BLOCKS):
+            if self.is_muted or self._session is None or not self._listener.has_more:
+                return
+            self._listen(0)
 
     def _put_mark(self, request: MarkRequest) -> None:
         if self._session is not None and (self._session.open_segment or self._listener.is_listening):

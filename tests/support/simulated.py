@@ -71,6 +71,9 @@ class SimulatedClock:
 class ScriptedSource:
     """A ``Source`` that gives what a generator yields: blocks, None (nothing within the time-out), or an exception."""
 
+    has_more = False
+    """Nothing lies ready: what is captured is taken at once, unless a script says otherwise."""
+
     def __init__(self, clock: SimulatedClock, script: Callable[["ScriptedSource"], Script]) -> None:
         self.sample_rate = RATE
         self.channels = 1

@@ -241,6 +241,9 @@ class Microphone:
     identity = "usb-0000:0000-simulated"
     name = "Simulated"
 
+    has_more = False
+    """Nothing lies ready: what is captured is taken at once."""
+
     def __init__(self, clock: BootClock, rng: random.Random) -> None:
         self.state = SourceState.CLOSED
         self.last_error = ""

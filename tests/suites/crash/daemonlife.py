@@ -35,6 +35,9 @@ class PacedSound:
     identity = "file:sound"
     name = "sound"
 
+    has_more = False
+    """Nothing lies ready: what is captured is taken at once."""
+
     def __init__(self, pcm: bytes, clock: FastClock, counter: mmap.mmap) -> None:
         self._pcm = pcm
         self._clock = clock

@@ -87,6 +87,9 @@ class Sound:
     identity = "file:sound"
     name = "sound"
 
+    has_more = False
+    """Nothing lies ready: what is captured is taken at once."""
+
     def __init__(self, pcm: bytes, clock: SimulatedClock, diary: Diary, between: Callable[[], None]) -> None:
         self._pcm = memoryview(pcm)
         self._clock = clock

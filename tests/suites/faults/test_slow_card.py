@@ -73,8 +73,8 @@ def capture(tmp_path: Path) -> tuple[str, Path]:
 
 def recorded(
     tmp_path: Path, python: str, is_over: Callable[[Microphone], bool]
-) -> tuple[RecorderWiring, Microphone]:
-    """Record through a card that stalls, until that is over and a while longer."""
+) -> tuple[RecorderWiring, Microphone, int]:
+    """Record through a card that stalls, until that is over and a while longer; with the blocks up to the stop."""
     config = Config(audio=AudioConfig(sample_rate=48_000, channels=2))
     state = StateDirectory(tmp_path / "state", tmp_path / "run")
     state.create()
@@ -96,18 +96,21 @@ def recorded(
         finally:
             recorder.stop()
             thread.join()
-    return wiring, microphone
+    assert recorder._stopped_at is not None
+    return wiring, microphone, microphone._next_sequence - (microphone._heard_at > recorder._stopped_at)
 
 
 def test_not_one_sample_is_lost(tmp_path: Path, capture: tuple[str, Path]) -> None:
     """The capture process is never held up; what was heard is written in order, and the gap log has nothing."""
     python, held = capture
     enough = (STALL_SECONDS + 2) * 1000 / BLOCK_MS
-    wiring, microphone = recorded(tmp_path, python, lambda microphone: microphone._next_sequence > enough)
+    wiring, microphone, blocks = recorded(
+        tmp_path, python, lambda microphone: microphone._next_sequence > enough
+    )
     assert not held.exists()
     assert (microphone.blocks_lost, microphone.overflows) == (0, 0)
     durations = [entry.duration_ms for entry in wiring.sink.finished]
-    assert sum(durations) == microphone._next_sequence * BLOCK_MS
+    assert sum(durations) == blocks * BLOCK_MS
     gaps = map(json.loads, (wiring.state.path / "gaps.jsonl").read_text().splitlines())
     assert {gap["cause"] for gap in gaps} <= {"not_running"}  # until its first sample
 

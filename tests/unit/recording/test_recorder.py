@@ -3,9 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from logcapture import capture_logs
 from recording_setup import RecordingSetup
-from simulated import RATE, Script, ScriptedSource
+from simulated import BLOCK, RATE, Script, ScriptedSource
 
 from agent.config.schema import RecordingConfig
 from agent.gaps.log import Cause
@@ -160,3 +161,24 @@ def test_digital_silence_is_said_after_a_minute_and_still_recorded(tmp_path: Pat
         "microphone_sounds",
     ]
     assert sum(setup.samples) == setup.source.given
+
+
+@pytest.mark.parametrize("ready", [0, 2])
+def test_what_was_captured_before_a_stop_is_in_the_recording(tmp_path: Path, ready: int) -> None:
+    """A microphone gives several blocks at a time: those that lie ready when somebody says stop belong to it."""
+    setup = RecordingSetup(tmp_path, settings(mode="manual"))
+
+    def script(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(1.0)
+        waiting = [source.block(BLOCK) for _ in range(ready)]
+        recorder.stop_manual()
+        setup.clock.after(3, recorder.stop)
+        for number, block in enumerate(waiting, 1):
+            source.has_more = number < ready
+            yield block
+        yield None
+
+    setup.clock.after(2.5, lambda: setup.recorder.start(ManualRequest()))
+    setup.record(script)
+    (entry,) = setup.entries
+    assert entry.samples == RATE + ready * BLOCK
