@@ -84,7 +84,7 @@ test-hostile: setup-test ## absurd answers, files and strangers, on the real pro
 test-abuse: setup-test ## the deliverer aborted, stopped, starved, bad company at the sockets: is one sample lost? (SHORT=--short)
 	PYTHONPATH=tests/suites/faults:tests/suites/hostile SHORT=$(SHORT) $(PYTEST) -s tests/suites/abuse $(if $(SHORT),-k "unread_log or killed_recorder or judge")
 
-test-voice: setup-test ## two hours of speech and noise through the voice triggers, and what listening costs (VOICE_SHARE=0.1 for a look)
+test-voice: setup-test ## speech, noise and music through the voice triggers, and what listening costs (VOICE_SHARE=0.1 for a look)
 	@packaging/setup voice
 	$(PYTEST) -s tests/suites/voice
 

@@ -33,15 +33,17 @@ from agent.recording.listener import Heard
 from agent.recording.listening.voice import End, Missed, VoiceGate, Write
 
 SHARE = float(os.environ.get("VOICE_SHARE", "1"))
-"""Of the two hours: less for a quick look."""
+"""Of all of it: less for a quick look."""
 BLOCK = 1920
 PRE_ROLL, HANG = 5.0, 10.0
 WORDS_MISSED = 0.08
 FEW = 2
-"""More words than that share may be missed in a short look: it has a dozen or two."""
+"""So many more words may be missed, and stretches begun, in a short look: it has a dozen or two, and minutes."""
 FALSE_AN_HOUR = 10
 SPOKEN_SECONDS = 3600 / len(NOISES) / len(RATIOS)
 ALONE_SECONDS = 300.0
+MUSIC_SECONDS = 1800.0
+"""It begins some recordings each hour: of ten minutes nothing could be said."""
 LATE_SECONDS = 0.5
 """A trigger may come so long after the end of a word."""
 
@@ -188,7 +190,7 @@ def test_an_hour_of_speech(trigger: str, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("trigger", ["speech", "sound"])
 def test_an_hour_of_noise(trigger: str, rng: np.random.Generator) -> None:
-    """Five minutes of each noise at each of two levels: how many stretches an hour it begins, what it records."""
+    """Five minutes of each noise at two levels, and an hour of music: how many stretches each begins, and how long."""
     print(f"\n{trigger}: false stretches an hour, share recorded; noises are synthetic")
     counts, hours = (
         dict.fromkeys(("steady", "impulsive", "music"), 0),
@@ -198,7 +200,7 @@ def test_an_hour_of_noise(trigger: str, rng: np.random.Generator) -> None:
         kind = "steady" if noise in STEADY else "impulsive" if noise in IMPULSIVE else "music"
         shown = []
         for level in (-30, -45):
-            stream = alone(rng, noise, level, ALONE_SECONDS * SHARE)
+            stream = alone(rng, noise, level, (MUSIC_SECONDS if noise == "music" else ALONE_SECONDS) * SHARE)
             found = listened(stream, trigger)
             length = len(stream.samples) / RATE / 3600
             share = sum(end - begin for begin, end in found.stretches) / len(stream.samples)
@@ -209,8 +211,7 @@ def test_an_hour_of_noise(trigger: str, rng: np.random.Generator) -> None:
     if trigger == "speech":
         assert counts["steady"] == 0
         for kind in ("impulsive", "music"):
-            # Of a short look a single one says nothing yet.
-            assert counts[kind] <= max(1.0, FALSE_AN_HOUR * hours[kind]), kind
+            assert counts[kind] <= FALSE_AN_HOUR * hours[kind] + (FEW if SHARE < 1 else 0), kind
 
 
 def test_what_is_too_quiet_is_reported(rng: np.random.Generator) -> None:
