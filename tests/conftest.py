@@ -2,13 +2,20 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from lifetimes import everything_closed
 
 from agent import log
+from agent.host.medium import in_memory
+
+if in_memory(Path(tempfile.gettempdir())):
+    # What is recorded there would be gone with the power, and the doctor says so: the tests' folders lie on a disk.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/var/tmp")  # noqa: S108 - pytest makes a folder of its own there
 
 settings.register_profile(
     "fresh",

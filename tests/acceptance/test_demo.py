@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from opusfile import probe_seconds
+from speech import write_wav
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.audio.wav_format import read_wav_format
@@ -25,7 +28,6 @@ __all__ = ["virtual_microphone"]
 LIMIT = 60.0
 PRE_SKIP = 312 / 48_000
 """Seconds, at any rate but 48 kHz; ffprobe counts them in."""
-SPEECH = Path("/usr/share/sounds/alsa/Front_Center.wav")
 
 
 @pytest.fixture
@@ -162,7 +164,8 @@ def test_the_demo_records_a_microphone_where_there_is_one(
 ) -> None:
     """With a microphone that gives sound nothing else is recorded, and its sound is in the level."""
     env = virtual_microphone.env | {"TMPDIR": str(tmp_path)}
-    play = f"while :; do paplay -d vmic {SPEECH}; done"
+    tone = array("h", (round(12_000 * math.sin(math.tau * 0.02 * t)) for t in range(16_000 * 60)))
+    play = f"paplay -d vmic {write_wav(tmp_path / 'tone.wav', 16_000, 1, tone.tobytes())}"
     with subprocess.Popen(["sh", "-c", play], env=env, start_new_session=True) as player:
         try:
             done = run(tmp_path / "demo", "--seconds", "3", env=env)

@@ -246,8 +246,8 @@ def test_a_daemon_obeys(machine: Machine, server: SandboxServer, tmp_path: Path)
     )
     server.state.devices.queue_command("start_recording", {"max_duration_sec": 2, "metadata": {"visit": 9}})
     with machine.daemon() as daemon:
-        wait_for(lambda: len(server.state.devices.heartbeats) >= 3)
-        wait_for(lambda: daemon.status()["pending"] == 0 and bool(server.state.recordings.by_id))
+        wait_for(lambda: len(server.state.devices.heartbeats) >= 3, 60)
+        wait_for(lambda: daemon.status()["pending"] == 0 and bool(server.state.recordings.by_id), 60)
         assert daemon.stop() == 0
     states = [each.body["device_state"] for each in server.state.devices.heartbeats]
     assert states[:2] == ["idle", "recording"]
