@@ -188,8 +188,7 @@ def test_a_storm_is_said(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(writer, "IDLE_SECONDS", 0.05)
     logger = queued(pipe)
-    monkeypatch.setattr(handler()._limit, "_monotonic", lambda: now)
-    monkeypatch.setattr(handler()._limit, "_since", now)
+    monkeypatch.setattr(handler(), "_limit", writer.Limit(lambda: now))
     for _ in range(1000):
         logger.warning("again", action="a_b")
     now = WINDOW_SECONDS
