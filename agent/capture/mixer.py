@@ -6,7 +6,6 @@ run for a moment, so that no library of the mixer stays in the process.
 
 import os
 import re
-import shutil
 import subprocess
 from typing import Any, Final, NamedTuple
 
@@ -159,14 +158,9 @@ def _control(name: str, index: int, lines: list[str], capabilities: list[str]) -
 
 
 def _amixer(card: str, *words: str) -> str:
-    program = shutil.which("amixer")
-    if program is None:
-        raise MicrophoneError(
-            "The capture volume needs amixer", "`sudo apt-get install alsa-utils` brings it"
-        )
     try:
         run = subprocess.run(
-            [program, "-c", card, *words],
+            ["amixer", "-c", card, *words],  # noqa: S607 - wherever it is
             capture_output=True,
             text=True,
             errors="replace",
@@ -177,6 +171,10 @@ def _amixer(card: str, *words: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise MicrophoneError(
             f"The mixer of the card {card} hangs", "unplug the card and plug it in again"
+        ) from error
+    except FileNotFoundError as error:
+        raise MicrophoneError(
+            "The capture volume needs amixer", "`sudo apt-get install alsa-utils` brings it"
         ) from error
     except OSError as error:
         raise MicrophoneError(

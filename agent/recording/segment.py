@@ -18,6 +18,7 @@ from agent.bounds import Channels, LocalId, SampleRate, Sequence, Text, Word
 from agent.clock import Instant, Interval, rfc3339
 from agent.disk import Disk
 from agent.recording.listening.ring import Prelude, pre_skip_of
+from agent.sha256 import new_sha256
 from agent.small_file import SHORT_OF_MEANS, UnusableFile, decode, open_file
 
 START_TAG = "RECORDER_AGENT"
@@ -102,8 +103,6 @@ class OpenSegment:
         flush: Interval,
         prelude: Prelude | None = None,
     ) -> None:
-        from hashlib import sha256  # noqa: PLC0415 - OpenSSL is the dearest library of a start: not before it records
-
         self.start = start
         self.path = folder / f"{start.stem}.opus{PART}"
         self.samples = 0
@@ -117,7 +116,7 @@ class OpenSegment:
         self._pending = bytearray()
         self._frame_48k = encoder.frame_samples * 48000 // start.sample_rate
         self._frames = 0
-        self._hash = sha256()
+        self._hash = new_sha256()
         self.size_bytes = 0
         """What the file has grown to."""
         self._granule = 0

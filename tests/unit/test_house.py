@@ -24,7 +24,7 @@ FILES = sorted(AGENT.rglob("*.py"))
 # Where a package stands; it may import only what has a smaller number, or itself.
 FLOORS = {
     "errors": 0, "hints": 0, "bounds": 0, "text": 0, "zone": 0, "identity": 0,
-    "log": 1, "clock": 2, "disk": 2, "small_file": 2, "json_file": 2.5,
+    "log": 1, "clock": 2, "disk": 2, "small_file": 2, "sha256": 0, "json_file": 2.5,
     "config": 3, "host": 4, "audio": 5, "process": 5,
     "capture": 6, "timing": 6, "gaps": 6, "control": 6, "status": 7,
     "environment": 7.5, "panel": 8, "recording": 8, "outbox": 9, "recorder": 10,

@@ -81,7 +81,9 @@ def test_it_rests_in_noise_that_stays(kind: str, loud: int) -> None:
     }
     sound = sounds[kind]()
     frames, _, asked = judged(sound * loud)
-    assert len(asked.frames) < 0.2 * len(frames)  # 0.025 is measured, 0.11 for what is less than one step of a sample
+    assert len(asked.frames) < 0.2 * len(
+        frames
+    )  # 0.025 is measured, 0.11 for what is less than one step of a sample
 
 
 @pytest.mark.parametrize("rumble", [0.0, 20.0])
