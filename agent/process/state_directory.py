@@ -22,6 +22,7 @@ from agent.disk import Disk, set_aside
 from agent.errors import AgentError
 from agent.log import get_logger
 from agent.process.state_lock import StateLock, holder_of, is_held, no_right
+from agent.sha256 import new_sha256
 
 log = get_logger(__name__)
 
@@ -204,9 +205,9 @@ def runtime_by_hand(path: Path, environ: Mapping[str, str], memory: Path = MEMOR
 
     ``$XDG_RUNTIME_DIR`` when it is this user's, else a folder under ``/dev/shm``, named by user and state directory.
     """
-    import hashlib  # noqa: PLC0415 - OpenSSL is the dearest library of a start, and a service needs it later
-
-    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:12]
+    digest = new_sha256()
+    digest.update(os.fsencode(path.absolute()))
+    name = digest.hexdigest()[:12]
     given = Path(environ.get("XDG_RUNTIME_DIR", ""))
     if given.is_absolute() and _is_ours(given):
         return given / f"recorder-agent-{name}"
