@@ -50,9 +50,9 @@ STARTING_SECONDS = 5.0
 JUDGE_SECONDS, DAYS_SECONDS = 1.0, 10.0
 """How often the calendar is asked about absences, and how often it is looked whether a day is over."""
 STALLED_SECONDS = 20.0
+"""Without progress for so long the watchdog is not fed."""
 OUTCOME_SECONDS = 10.0
 """How long the LED shows what became of what was brought on a card or a stick."""
-"""Without progress for so long the watchdog is not fed."""
 
 
 class RecorderProcess(SupervisedProcess):
