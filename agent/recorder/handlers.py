@@ -152,14 +152,14 @@ class RecorderHandlers:
 
     def _start(self, request: Request, _peer: Peer) -> Any:
         """Start a manual recording that goes on when the asking side has left; answer with its first sample."""
-        manual = _manual(request)
-        self._recorder().start(manual)
+        manual, recorder = _manual(request), self._recorder()
+        recorder.start(manual)
         while not manual.started.wait(PROGRESS_SECONDS):
             if manual.done.is_set():
                 raise manual.error or AgentError(
                     "the recording ended before its first sample", "start it again"
                 )
-            if self._wiring.board.snapshot.state is State.NO_MICROPHONE:
+            if recorder.manual is manual and self._has_no_microphone(manual):
                 return {"started": False, "waiting_for": "microphone"}
             if self._stopping.is_set():
                 raise AgentError(

@@ -108,9 +108,9 @@ class Recorder(SessionInHand):
             else:
                 self._stop_listening()  # ends the stretch that is open, before its end could be taken for the manual's
                 self._end_session()
-                self._manual = request
-                self._source_ended = False
                 self._account.asked(request.seconds, self._spec, is_listening=self._listener.is_listening)
+                self._manual = request  # who looks at it may say that a kill does not make it forgotten
+                self._source_ended = False
 
     def _catch_up(self) -> None:
         """Take what was captured before somebody asked for something, and still lies in the pipe."""

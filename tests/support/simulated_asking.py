@@ -86,14 +86,21 @@ class Asking:
         """When the newest run was told to end, or was killed."""
 
     def plan(self, recorder: Recorder, seconds: float, asleep: Sequence[tuple[float, float]]) -> None:
-        """Ask and stop at random moments of a run, in seconds, but not where the machine sleeps or is about to."""
+        """Ask and stop at random moments of a run, in seconds, but not where the machine sleeps or is about to.
+
+        Nor is it stopped before there is a block again: what was slept through would be part of the one left out.
+        """
         rng, after = self._rng, self._world.after
+
+        def is_awake(at: float, until: float = 0.0) -> bool:
+            return not any(begin - at < HEARD_MS / 500 and at < end + until for begin, end in asleep)
+
         for _ in range(rng.choice([1, 1, 2])):
             at, longest = rng.uniform(0, seconds), rng.choice([None, rng.uniform(0.1, 40)])
-            if not any(begin - at < HEARD_MS / 500 and at < end for begin, end in asleep):
+            if is_awake(at):
                 after(at, functools.partial(self._ask, recorder, longest))
-            if rng.random() < 0.5:
-                after(rng.uniform(0, seconds), lambda: self._stop(recorder))
+            if rng.random() < 0.5 and is_awake(at := rng.uniform(0, seconds), LAST_BLOCK_MS / 1000):
+                after(at, lambda: self._stop(recorder))
 
     def _ask(self, recorder: Recorder, longest: float | None) -> None:
         self._no_longer_owed()
