@@ -88,7 +88,7 @@ def _over_and_over(session: Session) -> Iterator[Json]:
 
 
 def _storage(storage: Json) -> str:
-    words = [f"{storage['free_mb']} MB free"]
+    words = ["not known" if storage["free_mb"] is None else f"{storage['free_mb']} MB free"]
     words += ["full"] if storage["full"] else []
     words += ["in memory, gone with the power"] if storage.get("in_memory") else []
     return ", ".join(words)

@@ -94,6 +94,8 @@ def bring_over(
         raise AgentError(f"{source} is no folder", "name the earlier state directory")
     if source.resolve() == state.path.resolve():
         raise AgentError(f"{source} is the state directory in use", "name an earlier one")
+    if not any((source / name).exists() for name in (*_FOLDERS, TOKEN, *SMALL)):
+        raise AgentError(f"{source} is no state directory", "name the earlier state directory")
     other = StateDirectory(source, source)
     with contextlib.ExitStack() as stack:
         for process in Process:

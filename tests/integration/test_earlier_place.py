@@ -70,6 +70,10 @@ def test_one_that_is_in_use_or_none_is_refused(moved: tuple[Machine, Path]) -> N
     machine, earlier = moved
     assert "is no folder; " in machine.run("repair", "--from", earlier / "none").sentence(1)
     assert "is the state directory in use; " in machine.run("repair", "--from", machine.state).sentence(1)
+    strange = earlier.parent / "strange"
+    strange.mkdir()
+    assert "is no state directory; " in machine.run("repair", "--from", strange).sentence(1)
+    assert list(strange.iterdir()) == []
     with StateDirectory(earlier, earlier).command_lock(Process.RECORDER):
         assert "already works on" in machine.run("repair", "--from", earlier).sentence(1)
     left = left_in(earlier)
