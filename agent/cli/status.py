@@ -14,13 +14,11 @@ from agent.errors import AgentError
 from agent.facade import service as facade
 from agent.facade.context import Hangs, Session
 from agent.status import words
-from agent.status.words import local_date, local_moment, local_time
+from agent.status.words import SOUNDING, local_moment, why
 from agent.terminal.output import duration, echo, meter, percent, print_json, size
 from agent.terminal.screen import screen
 
 WATCH_SECONDS = 0.5
-SOUNDING = {"listening", "silent"}
-"""The states of a microphone in which its level is one of now."""
 PERCENT_STEP = 10
 """Where the output is no terminal, an upload is told in steps of so many per cent."""
 NOTHING: dict[str, Any] = {"recording": None, "transfer": None, "waiting": None, "fault": None}
@@ -102,7 +100,7 @@ def _line(now: Json) -> str:
         done = 100 * now["transfer"]["sent_bytes"] // total // PERCENT_STEP * PERCENT_STEP
         parts.append(f"uploading {done} %")
     if now["pending"]:
-        parts.append(f"{now['pending']} waiting" + (f" {_why(now['waiting'])}" if now["waiting"] else ""))
+        parts.append(f"{now['pending']} waiting" + (f" ({why(now['waiting'])})" if now["waiting"] else ""))
     parts += [f"{now[name]} {name}" for name in ("parked", "held") if now[name]]
     if now["delivery"] != "running" and now["state"] != "stopped":
         parts.append(f"delivery {now['delivery']}")
@@ -128,11 +126,6 @@ def _microphone(microphone: Json) -> str:
 def _voice(voice: Json) -> str:
     problem = f": {voice['problem']}" if voice["problem"] else ""
     return f"{voice['trigger']} begins a recording{problem}"
-
-
-def _why(waiting: Json) -> str:
-    until = f"until {local_time(waiting['until'])} " if waiting["until"] else ""
-    return f"{until}({waiting['reason']})"
 
 
 def _network(network: Json) -> str:
@@ -170,11 +163,10 @@ def _text(now: Json) -> list[str]:
     if now.get("held_reason"):
         lines.append(("held", now["held_reason"].removeprefix("held: ")))
     if now.get("next_windows"):
-        shown = (f"{local_date(each['from'])} to {local_date(each['until'])}" for each in now["next_windows"])
-        lines.append(("next windows", "; ".join(shown)))
+        lines.append(("next windows", words.windows(now["next_windows"])))
     lines.append(("network", _network(now["network"])))
     if waiting:
-        lines.append(("waiting", _why(waiting)))
+        lines.append(("waiting", why(waiting)))
     if transfer:
         sent, total = transfer["sent_bytes"], transfer["total_bytes"]
         lines.append(("uploading", f"{percent(sent, total)}{size(sent)} of {size(total)}"))

@@ -32,7 +32,7 @@ from agent.recording.asked.mute import Mute
 from agent.recording.asked.requests import ManualRequest, no_samples
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
-from agent.status.words import local_time
+from agent.status.words import why
 from agent.sync.rules.data_usage import DATA_LIMIT, TOTAL_LIMIT
 from agent.sync.rules.owner_rules import LOW_BATTERY, OFF_PEAK
 from agent.terminal.output import meter, moving_line
@@ -274,7 +274,7 @@ def _end_of(now: Standing) -> Finding | None:
     if entry.status is Status.HELD:
         return warning(f"it is {HELD_WHY}", HELD_HINT)
     if now.waiting is not None and now.waiting["reason"] in RULES:
-        return warning(f"it waits by a rule of yours ({_why(now.waiting)})", RULES[now.waiting["reason"]])
+        return warning(f"it waits by a rule of yours ({why(now.waiting)})", RULES[now.waiting["reason"]])
     return None
 
 
@@ -285,7 +285,7 @@ def _too_long(now: Standing | None, timeout: float) -> Finding:
     step = STEPS.get(entry.status, "it waits")
     reasons = [entry.last_error] if entry.last_error else []
     if now.waiting is not None:
-        reasons.append(_why(now.waiting))
+        reasons.append(why(now.waiting))
     sentence = f"not delivered after {timeout:.0f} s: {step}"
     if reasons:
         sentence += f" ({'; '.join(reasons)})"
@@ -295,11 +295,6 @@ def _too_long(now: Standing | None, timeout: float) -> Finding:
             f"older recordings go first; {typed('status --watch')} shows them go",
         )
     return warning(sentence, f"it is tried again by itself; {typed('queue list')} shows it")
-
-
-def _why(waiting: dict[str, Any]) -> str:
-    until = waiting.get("until")
-    return f"{waiting['reason']}, until {local_time(until)}" if until else str(waiting["reason"])
 
 
 def _refused(error: AgentError) -> Finding:

@@ -1,11 +1,14 @@
 """The one line a person wants to read: what the recorder does, and what waits."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
 from agent.capture.mixer import CaptureControl
+from agent.clock import rfc3339_or_none
 from agent.errors import MicrophoneError
 from agent.hints import typed
-from agent.status.board import CredentialState, Delivery, Quality, Snapshot, State, Waiting
+from agent.status.board import CredentialState, Delivery, Quality, Snapshot, State
 
 _STATES = {
     State.RECORDING: "recording",
@@ -19,6 +22,8 @@ _STATES = {
 }
 
 
+SOUNDING = frozenset({"listening", "silent"})
+"""The states of a microphone in which its level is one of now."""
 DEFAULT = "default"
 """The name under which the system's own choice goes: nobody knows a microphone of that name."""
 
@@ -62,12 +67,13 @@ def quality_reason(quality: Quality | None, capture: CaptureControl | None) -> s
     }.get(quality)
 
 
-def why(waiting: Waiting) -> str:
-    """Return until when and why something waits, in the machine's own time: ``until 02:00 (off-peak)``."""
-    if waiting.until_ms is None:
-        return f"({waiting.reason})"
-    until = datetime.fromtimestamp(waiting.until_ms / 1000, tz=UTC)
-    return f"until {local_time(until.isoformat())} ({waiting.reason})"
+def why(waiting: dict[str, Any]) -> str:
+    """Return why something waits, and until when in the machine's own time: ``off-peak, until 02:00``.
+
+    ``waiting`` is that of ``status --json``.
+    """
+    until = waiting.get("until")
+    return f"{waiting['reason']}, until {local_time(until)}" if until else str(waiting["reason"])
 
 
 def local_time(rfc3339: str) -> str:
@@ -83,6 +89,11 @@ def local_moment(rfc3339: str | None) -> str:
 def local_date(rfc3339: str) -> str:
     """Return a moment in the machine's own time, with its day."""
     return f"{datetime.fromisoformat(rfc3339).astimezone():%a %d %b %H:%M}"
+
+
+def windows(found: Iterable[dict[str, Any]]) -> str:
+    """Return the next windows of ``status --json`` in the machine's own time; empty for none."""
+    return "; ".join(f"{local_date(each['from'])} to {local_date(each['until'])}" for each in found)
 
 
 def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
@@ -113,9 +124,10 @@ def _delivery(snapshot: Snapshot, counts: dict[str, int]) -> list[str]:
     if transfer is not None:
         parts.append(f"uploading {100 * transfer.sent_bytes // max(1, transfer.total_bytes)} %")
     if counts["pending"]:
-        parts.append(
-            f"{counts['pending']} waiting" + (f" {why(snapshot.waiting)}" if snapshot.waiting else "")
-        )
+        parts.append(f"{counts['pending']} waiting")
+        if (waiting := snapshot.waiting) is not None:
+            told = {"reason": waiting.reason, "until": rfc3339_or_none(waiting.until_ms)}
+            parts[-1] += f" ({why(told)})"
     parts += [f"{counts[name]} {name}" for name in ("parked", "held") if counts[name]]
     token = f"device token {snapshot.credential.value}"
     is_said = any(token in part for part in parts)

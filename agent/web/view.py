@@ -4,7 +4,7 @@ from typing import Any
 
 from agent.report.words import length
 from agent.status.advice import HEALTHY, first_thing
-from agent.status.words import local_date, local_moment, local_time, microphone
+from agent.status.words import SOUNDING, local_moment, local_time, microphone, why, windows
 
 WORDS = {
     "recording": "Recording",
@@ -17,8 +17,6 @@ WORDS = {
     "stopped": "Not running",
 }
 FLOOR_DBFS = -60.0
-SOUNDING = {"listening", "silent"}
-"""The states of a microphone in which its level is one of now."""
 BYTES_PER_KB = 1000
 
 Json = dict[str, Any]
@@ -83,15 +81,15 @@ def _since(now: Json) -> str:
 
 
 def _facts(now: Json) -> list[tuple[str, str]]:
-    transfer, storage, network = now["transfer"], now["storage"], now["network"]
+    transfer, storage = now["transfer"], now["storage"]
     return [
         ("Microphone", microphone(now["microphone"]["name"], now["microphone"]["state"])),
         ("Waiting", _queue(now)),
-        ("Why it waits", _why(now["waiting"]) if now["pending"] else ""),
+        ("Why it waits", why(now["waiting"]) if now["pending"] and now["waiting"] else ""),
         ("Uploading", _transfer(transfer) if transfer else ""),
         ("Last delivery", local_moment(now["last_delivery_at"]) if now["last_delivery_at"] else "none yet"),
-        ("Network", _network(now, network)),
-        ("Next windows", _windows(now.get("next_windows") or [])),
+        ("Network", _network(now)),
+        ("Next windows", windows(now.get("next_windows") or [])),
         ("Free on the card", f"{storage['free_mb']} MB" if storage.get("free_mb") is not None else ""),
     ]
 
@@ -104,29 +102,19 @@ def _queue(now: Json) -> str:
     return ", ".join(parts)
 
 
-def _why(waiting: Json | None) -> str:
-    if not waiting:
-        return ""
-    until = f", until {local_time(waiting['until'])}" if waiting["until"] else ""
-    return f"{waiting['reason']}{until}"
-
-
 def _transfer(transfer: Json) -> str:
     total = max(1, transfer["total_bytes"])
     share = min(100, 100 * transfer["sent_bytes"] // total)
     return f"{share} % of {transfer['total_bytes'] // BYTES_PER_KB} kB"
 
 
-def _network(now: Json, network: Json) -> str:
+def _network(now: Json) -> str:
+    network = now["network"]
     known = network.get("connection") or ""
     words = [known] + [word for word in ("metered", "roaming") if network.get(word)]
     if now.get("online") is False:
         words.append("offline")
     return ", ".join(word for word in words if word)
-
-
-def _windows(windows: list[Json]) -> str:
-    return "; ".join(f"{local_date(each['from'])} to {local_date(each['until'])}" for each in windows)
 
 
 def _marks(recording: Json | None) -> list[str]:
