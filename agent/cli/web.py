@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from agent import log
+from agent import log, text
 from agent.errors import AgentError
 from agent.facade.context import Session
 from agent.hints import extra, typed
@@ -18,6 +18,7 @@ from agent.terminal.output import echo
 LISTEN = "127.0.0.1:8088"
 GROUP = "recorder-agent-web"
 PASSWORD_NAME = "web-password"  # noqa: S105 - of a file
+_LONGEST_LINE = 4096
 
 
 @click.group(invoke_without_command=True)
@@ -65,15 +66,13 @@ def web(
     password = Password(place)
     rules = Rules(hostname(), is_open(sockets), allow_control)
     if not given:
-        idle = idle_seconds
         for each in sockets:
             echo(f"the page is at {shown_address(each)}", err=True)
         if (rules.is_open or allow_control) and not password.is_set:
             echo(f"it has no password yet: set one with {typed('web password')}", err=True)
         if rules.is_open:
             echo("it is plain http: whoever is on this network can read along", err=True)
-    else:
-        idle = idle_seconds or IDLE_SECONDS
+    idle = idle_seconds or (IDLE_SECONDS if given else None)
     with contextlib.suppress(KeyboardInterrupt):
         serve(Page(Source(session), password, rules).app(), sockets, idle)
 
@@ -91,7 +90,9 @@ def password(given: tuple[Session, Path]) -> None:
     if sys.stdin.isatty():
         typed_in = click.prompt("Password of the page", hide_input=True, confirmation_prompt=True, err=True)
     else:
-        typed_in = sys.stdin.readline().rstrip("\r\n")
+        typed_in = sys.stdin.buffer.readline(_LONGEST_LINE).rstrip(b"\r\n").decode(errors="surrogateescape")
+    if typed_in != text.valid(typed_in):
+        raise AgentError("the password contains invalid UTF-8", "choose another one")
     if not SHORTEST <= len(typed_in) <= LONGEST:
         raise AgentError(f"a password has {SHORTEST} to {LONGEST} characters", "choose another one")
     _write(place, kept(typed_in))

@@ -12,13 +12,12 @@ from msgspec import Meta
 
 from agent.small_file import load_or_none
 
-SYSTEM_PASSWORD = Path("/etc/recorder-agent/web-password")
 SHORTEST, LONGEST = 8, 256
 COST, BLOCK, PARALLEL = 1 << 14, 8, 1
 """Of scrypt: 16 MiB, and about a second on the smallest board."""
 MEMORY = 64 << 20
 SESSION_SECONDS = 12 * 3600
-_Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]+$", max_length=128)]
+_Hex = Annotated[str, Meta(pattern=r"^([0-9a-f]{2})+$", max_length=128)]
 
 
 class Kept(msgspec.Struct, frozen=True):

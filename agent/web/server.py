@@ -16,6 +16,7 @@ from agent.web.hosts import is_loopback
 
 FIRST_DESCRIPTOR = 3
 """Of the sockets that systemd hands over (sd_listen_fds(3))."""
+MOST_SOCKETS = 16
 IDLE_SECONDS = 600.0
 BACKLOG = 64
 MOST_PORT = 65_535
@@ -24,11 +25,23 @@ STOP_SECONDS = 2
 
 
 def handed_over() -> list[socket.socket]:
-    """Return the sockets that systemd has opened for this process; none where it was started otherwise."""
+    """Return the sockets that systemd has opened for this process; none where it was started otherwise.
+
+    Raises:
+        AgentError: what the environment says of them is not so.
+    """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    return [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(count)]
+    told = os.environ.get("LISTEN_FDS", "")
+    try:
+        if not 0 < int(told) <= MOST_SOCKETS:
+            raise ValueError(told)
+        return [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(told))]
+    except (OSError, ValueError) as error:
+        raise AgentError(
+            f"the page was started with LISTEN_FDS={told[:20]!r}, and these sockets are not there",
+            "start it by recorder-agent-web.socket, or by hand with --listen",
+        ) from error
 
 
 def opened(address: str) -> list[socket.socket]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from agent.control.client import NoDaemon, ask
+from agent.control.client import ask
 from agent.control.messages import Message
 from agent.errors import AgentError
 from agent.facade.context import Session
@@ -16,7 +16,7 @@ from agent.report.rows import rows_of
 TIMEOUT_SECONDS = 3.0
 """For each word of an answer."""
 STATUS_SECONDS, LEVEL_SECONDS, DAYS_SECONDS = 0.5, 0.2, 30.0
-"""So old an answer may be."""
+"""So old an answer may be, from when it has come."""
 WEEK = 7
 
 Json = dict[str, Any]
@@ -34,9 +34,9 @@ class _Asked(Generic[T]):
     def __call__(self) -> T:
         """Return an answer that is young enough."""
         with self._lock:
-            now = self._monotonic()
-            if self._answer is None or now - self._answer[0] >= self._seconds:
-                self._answer = (now, self._work())
+            if self._answer is None or self._monotonic() - self._answer[0] >= self._seconds:
+                found = self._work()
+                self._answer = (self._monotonic(), found)  # not from before: work may take longer than that
             return self._answer[1]
 
     def forget(self) -> None:
@@ -77,7 +77,7 @@ class Source:
     def _answer(self, process: Process, command: str) -> Json | None:
         try:
             return dict(self._ask(process, {"command": command}))
-        except (NoDaemon, TimeoutError, AgentError):
+        except (OSError, AgentError):
             return None
 
     def _status(self) -> Json | None:
@@ -99,6 +99,6 @@ class Source:
                 {"command": "report", "days": WEEK},
                 lambda event: rows.extend(event.get("rows", [])),
             )
-        except (NoDaemon, TimeoutError, AgentError):
+        except (OSError, AgentError):
             return []
         return rows

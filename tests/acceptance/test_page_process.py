@@ -152,6 +152,7 @@ def test_beyond_this_machine_reading_wants_the_password(page: Site_, recorder: F
 def test_a_password_is_long_enough(recorder: FakeRecorder) -> None:
     """A short one is one sentence, and the file is for nobody else."""
     assert "8 to 256 characters" in set_password(recorder, "short").sentence(1)
+    assert "invalid UTF-8" in set_password(recorder, "correct \udcff horse").sentence(1)
     assert set_password(recorder).code == 0
     file = recorder.config.with_name("web-password")
     assert file.stat().st_mode & 0o007 == 0

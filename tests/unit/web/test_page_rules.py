@@ -13,6 +13,7 @@ from agent.web.password import SESSION_SECONDS, Password, kept
 from agent.web.view import NOTHING, level, view
 
 Json = dict[str, Any]
+ODD_HEX = b'{"salt":"000","hash":"000","key":"000"}'
 
 
 @pytest.mark.parametrize(
@@ -109,9 +110,11 @@ def test_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     file.write_bytes(kept("correct horse"))
     assert not password.is_session(session)
-    for content in (b"", b"{}", b'{"salt":"zz","hash":"00","key":"00"}', b"\xff"):
+    for content in (b"", b"{}", b'{"salt":"zz","hash":"00","key":"00"}', ODD_HEX, b"\xff"):
         file.write_bytes(content)
+        assert not password.is_set
         assert not password.is_right("correct horse")
+        assert not password.is_session(session)
 
 
 def status(**changes: Any) -> Json:
