@@ -103,7 +103,7 @@ class Page:
         return self._html("now.html", 200, now=view(self._source.status()))
 
     def _days(self, _request: Request) -> Response:
-        return self._html("week.html", 200, rows=self._source.days())
+        return self._html("all_days.html", 200, rows=self._source.days())
 
     def _level(self, _request: Request) -> Response:
         said = self._source.level() or {}
