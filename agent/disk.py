@@ -16,6 +16,10 @@ def no_observer(step: str) -> None:
     """Ignore a step."""
 
 
+def share_with_nobody(descriptor: int) -> None:
+    """Leave a new file to its owner alone."""
+
+
 def set_aside(path: Path) -> Path:
     """Give what stands in the way at a name of ours another name, and return that; nobody looks for it there.
 
@@ -101,15 +105,18 @@ class Disk:
         self._observer(step)
         path.unlink(missing_ok=True)
 
-    def replace(self, path: Path, data: bytes, step: str) -> None:
+    def replace(
+        self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody
+    ) -> None:
         """Give ``path`` new contents so that it always holds either the old or the new ones, whole.
 
-        A folder that stands at one of the two names is set aside.
+        A folder that stands at one of the two names is set aside. ``share`` is called with the new file's descriptor,
+        and may give it to others; without it the file has mode 0600.
         Temporary file → write → fsync → rename → fsync of the folder, as ``<step>.create``, ``.write``, ``.sync``,
         ``.rename`` and ``.sync_folder``.
         """
         temporary = path.with_name(path.name + ".tmp")
-        self.write_new(temporary, data, step)
+        self.write_new(temporary, data, step, share)
         try:
             self.rename(temporary, path, f"{step}.rename")
         except IsADirectoryError:
@@ -117,7 +124,9 @@ class Disk:
             self.rename(temporary, path, f"{step}.rename")
         self.sync_folder(path.parent, f"{step}.sync_folder")
 
-    def write_new(self, path: Path, data: bytes, step: str) -> None:
+    def write_new(
+        self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody
+    ) -> None:
         """Write a durable file under a name of no account (what stood there goes); its folder is not synced."""
         if os.path.lexists(path):
             try:
@@ -126,4 +135,5 @@ class Disk:
                 set_aside(path)
         with self.create(path, f"{step}.create") as file:
             self.write(file, data, f"{step}.write")
+            share(file.fileno())
             self.sync(file, f"{step}.sync")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agent import log, text
+from agent.disk import Disk
 from agent.errors import AgentError
 from agent.facade.context import Session
 from agent.hints import extra, typed
@@ -101,19 +102,14 @@ def password(given: tuple[Session, Path]) -> None:
 
 def _write(place: Path, data: bytes) -> None:
     """Put the hash where the page's own user can read it, and nobody else."""
-    temporary = place.with_name(f"{place.name}.new")
-    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+
+    def share(descriptor: int) -> None:
         with contextlib.suppress(KeyError, PermissionError):
             os.fchown(descriptor, -1, grp.getgrnam(GROUP).gr_gid)
             os.fchmod(descriptor, 0o640)
-        os.fsync(descriptor)
-    temporary.rename(place)
+
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    Disk().replace(place, data, "web_password", share)
 
 
 def _password_file(session: Session) -> Path:

@@ -13,7 +13,7 @@ from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.ogg_repair import Unrepairable, plan_repair
 from agent.clock import SystemClock
 from agent.config.schema import load
-from agent.disk import Disk
+from agent.disk import Disk, share_with_nobody
 from agent.errors import AgentError, ConfigError, CredentialError
 from agent.host.boot import boot_id
 from agent.outbox import sidecar
@@ -44,7 +44,9 @@ NOBODY_KNOWS = dict.fromkeys(("HOME",), "/nonexistent")
 class ReadingDisk(Disk):
     """A disk on which nothing is kept."""
 
-    def replace(self, path: Path, data: bytes, step: str) -> None:
+    def replace(
+        self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody
+    ) -> None:
         """Take the bytes."""
 
 
