@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from agent import log
+from agent.disk import Disk
 from agent.errors import AgentError
 from agent.facade.context import Session
 from agent.hints import restart, typed
 from agent.host.boot import hostname
 from agent.panel.outcome import OUTCOME_FILE, Outcome
 from agent.provision.offer import RefusedOffer
-from agent.provision.places import folders
+from agent.provision.places import boot_folder, stick_folder
 from agent.provision.provisioner import Provisioner, Taken
 from agent.small_file import UnusableFile, read_bytes
 from agent.status.published_file import replace
@@ -48,13 +49,22 @@ def provision(session: Session, folder: Path | None) -> None:
     log.configure("error", "text")
     if os.geteuid() != 0 and session.config_path is None:
         raise AgentError("this needs root", f"run {typed('provision')}")
-    problems: list[str] = []
-    with contextlib.ExitStack() as stack:
-        found = [folder] if folder is not None else stack.enter_context(folders())
-        for place in found:
-            problems += _take(session, place)
+    problems = _take(session, folder) if folder is not None else _take_all(session)
     if problems:
         raise AgentError("\n".join(problems))
+
+
+def _take_all(session: Session) -> list[str]:
+    """Take over what the boot partition brings, then what a stick does; what is wrong with one stops not the other."""
+    at_boot = boot_folder()
+    problems = _take(session, at_boot) if at_boot is not None else []
+    try:
+        with stick_folder() as stick:
+            if stick is not None:
+                problems += _take(session, stick)
+    except AgentError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _take(session: Session, folder: Path) -> list[str]:
@@ -107,7 +117,7 @@ def _tell(folder: Path, lines: list[str], *, is_accepted: bool) -> None:
         before = read_bytes(path)
     if before.partition(b"\n")[2] != data.partition(b"\n")[2]:
         with contextlib.suppress(OSError):  # pulled, full or write-protected
-            _write(path, data)
+            Disk().replace(path, data, "provision_result", _readable)
     if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         outcome = Outcome(accepted=is_accepted, boot_seconds=now, sentence=" ".join(lines)[:SENTENCE_LENGTH])
@@ -115,16 +125,7 @@ def _tell(folder: Path, lines: list[str], *, is_accepted: bool) -> None:
             replace(Path(runtime) / OUTCOME_FILE, msgspec.json.encode(outcome), 0o644)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Put a file in the place of another; a link is not followed, and FAT has no modes to set."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-    )
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
+def _readable(descriptor: int) -> None:
+    """Let everybody read the outcome; FAT has no modes to set."""
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o644)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agent.config import schema as settings
 from agent.errors import AgentError, CredentialError
-from agent.small_file import UnusableFile, read_bytes
+from agent.small_file import UnusableFile, is_regular, read_bytes
 from agent.token.file import Token, token_of
 
 CONFIG, TOKEN, CERTIFICATE = "config.toml", "device-token", "ca.pem"
@@ -66,7 +66,7 @@ def _read(folder: Path, name: str) -> bytes | None:
     try:
         data = read_bytes(folder / name, LARGEST[name])
     except FileNotFoundError:
-        if (folder / f"{name}.txt").exists():
+        if is_regular(folder / f"{name}.txt"):
             raise _Wrong(f"is called {name}.txt here; rename it to {name}") from None
         return None
     except UnusableFile as error:

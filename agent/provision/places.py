@@ -16,28 +16,52 @@ MOUNT_SECONDS = 10.0
 TYPES = "vfat,exfat"
 
 
+def boot_folder() -> Path | None:
+    """Return the folder of the boot partition; None where there is none."""
+    return next((place / FOLDER for place in BOOT if (place / FOLDER).is_dir()), None)
+
+
 @contextlib.contextmanager
-def folders() -> Iterator[list[Path]]:
-    """Give the folders that there are now: that of the boot partition first; a stick is mounted meanwhile."""
-    found = [place / FOLDER for place in BOOT if (place / FOLDER).is_dir()][:1]
-    with contextlib.ExitStack() as stack:
-        if STICK.exists():
-            stick = stack.enter_context(_mounted(STICK))
-            if (stick / FOLDER).is_dir():
-                found.append(stick / FOLDER)
-        yield found
+def stick_folder() -> Iterator[Path | None]:
+    """Give the folder of the stick, which is mounted meanwhile; None where there is none.
+
+    Raises:
+        AgentError: the stick cannot be mounted or read.
+    """
+    if not STICK.exists():
+        yield None
+        return
+    with _mounted(STICK) as stick:
+        folder = stick / FOLDER
+        try:
+            is_there = folder.is_dir()
+        except OSError as error:
+            raise AgentError(f"the stick cannot be read ({error.strerror})", "write it anew") from error
+        yield folder if is_there else None
 
 
 @contextlib.contextmanager
 def _mounted(device: Path) -> Iterator[Path]:
     """Mount a stick where nobody else sees it; nothing on it can be run."""
-    with tempfile.TemporaryDirectory(prefix="recorder-agent-") as folder:
+    folder = tempfile.mkdtemp(prefix="recorder-agent-")
+    try:
         _call("mount", "-t", TYPES, "-o", "rw,nosuid,nodev,noexec,umask=077", str(device), folder)
         try:
             yield Path(folder)
         finally:
-            with contextlib.suppress(AgentError):  # it was pulled
-                _call("umount", folder)
+            _unmount(folder)
+    finally:
+        with contextlib.suppress(OSError):  # never with what is in it: that would be the stick's own files
+            Path(folder).rmdir()
+
+
+def _unmount(folder: str) -> None:
+    """Unmount a stick; one that was pulled is gone, and one that somebody looks at goes when that ends."""
+    try:
+        _call("umount", folder)
+    except AgentError:
+        with contextlib.suppress(AgentError):
+            _call("umount", "--lazy", folder)
 
 
 def _call(*command: str) -> None:

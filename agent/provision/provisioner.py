@@ -10,7 +10,7 @@ import msgspec
 from agent.config.schema import SYSTEM_FILE, Config, LoadedConfig, load, locate
 from agent.control.server import ask
 from agent.disk import Disk
-from agent.errors import ConfigError, CredentialError
+from agent.errors import AgentError, ConfigError, CredentialError
 from agent.facade.context import Session
 from agent.facade.credentials import credentials_of
 from agent.process import state_directory
@@ -69,6 +69,14 @@ class Provisioner:
             RefusedOffer: it is not taken, and nothing was changed.
             AgentError: taking it over failed; it is tried again at the next start.
         """
+        try:
+            return self._take(folder)
+        except OSError as error:
+            raise AgentError(
+                f"{error.filename or folder}: {error.strerror or error}", "free or repair it"
+            ) from error
+
+    def _take(self, folder: Path) -> Taken:
         offer = read_offer(folder)
         known = load_or_none(self._file.with_name(MEMORY), PROVISIONED) or Provisioned()
         new = offer._replace(
@@ -89,7 +97,7 @@ class Provisioner:
         self._judge(new, before, config, present)
         if new.token is not None:
             make_state(after.state)
-        sentences = self._install(new)
+        sentences = self._install(new, known)
         if new.token is None:
             return Taken(sentences, changes_settings=bool(sentences))
         changes = bool(sentences)
@@ -97,7 +105,7 @@ class Provisioner:
         if is_new:
             self._store(after, new)
         sentences.append(f"{TOKEN} ({new.token.fingerprint}) {'is' if is_new else 'was'} in use")
-        return Taken(sentences, _wiped(folder / TOKEN), changes)
+        return Taken(sentences, self._wiped(folder / TOKEN), changes)
 
     # what may be taken
 
@@ -161,7 +169,7 @@ class Provisioner:
 
     # taking it over
 
-    def _install(self, new: Offer) -> list[str]:
+    def _install(self, new: Offer, known: Provisioned) -> list[str]:
         sentences: list[str] = []
         for name, data, path in (
             (CERTIFICATE, new.certificate, self.certificate_file),
@@ -173,23 +181,17 @@ class Provisioner:
                 self._put(path, data)
                 sentences.append(f"{name} is in use")
         if new.config is not None or new.certificate is not None:
-            path = self._file.with_name(MEMORY)
-            known = load_or_none(path, PROVISIONED) or Provisioned()
             now = Provisioned(
                 known.config if new.config is None else _hash(new.config),
                 known.certificate if new.certificate is None else _hash(new.certificate),
             )
-            self._put(path, msgspec.json.encode(now))
+            self._put(self._file.with_name(MEMORY), msgspec.json.encode(now))
         return sentences
 
     def _put(self, path: Path, data: bytes) -> None:
         """Give a file new contents, durably, readable for all."""
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.new")
-        self._disk.write_new(temporary, data, "provision")
-        temporary.chmod(MODE)
-        self._disk.rename(temporary, path, "provision.rename")
-        self._disk.sync_folder(path.parent, "provision.sync_folder")
+        self._disk.replace(path, data, "provision", lambda descriptor: os.fchmod(descriptor, MODE))
 
     @staticmethod
     def _differs(path: Path, data: bytes) -> bool:
@@ -216,15 +218,14 @@ class Provisioner:
 
         as_owner(state_directory.resolve(session.loaded, os.environ), store)
 
+    def _wiped(self, path: Path) -> str | None:
+        """Overwrite and remove the token's file; return why that failed."""
+        try:
+            wipe(path, self._disk)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _wiped(path: Path) -> str | None:
-    """Overwrite and remove the token's file; return why that failed."""
-    try:
-        wipe(path)
-    except (OSError, UnusableFile) as error:
-        return str(getattr(error, "strerror", None) or error)
-    return None

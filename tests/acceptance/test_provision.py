@@ -33,6 +33,28 @@ from agent.cli.root import outcome
 sys.exit(outcome(sys.argv[3:]))
 """
 """The command line on a medium whose device-token fails at a function of a module."""
+FULL = """
+import errno, os, sys
+from agent.disk import Disk
+real = Disk.write
+def write(self, file, data, step):
+    if step == "provision.write":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    real(self, file, data, step)
+Disk.write = write
+from agent.cli.root import outcome
+sys.exit(outcome(sys.argv[1:]))
+"""
+"""The command line beside settings on a disk that is full."""
+PLACES = """
+import sys
+from pathlib import Path
+from agent.provision import places
+places.BOOT, places.STICK = (Path(sys.argv[1]),), Path(sys.argv[2])
+from agent.cli.root import outcome
+sys.exit(outcome(sys.argv[3:]))
+"""
+"""The command line of a machine with another boot partition and another stick."""
 OTHER = "dtok_somebody-elses"
 
 
@@ -212,7 +234,7 @@ def test_a_medium_that_fails_while_the_token_is_removed(blank: Machine, stick: P
     """It is in use, and that it is still there is said, with exit 1; the next start removes it."""
     stick.joinpath("device-token").write_text(f"{DEFAULT_TOKEN}\n")
     program = blank.program
-    blank.program = [sys.executable, "-c", FAILING, "agent.provision.wiping", "os.write"]
+    blank.program = [sys.executable, "-c", FAILING, "agent.disk", "os.pwrite"]
     run = blank.run("provision", "--from", stick)
     assert run.code == 1
     assert "could not be removed from here (Input/output error)" in run.err
@@ -236,3 +258,27 @@ def test_nothing_brought_is_no_news(blank: Machine, stick: Path) -> None:
     """An empty folder: exit 0 and not a word, here or there."""
     assert blank.ok("provision", "--from", stick).out == ""
     assert list(stick.iterdir()) == []
+
+
+def test_a_stick_that_cannot_be_mounted_keeps_nothing_from_the_boot_partition(
+    blank: Machine, stick: Path, tmp_path: Path
+) -> None:
+    """What that brings is in use, and the stick is named, with exit 1."""
+    stick.joinpath("config.toml").write_text(settings(blank, recording={"segment_seconds": 77}))
+    no_medium = tmp_path / "RECORDER"
+    no_medium.write_bytes(b"no file system")
+    blank.program = [sys.executable, "-c", PLACES, stick.parent, no_medium]
+    run = blank.run("provision")
+    assert "the stick cannot be mounted" in run.sentence(1)
+    assert "config.toml is in use" in run.out
+    assert "accepted" in result(stick)
+    assert "segment_seconds = 77" in blank.config_file.read_text()
+
+
+def test_settings_that_cannot_be_written_are_said_beside_them(blank: Machine, stick: Path) -> None:
+    """A disk that refuses: one sentence, in result.txt too, and it is tried again."""
+    stick.joinpath("config.toml").write_text(settings(blank, recording={"segment_seconds": 77}))
+    blank.program = [sys.executable, "-c", FULL]
+    assert "No space left on device" in blank.run("provision", "--from", stick).sentence(1)
+    assert "failed, and is tried again at the next start" in result(stick)
+    assert "No space left on device" in result(stick)
