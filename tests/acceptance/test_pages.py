@@ -115,7 +115,7 @@ def served(machine: Machine, tmp_path: Path) -> Iterator[Machine]:
 def test_every_command_of_ours_runs_as_printed(served: Machine, tmp_path: Path) -> None:
     """Beside a service, with an id for ID and a folder for a person's own: none is wrong usage, none fails."""
     earlier = tmp_path / "earlier"
-    earlier.mkdir()
+    (earlier / "outbox").mkdir(parents=True)
     stands_for = {"ID": served.queue()[0]["id"], "DIR": str(earlier), "/var/lib/recorder-agent": str(earlier)}
     failed = {}
     for command in dict.fromkeys(OUR_COMMANDS):
