@@ -18,8 +18,6 @@ class Notifier:
         self._monotonic = monotonic
         self.on_ready: Callable[[], object] = lambda: None
         """Called when the service has started, or ends before it has."""
-        self.watchdog_seconds = _watchdog_seconds(environ)
-        """Within this time ``watchdog`` must be called again; None: nobody waits for it."""
 
     @property
     def is_heard(self) -> bool:
@@ -70,11 +68,3 @@ def _address(name: str) -> str:
     if name.startswith("@"):
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""
-
-
-def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """Return $WATCHDOG_USEC in seconds when it is meant for this process (sd_watchdog_enabled(3))."""
-    microseconds, process = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not microseconds.isdecimal() or int(microseconds) == 0 or process not in {"", str(os.getpid())}:
-        return None
-    return int(microseconds) / 1_000_000

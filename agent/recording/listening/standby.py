@@ -36,8 +36,6 @@ class Standby:
         self._owner: str | None = None
         self.for_voice = False
         """Whether it listens for a voice now."""
-        self.for_ring = False
-        """Whether it keeps the last minutes now."""
 
     @property
     def keeps(self) -> bool:
@@ -81,7 +79,7 @@ class Standby:
         owner = self._segment_factory.binding()
         if is_other_owner(self._owner, owner):
             self._ring.clear()
-        self._owner, self.for_ring = owner, True
+        self._owner = owner
         self._ring.take(heard)
 
     def interrupt(self) -> None:
@@ -91,11 +89,9 @@ class Standby:
 
     def release(self, asked_at: float) -> Prelude | None:
         """Give away what is kept, for a recording to begin with that was asked for at a moment of the boot clock."""
-        self.for_ring = False
         return self._ring.release(asked_at) if self._ring is not None else None
 
     def forget(self) -> None:
         """Forget what is kept: a person wants nothing to be heard, or what follows does not belong to it."""
-        self.for_ring = False
         if self._ring is not None:
             self._ring.clear()

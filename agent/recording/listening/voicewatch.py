@@ -1,13 +1,11 @@
 """Listening for a voice: what the gate hands on, and the account of what it was listened to and not wanted."""
 
-from agent.clock import Instant
 from agent.recording.listener import Heard
 from agent.recording.listening.voice import Event, Missed, VoiceGate
 from agent.recording.segment_factory import SegmentFactory
 
 NOTED_SECONDS = 60.0
 """So often ``recorder.json`` says until when it was listened: what a cut can take from the account."""
-
 ACCOUNTED_SECONDS = 1.0
 
 
@@ -71,15 +69,8 @@ class VoiceWatch:
 
     def closed(self) -> None:
         """All is done that ``stop`` gave: note durably up to when was listened."""
-        until = self._until()
-        if (
-            until is not None
-            and self._heard_until is not None
-            and not self._segment_factory.gap_tracker.is_open
-        ):
+        if self._heard_until is not None and not self._segment_factory.gap_tracker.is_open:
+            until = self._segment_factory.instant(self._heard_until)
             self._segment_factory.ended(self._heard_until, until)
             self._segment_factory.sink.listened(until)
         self._heard_until = self._noted_at = None
-
-    def _until(self) -> Instant | None:
-        return None if self._heard_until is None else self._segment_factory.instant(self._heard_until)

@@ -1,6 +1,5 @@
 """What systemd hears from the agent."""
 
-import os
 import secrets
 import socket
 from collections.abc import Iterator
@@ -54,19 +53,3 @@ def test_without_a_socket_nothing_happens(name: str) -> None:
 def test_a_service_manager_that_is_away_stops_nobody(tmp_path: Path) -> None:
     """The socket is missing while systemd starts itself anew."""
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).watchdog()
-
-
-@pytest.mark.parametrize(
-    ("environ", "seconds"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "30000000"}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-    ],
-)
-def test_the_watchdog_is_for_this_process_only(environ: dict[str, str], seconds: float | None) -> None:
-    """A child that inherits the variables is not meant (sd_watchdog_enabled(3))."""
-    assert Notifier(environ).watchdog_seconds == seconds
