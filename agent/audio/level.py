@@ -41,18 +41,18 @@ class LevelMeter:
         self._silent_bytes = 0 if newest.peak else self._silent_bytes + len(samples)
         if newest.peak >= LIMIT:
             self._clipped += clipped(samples)
-        recent = (*self._recent, samples)
-        size = sum(map(len, recent))
-        while size - len(recent[0]) >= self._window:
-            size -= len(recent[0])
-            recent = recent[1:]
-        self._recent = recent
         peaks = (*self._peaks, (len(samples), newest.peak))
         size = sum(count for count, _ in peaks)
         while size - peaks[0][0] >= PEAK_SECONDS * self._bytes_per_second:
             size -= peaks[0][0]
             peaks = peaks[1:]
         self._peaks = peaks
+        recent = (*self._recent, samples)
+        size = sum(map(len, recent))
+        while size - len(recent[0]) >= self._window:
+            size -= len(recent[0])
+            recent = recent[1:]
+        self._recent = recent  # last: where it has something, there is a peak
 
     def now(self) -> SoundNow | None:
         """Return how loud it is, None without data."""

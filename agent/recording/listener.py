@@ -47,7 +47,6 @@ class Listener:
         self._shown = SourceState.CLOSED.value
         self._shown_quality: Quality | None = None
         self._said: Quality | None = None
-        board.level_dbfs = self._level
         board.sound = self._sound
 
     def read(self, timeout: float) -> Heard | None:
@@ -76,10 +75,6 @@ class Listener:
         """Let go of the device."""
         self.source.close()
         self._show()
-
-    def _level(self) -> float | None:
-        """Return the level of the newest sound; None while nothing is heard."""
-        return self._meter.dbfs() if self.is_listening else None
 
     def _sound(self) -> SoundNow | None:
         """Return how loud the newest sound is; None while nothing is heard."""

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from agent.audio.level import SoundNow
 
 
+SOUNDING = frozenset({"listening", "silent"})
+"""The states of a microphone in which its level is one of now."""
+
+
 class State(StrEnum):
     """What the recorder is doing, as ``status --json`` says it."""
 
@@ -170,15 +174,18 @@ class Board:
         self._progress_at = monotonic()
         self.changed = threading.Event()
         """Set when something else than a length or an amount is reported; whoever publishes clears it."""
-        self.level_dbfs: Callable[[], float | None] = lambda: None
-        """The level of the newest sound, asked for only when somebody looks."""
         self.sound: Callable[[], SoundNow | None] = lambda: None
-        """The same with its peak and what has clipped."""
+        """How loud the newest sound is, asked for only when somebody looks."""
 
     @property
     def snapshot(self) -> Snapshot:
         """The present snapshot; it never changes afterwards."""
         return self._snapshot
+
+    def level_dbfs(self) -> float | None:
+        """Return the level of the newest sound; None while nothing is heard."""
+        sound = self.sound()
+        return None if sound is None else sound.level_dbfs
 
     def report(self, **changes: Any) -> None:
         """Replace fields of the snapshot; unknown names are a TypeError."""

@@ -1,6 +1,9 @@
 """The level meter."""
 
 import math
+import sys
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,3 +115,24 @@ def test_a_peak_stays_for_half_a_second() -> None:
         seen.append((round(now.level_dbfs), round(now.peak_dbfs), now.clipped_samples))
     count = RATE // 10
     assert seen == [(-40, -40, 0), (0, 0, count), *[(-40, 0, count)] * 4, *[(-40, -40, count)] * 5]
+
+
+def test_it_may_be_asked_at_any_moment_of_a_block() -> None:
+    """Another thread that looks in the midst of the first block is told nothing, or its level; never an error."""
+    meter = LevelMeter(RATE, 1)
+    told = []
+
+    def look(frame: FrameType, _event: str, _given: Any) -> Any:
+        if frame.f_code is LevelMeter.feed.__code__:
+            told.append(meter.now())
+            return look
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        meter.feed(sine(1000, 0.1))
+    finally:
+        sys.settrace(before)
+    assert told[0] is None
+    assert told[-1] == meter.now() is not None
