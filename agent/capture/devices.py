@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agent.capture import protocol
-from agent.capture.mixer import CaptureControl, capture_control
+from agent.capture.mixer import CaptureControl, capture_control_or_none
 from agent.capture.process import run_once
 from agent.errors import MicrophoneError
 from agent.hints import typed
@@ -78,7 +78,7 @@ def list_devices(
             default=card.stable_id == default,
             channels=card.channels,
             sample_rates=list(card.sample_rates) if card.sample_rates else None,
-            capture=_capture(card),
+            capture=capture_control_or_none(card.card_id),
         )
         for card in capturing
     ] + [Device(id=pcm, name=pcm, default=pcm == default, channels=None, sample_rates=None) for pcm in pcms]
@@ -115,13 +115,6 @@ def resolve_input(wanted: str, cards: Sequence[Card]) -> list[Target]:
             f"plug it in, or set audio.input to one that {typed('devices')} shows",
         )
     return [Target(wanted, wanted)]
-
-
-def _capture(card: Card) -> CaptureControl | None:
-    try:
-        return capture_control(card.card_id)
-    except MicrophoneError:
-        return None
 
 
 def _target(card: Card) -> Target:

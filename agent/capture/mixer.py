@@ -110,6 +110,14 @@ def capture_control(card: str) -> CaptureControl | None:
     return control_of(_amixer(card, "scontents"))
 
 
+def capture_control_or_none(card: str) -> CaptureControl | None:
+    """Return the control of a card; None also where amixer cannot tell it."""
+    try:
+        return capture_control(card)
+    except MicrophoneError:
+        return None
+
+
 def set_capture(card: str, percent: int) -> CaptureControl | None:
     """Set the capture volume of a card, and switch it on; return how it is then, None: it has no control for that.
 
@@ -120,8 +128,7 @@ def set_capture(card: str, percent: int) -> CaptureControl | None:
     if control is None:
         return None
     words = [f"'{control.control}',{control.number}", "capture", f"{percent}%"]
-    _amixer(card, "sset", *words, *(["cap"] if control.on is not None else []))
-    return capture_control(card)
+    return control_of(_amixer(card, "sset", *words, *(["cap"] if control.on is not None else [])))
 
 
 def control_of(listing: str) -> CaptureControl | None:

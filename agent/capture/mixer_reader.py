@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from agent.capture.devices import DEFAULT
-from agent.capture.mixer import CaptureControl, capture_control
-from agent.errors import MicrophoneError
+from agent.capture.mixer import CaptureControl, capture_control_or_none
 from agent.host.sound_cards import Card, SoundCards
 
 MOST_AGE_SECONDS = 1.0
@@ -58,9 +57,4 @@ class CaptureControlReader:
 
     def _read(self, identity: str) -> CaptureControl | None:
         card = mixer_card(identity, self._cards.present())
-        if card is None:
-            return None
-        try:
-            return capture_control(card.card_id)
-        except MicrophoneError:
-            return None
+        return capture_control_or_none(card.card_id) if card is not None else None

@@ -85,13 +85,12 @@ def test_the_control_of_a_card(listing: str, expected: CaptureControl | None) ->
 
 def test_it_is_set_and_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The capture side alone, by the card's id; what a card says afterwards is what counts."""
-    asked = amixer(tmp_path, monkeypatch, f"cat <<'E'\n{USB}E")
-    assert set_capture("Mic", 60) == CaptureControl("Mic", 0, 12, on=False)
-    assert asked.read_text().splitlines() == [
-        "-c Mic scontents",
-        "-c Mic sset 'Mic',0 capture 60% cap",
-        "-c Mic scontents",
-    ]
+    mic = USB[USB.index("Simple mixer control 'Mic'") : USB.index("Simple mixer control 'Auto")]
+    then = mic.replace("Capture 4 [12%] [-8.00dB] [off]", "Capture 20 [57%] [8.00dB] [on]")
+    script = f"if [ $3 = sset ]; then cat <<'E'\n{then}E\nelse cat <<'E'\n{USB}E\nfi"
+    asked = amixer(tmp_path, monkeypatch, script)
+    assert set_capture("Mic", 60) == CaptureControl("Mic", 0, 57, on=True)
+    assert asked.read_text().splitlines() == ["-c Mic scontents", "-c Mic sset 'Mic',0 capture 60% cap"]
 
 
 def test_a_card_without_one_and_one_that_refuses_are_said_once(
