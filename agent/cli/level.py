@@ -184,7 +184,7 @@ def _of_source(session: Session, leave: Callable[[], bool] = lambda: False) -> L
                     return
                 if block is not None:
                     meter_.feed(block.samples)
-                    control = wiring.capture_control.read(source.identity or wiring.config.audio.input)
+                    control = wiring.capture_control(source.identity)
                     sound = meter_.now()
                     if sound is not None:
                         yield Level(sound.level_dbfs, sound.peak_dbfs, sound.clipped_samples, control)

@@ -10,8 +10,7 @@ import click
 from agent import log
 from agent.errors import ConfigError
 from agent.process.starting import Starting
-from agent.process.supervised import is_service
-from agent.process.systemd import Notifier
+from agent.process.systemd import Notifier, is_service
 from agent.recorder.last_good import last_good
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from msgspec import Meta
 from agent.disk import set_aside
 from agent.errors import AgentError
 from agent.hints import settle, stop
+from agent.process.systemd import is_service
 from agent.small_file import is_regular, load_or_none
 from agent.text import valid
 
@@ -196,10 +197,9 @@ def holder_of(path: Path) -> Holder | None:
 
 def no_right(folder: Path, error: OSError) -> AgentError:
     """Return why a state directory cannot be used, for a person; of a service its owner is told what opens it."""
-    is_unit = "NOTIFY_SOCKET" in os.environ
-    if is_unit and error.errno == errno.EROFS:
+    if is_service() and error.errno == errno.EROFS:
         return NoRight(f"the service may not write to {folder}", settle())
-    if is_unit and isinstance(error, PermissionError):
+    if is_service() and isinstance(error, PermissionError):
         account = pwd.getpwuid(os.geteuid()).pw_name
         give = f"`sudo chown -R {account}: {shlex.quote(str(folder))}`"
         return NoRight(f"the service's account {account} has no right to use {folder}", give)

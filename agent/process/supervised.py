@@ -17,7 +17,7 @@ from agent.log import get_logger
 from agent.process.starting import Starting
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld, StateLock, named
-from agent.process.systemd import Notifier
+from agent.process.systemd import Notifier, is_service
 
 logger = get_logger(__name__)
 
@@ -281,8 +281,3 @@ def wait_for_lock(
         else:
             return lock
     return None
-
-
-def is_service() -> bool:
-    """Whether systemd runs this process."""
-    return "NOTIFY_SOCKET" in os.environ

@@ -8,6 +8,11 @@ from collections.abc import Callable, Mapping
 _SEND_SECONDS = 2.0
 
 
+def is_service(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether systemd runs this process."""
+    return "NOTIFY_SOCKET" in environ
+
+
 class Notifier:
     """Tells systemd how the service is. A message that cannot be sent is lost, and nothing stops."""
 

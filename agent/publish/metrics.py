@@ -15,11 +15,10 @@ from agent.hints import extra
 from agent.host.battery import Battery
 from agent.host.storage import DiskUsage
 from agent.status.condition import Condition
+from agent.status.words import SOUNDING
 
 PREFIX = "recorder_agent_"
 PERCENT = 100
-SOUNDING = {"listening", "silent"}
-"""The states of a microphone in which its level is one of now."""
 COUNTERS = {
     "recordings": "Recordings that were begun, since the state directory was made.",
     "missing_seconds": "Seconds that should have been recorded and were not, in gaps that are over, since the start.",

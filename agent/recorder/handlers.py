@@ -111,7 +111,7 @@ class RecorderHandlers:
     def _level(self, _request: Request, _peer: Peer) -> Any:
         """Tell the level, and enough for whoever shows it to know what the lack of one means."""
         sound, now = self._wiring.board.sound(), self._wiring.board.snapshot
-        control = self._wiring.capture_control.read(now.microphone_id or self._wiring.config.audio.input)
+        control = self._wiring.capture_control(now.microphone_id)
         return {
             "level_dbfs": None if sound is None else round(sound.level_dbfs, 1),
             "peak_dbfs": None if sound is None else round(sound.peak_dbfs, 1),

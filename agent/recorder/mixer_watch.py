@@ -6,13 +6,12 @@ from typing import Final
 from agent.capture.mixer import CaptureControl
 from agent.log import get_logger
 from agent.status.board import Board, Quality, Snapshot
-from agent.status.words import quality_reason
+from agent.status.words import SOUNDING, quality_reason
 
 log = get_logger(__name__)
 
 AGAIN_SECONDS: Final = 10.0
 """How often it is looked again while something is wrong; while nothing is, amixer is never run."""
-SOUNDING: Final = {"listening", "silent"}
 
 
 class MixerWatch:

@@ -78,9 +78,7 @@ class Publisher:
         """What waits, as the deliverer said last."""
         self._mixer = MixerWatch(
             wiring.board,
-            lambda: wiring.capture_control.read(
-                wiring.board.snapshot.microphone_id or wiring.config.audio.input
-            ),
+            lambda: wiring.capture_control(wiring.board.snapshot.microphone_id),
             wiring.clock.monotonic,
         )
         self._finished = SidecarCount(wiring.files.outbox)

@@ -6,6 +6,7 @@ from functools import cached_property
 from agent.audio.source import Source
 from agent.audio.wav_file import RealTime, WavFile, parse_file_input
 from agent.capture.microphone import Microphone
+from agent.capture.mixer import CaptureControl
 from agent.capture.mixer_reader import CaptureControlReader
 from agent.capture.process import CaptureSettings
 from agent.clock import UNSYNCHRONIZED, Clock, Instant
@@ -78,9 +79,12 @@ class RecorderWiring:
         return self.time.instant(self.clock.monotonic())
 
     @cached_property
-    def capture_control(self) -> CaptureControlReader:
-        """How the capture control of the microphone stands."""
+    def _capture_control(self) -> CaptureControlReader:
         return CaptureControlReader(SoundCards(), self.clock.monotonic)
+
+    def capture_control(self, identity: str | None) -> CaptureControl | None:
+        """Return how the capture control of the microphone in use stands; without an ``identity`` of what is wanted."""
+        return self._capture_control.read(identity or self.config.audio.input)
 
     @cached_property
     def memory(self) -> Memory:

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from agent.audio.level import SoundNow
 
 
-SOUNDING = frozenset({"listening", "silent"})
-"""The states of a microphone in which its level is one of now."""
-
-
 class State(StrEnum):
     """What the recorder is doing, as ``status --json`` says it."""
 

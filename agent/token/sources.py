@@ -21,6 +21,7 @@ import msgspec
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.json_file import JsonFile
+from agent.process.systemd import is_service
 from agent.small_file import UnusableFile, load
 from agent.token.file import Token, read_token
 
@@ -66,7 +67,7 @@ class Sources:
             self._beneath[TOKEN_FILE] = Path(token_file)
         if credentials := environ.get("CREDENTIALS_DIRECTORY"):
             self._beneath[CREDENTIAL] = Path(credentials) / TOKEN_NAME
-        self._is_service = "NOTIFY_SOCKET" in environ
+        self._is_service = is_service(environ)
         self._disk = disk
 
     @property
