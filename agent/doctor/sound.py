@@ -17,10 +17,11 @@ from agent.facade.context import Session
 from agent.facade.service import recorder_status
 from agent.hints import typed
 from agent.host.sound_cards import Card, SoundCards
+from agent.recorder.mixer_watch import quality_reason
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import wants_voice
 from agent.status.board import Quality
-from agent.status.words import missing, quality_reason
+from agent.status.words import missing
 
 LISTEN_SECONDS = 1.5
 OPEN_PERCENT = 60

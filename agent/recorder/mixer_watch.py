@@ -6,7 +6,7 @@ from typing import Final
 from agent.capture.mixer import CaptureControl
 from agent.log import get_logger
 from agent.status.board import Board, Quality, Snapshot
-from agent.status.words import SOUNDING, quality_reason
+from agent.status.words import SOUNDING
 
 log = get_logger(__name__)
 
@@ -57,3 +57,25 @@ class MixerWatch:
                 control=words,
             )
         self._said = words
+
+
+def quality_reason(quality: Quality | None, capture: CaptureControl | None) -> str | None:
+    """Return why a microphone is of no use, as far as its capture control tells it; None: nothing is wrong.
+
+    ``capture`` None: it has none, or it cannot be told.
+    """
+    name = f"its capture control {capture.control}" if capture is not None else ""
+    if capture is not None and capture.on is False:
+        return f"{name} is switched off"
+    if quality in {None, Quality.OK}:
+        return None
+    if capture is not None and capture.percent == 0 and quality is not Quality.CLIPPING:
+        return f"{name} is at 0 %"
+    place = (
+        f", with {name} at {capture.percent} %" if capture is not None and capture.percent is not None else ""
+    )
+    return {
+        Quality.SILENT: f"digital silence{place}: it is switched off, or its cable is broken",
+        Quality.QUIET: f"too quiet{place}",
+        Quality.CLIPPING: f"too loud{place}",
+    }.get(quality)

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from agent.capture.mixer import CaptureControl
 from agent.clock import rfc3339_or_none
 from agent.errors import MicrophoneError
 from agent.hints import typed
-from agent.status.board import CredentialState, Delivery, Quality, Snapshot, State
+from agent.status.board import CredentialState, Delivery, Snapshot, State
 
 _STATES = {
     State.RECORDING: "recording",
@@ -43,28 +42,6 @@ def microphone(name: str, state: str) -> str:
     if state in {"waiting", "lost"}:
         return missing(name)
     return f"{name}, {state}"
-
-
-def quality_reason(quality: Quality | None, capture: CaptureControl | None) -> str | None:
-    """Return why a microphone is of no use, as far as its capture control tells it; None: nothing is wrong.
-
-    ``capture`` None: it has none, or it cannot be told.
-    """
-    name = f"its capture control {capture.control}" if capture is not None else ""
-    if capture is not None and capture.on is False:
-        return f"{name} is switched off"
-    if quality in {None, Quality.OK}:
-        return None
-    if capture is not None and capture.percent == 0 and quality is not Quality.CLIPPING:
-        return f"{name} is at 0 %"
-    place = (
-        f", with {name} at {capture.percent} %" if capture is not None and capture.percent is not None else ""
-    )
-    return {
-        Quality.SILENT: f"digital silence{place}: it is switched off, or its cable is broken",
-        Quality.QUIET: f"too quiet{place}",
-        Quality.CLIPPING: f"too loud{place}",
-    }.get(quality)
 
 
 def why(waiting: dict[str, Any]) -> str:

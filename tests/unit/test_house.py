@@ -179,8 +179,8 @@ def closure_of(path: Path) -> set[str]:
 
 NOT_IN_THE_DELIVERER = NOT_OF_THE_PAGE | {
     "pyaudio",
-    "agent.capture.microphone",
-    "agent.audio.capture",
+    "agent.capture",
+    "agent.host.sound_cards",
     "agent.recorder",
 }
 

@@ -4,9 +4,8 @@ import pytest
 from logcapture import capture_logs
 
 from agent.capture.mixer import CaptureControl
-from agent.recorder.mixer_watch import AGAIN_SECONDS, MixerWatch
+from agent.recorder.mixer_watch import AGAIN_SECONDS, MixerWatch, quality_reason
 from agent.status.board import Board, Quality
-from agent.status.words import quality_reason
 
 
 def control(percent: int | None, *, on: bool | None = True) -> CaptureControl:
