@@ -72,16 +72,17 @@ class StatusLed:
         self._condition = condition
         self._wait = wait
         self._stopping = threading.Event()
-        self._identify_steps = 0
-        self._refused_steps = 0
+        self._instead: Pattern = ()
+        self._instead_steps = 0
+        """So many steps more of it are played in place of the condition's pattern."""
 
     def show_refused(self, seconds: float) -> None:
         """Show for a while that what somebody has brought was refused."""
-        self._refused_steps = round(seconds * len(REFUSED) / sum(step.seconds for step in REFUSED))
+        self._play_instead(REFUSED, seconds)
 
     def identify(self, seconds: float) -> None:
         """Flicker unmistakably for a while."""
-        self._identify_steps = round(seconds / IDENTIFY[0].seconds)
+        self._play_instead(IDENTIFY, seconds)
 
     def run(self) -> None:
         """Play until ``stop``; dark afterwards."""
@@ -106,27 +107,22 @@ class StatusLed:
             position += 1
             self._driver.show(step.colour)
             self._hold(step, pattern)
+            if pattern is self._instead:
+                self._instead_steps -= 1
+
+    def _play_instead(self, pattern: Pattern, seconds: float) -> None:
+        steps = round(seconds * len(pattern) / sum(step.seconds for step in pattern))
+        self._instead, self._instead_steps = pattern, steps
 
     def _wanted(self) -> Pattern:
-        if self._identify_steps > 0:
-            self._identify_steps -= 1
-            return IDENTIFY
-        if self._refused_steps > 0:
-            self._refused_steps -= 1
-            return REFUSED
-        return self._patterns[self._condition()]
+        return self._instead if self._instead_steps > 0 else self._patterns[self._condition()]
 
     def _hold(self, step: Step, pattern: Pattern) -> None:
-        """Let a step last, but look for another condition meanwhile."""
+        """Let a step last, but look for another pattern meanwhile."""
         left = step.seconds
         while left > 0 and not self._wait(self._stopping, min(left, POLL_SECONDS)):
             left -= POLL_SECONDS
-            if pattern is REFUSED:
-                continue
-            identifies = self._identify_steps > 0 and pattern is not IDENTIFY
-            if left > 0 and (
-                identifies or (pattern is not IDENTIFY and self._patterns[self._condition()] is not pattern)
-            ):
+            if left > 0 and self._wanted() is not pattern:
                 return
 
 
