@@ -114,15 +114,6 @@ def _state(now: Json) -> str:
     return f"{state}: {now['fault']}" if now["fault"] else state
 
 
-def _microphone(microphone: Json) -> str:
-    parts = [words.microphone(microphone["name"], microphone["state"])]
-    if microphone.get("quality") not in {None, microphone["state"]}:
-        parts.append(microphone["quality"])
-    if microphone.get("reason"):
-        parts.append(microphone["reason"])
-    return ", ".join(parts)
-
-
 def _voice(voice: Json) -> str:
     problem = f": {voice['problem']}" if voice["problem"] else ""
     return f"{voice['trigger']} begins a recording{problem}"
@@ -149,7 +140,7 @@ def _text(now: Json) -> list[str]:
     if recording:
         began = local_moment(recording["started_at"])
         lines.append(("recording", f"{duration(recording['duration_ms'])} since {began}"))
-    lines.append(("microphone", _microphone(microphone)))
+    lines.append(("microphone", words.microphone(microphone)))
     if now.get("voice"):
         lines.append(("voice", _voice(now["voice"])))
     if microphone["level_dbfs"] is not None and microphone["state"] in SOUNDING:

@@ -37,11 +37,13 @@ def no_microphone(name: str | None) -> MicrophoneError:
     return MicrophoneError(missing(name), f"plug it in, and see {typed('devices')}")
 
 
-def microphone(name: str, state: str) -> str:
-    """Return how the microphone is, by its name and its state of ``status --json``."""
-    if state in {"waiting", "lost"}:
-        return missing(name)
-    return f"{name}, {state}"
+def microphone(now: dict[str, Any]) -> str:
+    """Return how the microphone is, by ``microphone`` of ``status --json``; an earlier version tells less of it."""
+    name, state, quality = now["name"], now["state"], now.get("quality")
+    parts = [missing(name)] if state in {"waiting", "lost"} else [name, state]
+    parts += [quality] if quality not in {None, state} else []
+    parts += [now["reason"]] if now.get("reason") else []
+    return ", ".join(parts)
 
 
 def why(waiting: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def _since(now: Json) -> str:
 def _facts(now: Json) -> list[tuple[str, str]]:
     transfer, storage = now["transfer"], now["storage"]
     return [
-        ("Microphone", microphone(now["microphone"]["name"], now["microphone"]["state"])),
+        ("Microphone", microphone(now["microphone"])),
         ("Waiting", _queue(now)),
         ("Why it waits", why(now["waiting"]) if now["pending"] and now["waiting"] else ""),
         ("Uploading", _transfer(transfer) if transfer else ""),

@@ -170,6 +170,22 @@ def test_every_state_has_a_view(state: State) -> None:
     assert view(status())["marks"] == ["1.0 s <b>cough</b>"]
 
 
+def test_a_microphone_of_no_use_is_told_with_the_reason() -> None:
+    """As ``status`` tells it; of an earlier version, which knows no reason, name and state."""
+    said = {
+        "name": "USB",
+        "state": "silent",
+        "quality": "silent",
+        "reason": "its capture control Mic is at 0 %",
+    }
+    assert ("Microphone", "USB, silent, its capture control Mic is at 0 %") in view(status(microphone=said))[
+        "facts"
+    ]
+    assert ("Microphone", "USB, silent") in view(status(microphone={"name": "USB", "state": "silent"}))[
+        "facts"
+    ]
+
+
 def test_the_level() -> None:
     """Within the meter, and none where nothing is heard."""
     assert level(-30.2, "listening") == {"dbfs": -30.2, "text": "-30 dB"}
