@@ -184,7 +184,9 @@ class Board:
         return None if sound is None else sound.level_dbfs
 
     def report(self, **changes: Any) -> None:
-        """Replace fields of the snapshot; unknown names are a TypeError."""
+        """Replace fields of the snapshot; unknown names are a TypeError. A ``fault`` without its hint has none."""
+        if "fault" in changes:
+            changes.setdefault("fault_hint", "")
         with self._lock:
             before, self._snapshot = self._snapshot, msgspec.structs.replace(self._snapshot, **changes)
         if any(_shown(name, getattr(before, name)) != _shown(name, new) for name, new in changes.items()):
