@@ -11,7 +11,7 @@ from agent.bounds import MOST_DAYS
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.disk import Disk
 from agent.index.table.deliveries import Deliveries
-from agent.recording.days.dayfile import DayFile
+from agent.recording.days.dayfile import DayFile, newest_before
 from agent.recording.days.days import DELIVERY_FILE, DeliveryDay, begin_of, day_at, end_of
 
 DELIVERY_DAY = msgspec.json.Decoder(DeliveryDay)
@@ -48,9 +48,8 @@ class DeliveryDayBook:
         today = day_at(now.wall_ms, self._zone)
         if self._looked == today:
             return
-        newest = self._file.newest
-        yesterday = today - timedelta(days=1)
-        first = date.fromisoformat(newest) + timedelta(days=1) if newest is not None else yesterday
+        newest = newest_before(self._file.days, today)
+        first = newest + timedelta(days=1) if newest is not None else today - timedelta(days=1)
         first = max(first, today - timedelta(days=MOST_DAYS))
         days = [first + timedelta(days=number) for number in range((today - first).days)]
         self._file.write([self._sum(day) for day in days])

@@ -1,7 +1,7 @@
 """What was delivered on the newest days, the day that runs included; read, and never written."""
 
 import sqlite3
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +9,7 @@ import msgspec
 
 from agent.deliverer.daybook import DELIVERY_DAY, delivered_on
 from agent.index.reading import Recordings
-from agent.recording.days.dayfile import read_days
+from agent.recording.days.dayfile import newest_before, read_days
 from agent.recording.days.days import DELIVERY_FILE, DeliveryDay, day_at
 
 Json = dict[str, Any]
@@ -23,7 +23,7 @@ def delivered_now(recordings: Recordings, zone: ZoneInfo, now_ms: int, count: in
     """
     lines = read_days(recordings.files.root / DELIVERY_FILE, DELIVERY_DAY)
     today = day_at(now_ms, zone)
-    newest = date.fromisoformat(max(lines)) if lines else today - timedelta(days=1)
+    newest = newest_before(lines, today) or today - timedelta(days=1)
     days = [today - timedelta(days=number) for number in range(count)]
     rows = {day.isoformat(): lines[day.isoformat()] for day in days if day.isoformat() in lines}
     if recordings.store is not None:

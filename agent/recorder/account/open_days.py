@@ -16,7 +16,7 @@ from agent.bounds import MOST_DAYS
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.gaps.log import Gap
 from agent.recorder.account.earlier import Stretch
-from agent.recording.days.dayfile import is_date
+from agent.recording.days.dayfile import is_date, newest_before
 from agent.recording.days.days import (
     MOST_BOOTS,
     MOST_OPEN,
@@ -133,10 +133,10 @@ class OpenDays:
 
     def over(self, since: int, until: int) -> list[date]:
         """Return the days that are over and have no line."""
-        newest = max(self._lines, default=None)
         first, last = day_at(since, self._zone), day_at(until, self._zone)
+        newest = newest_before(self._lines, last)
         if newest is not None:
-            first = max(first, date.fromisoformat(newest) + timedelta(days=1))
+            first = max(first, newest + timedelta(days=1))
         first = max(first, last - timedelta(days=MOST_DAYS))
         return [first + timedelta(days=number) for number in range((last - first).days)]
 

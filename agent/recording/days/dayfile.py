@@ -1,6 +1,7 @@
 """A file of a line of JSON a day: appended to durably, the last line of a date counts, and it stays small."""
 
 import os
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -13,6 +14,8 @@ from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 
 MOST_LINES = MOST_DAYS + 200
 MOST_BYTES = 2 << 20
+YEARS = range(1971, 2200)
+"""Of the moments that ``bounds.WallMs`` takes, in every zone."""
 
 
 class HasDate(Protocol):
@@ -27,12 +30,16 @@ T = TypeVar("T", bound=HasDate)
 
 
 def is_date(name: str) -> bool:
-    """Return whether a name that looks like a date is one of the calendar."""
+    """Return whether a name that looks like a date is one of the calendar, and of a year that clocks here can show."""
     try:
-        date.fromisoformat(name)
+        return date.fromisoformat(name).year in YEARS
     except ValueError:
         return False
-    return True
+
+
+def newest_before(days: Iterable[str], end: date) -> date | None:
+    """Return the newest of some days that is before another; a line from the future keeps no later day from its own."""
+    return max((day for day in map(date.fromisoformat, days) if day < end), default=None)
 
 
 def read_days(path: Path, decoder: "msgspec.json.Decoder[T]") -> dict[str, T]:
@@ -63,11 +70,6 @@ class DayFile(Generic[T]):
         self._path = path
         self._disk = disk
         self.days, self._lines = _read(path, decoder)
-
-    @property
-    def newest(self) -> str | None:
-        """The newest date that has a line."""
-        return max(self.days, default=None)
 
     def write(self, days: list[T]) -> None:
         """Make some days durable, in one write; those that say nothing new are left out."""

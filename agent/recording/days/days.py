@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta
 
-from agent.bounds import BootId, DurationMs, Sequence, WallMs
+from agent.bounds import BootId, Count, DurationMs, Sequence, WallMs
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.gaps.log import REMOVED, Cause, Gap
 
@@ -54,9 +54,9 @@ class DeliveryDay(msgspec.Struct, frozen=True):
     """What the API confirmed on one day, and what waited when it ended; numbers of recordings and their length."""
 
     date: Name
-    delivered: int
+    delivered: Count
     delivered_ms: DurationMs
-    waiting: int
+    waiting: Count
     waiting_ms: DurationMs
 
 

@@ -1,5 +1,6 @@
 """The sums of days: midnights, gaps by day, the file of a line a day, and what was delivered."""
 
+import json
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -234,6 +235,28 @@ def test_what_was_delivered_counts_once(tmp_path: Path) -> None:
     life.now = "2026-06-03T08:00"
     life.book.close()
     assert life.days()["2026-06-02"] == (1, 600_000, 1, 600_000)
+
+
+@pytest.mark.parametrize("future", ["2060-01-01", "9999-12-31"])
+def test_a_line_from_the_future_keeps_no_day_from_its_own(tmp_path: Path, future: str) -> None:
+    """Neither the deliverer's nor the recorder's, and nothing fails at the end of the calendar."""
+    numbers = ("recorded_ms", "delivered", "delivered_ms", "waiting", "waiting_ms")
+    day = json.dumps({"date": future} | dict.fromkeys(numbers, 0)) + "\n"
+    for name in (FILE, DELIVERY_FILE):
+        (tmp_path / name).write_text(day)
+    life = Delivered(tmp_path)
+    life.book.close()
+    assert "2026-05-31" in life.days()
+
+    disk, files = Disk(), Files(tmp_path, Disk())
+    for folder in (files.recording, files.outbox, files.sent, files.damaged):
+        folder.mkdir()
+    memory = Memory(tmp_path, disk, files)
+    book = DayBook(tmp_path, disk, memory, KnownTime(SystemClock(), "boot", lambda: "ntp"), BERLIN)
+    book.recount([], moment("2026-06-01T00:00"))
+    book.add(1, moment("2026-06-01T10:00"), HOUR)
+    book.close(moment("2026-06-02T12:00"), is_recording=False)
+    assert book.days["2026-06-01"] == Day("2026-06-01", HOUR, 23 * HOUR)
 
 
 def test_a_midnight_that_was_slept_through(tmp_path: Path) -> None:
