@@ -19,11 +19,11 @@ from agent.host.battery import Battery, battery
 from agent.host.storage import DiskUsage, disk_usage
 from agent.index.reading import queue_of
 from agent.log import get_logger
-from agent.outbox.answers import status_of
+from agent.outbox.answers import status_of, waiting_shown
 from agent.process.state_directory import Process
 from agent.publish.hook import FaultHook, HookRunner
 from agent.publish.metrics import Figures, exposition
-from agent.status.board import NetworkNow, State
+from agent.status.board import NetworkNow, State, Waiting
 from agent.status.condition import condition
 from agent.status.documents import (
     DELIVERY_FILE,
@@ -210,7 +210,7 @@ class Publisher:
         failing = self.failing
         answer["delivery"] = "failing" if failing else "running"
         if failing:
-            answer["waiting"] = {"reason": failing, "until": None}
+            answer["waiting"] = waiting_shown(Waiting(failing))
         return answer
 
     def _credential(self) -> tuple[str, str | None]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.capture.opened import opened
-from agent.clock import rfc3339_or_none
 from agent.control.server import ask
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
 from agent.errors import AgentError
@@ -24,7 +23,7 @@ from agent.facade.context import Session
 from agent.facade.service import deliverer_here, recorder_status
 from agent.hints import journal, typed
 from agent.index.reading import reading
-from agent.outbox.answers import row_of
+from agent.outbox.answers import row_of, waiting_shown
 from agent.outbox.entry import HELD_HINT, HELD_WHY, Entry, Status
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
@@ -33,8 +32,6 @@ from agent.recording.asked.requests import ManualRequest, no_samples
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import why
-from agent.sync.rules.data_usage import DATA_LIMIT, TOTAL_LIMIT
-from agent.sync.rules.owner_rules import LOW_BATTERY, OFF_PEAK
 from agent.terminal.output import meter, moving_line
 
 if TYPE_CHECKING:
@@ -49,13 +46,6 @@ DELIVERY_SECONDS = 60.0
 NUDGE_SECONDS = 5.0
 """After which a daemon that sends nothing else is asked to try now."""
 POLL_SECONDS = 0.25
-RULES = {
-    OFF_PEAK: f"{typed('sync')} sends at any hour",
-    LOW_BATTERY: f"charge it, or {typed('sync')}",
-    DATA_LIMIT: "sync.daily_data_limit_mb allows more tomorrow, or on a network that is not metered",
-    TOTAL_LIMIT: "sync.daily_total_limit_mb allows more tomorrow",
-}
-"""What an owner can do about the rules that let recordings wait."""
 STEPS = {
     Status.READY: "it waits to be created at the API",
     Status.CREATED: "the API knows it, and its audio waits to be uploaded",
@@ -205,9 +195,7 @@ class Trial:
             def standing() -> Standing:
                 waiting = parts.board.snapshot.waiting
                 store = parts.outbox.store
-                told = None
-                if waiting is not None:
-                    told = {"reason": waiting.reason, "until": rfc3339_or_none(waiting.until_ms)}
+                told = None if waiting is None else waiting_shown(waiting)
                 return Standing(store.get(recording_id), told, store.counts()["pending"])
 
             thread = threading.Thread(target=_run, args=(syncer, stopping), name="sync")
@@ -273,8 +261,8 @@ def _end_of(now: Standing) -> Finding | None:
         )
     if entry.status is Status.HELD:
         return warning(f"it is {HELD_WHY}", HELD_HINT)
-    if now.waiting is not None and now.waiting["reason"] in RULES:
-        return warning(f"it waits by a rule of yours ({why(now.waiting)})", RULES[now.waiting["reason"]])
+    if now.waiting is not None and now.waiting.get("hint"):
+        return warning(f"it waits by a rule of yours ({why(now.waiting)})", now.waiting["hint"])
     return None
 
 

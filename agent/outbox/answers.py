@@ -17,7 +17,7 @@ from agent.outbox.files import AUDIO, Files, names
 from agent.outbox.queue_row import QueueRow
 from agent.recording.calendar.lines import Stretch
 from agent.recording.segment import PART, SegmentStart
-from agent.status.board import NetworkNow, Snapshot
+from agent.status.board import NetworkNow, Snapshot, Waiting
 from agent.status.documents import Queue
 
 Json = dict[str, Any]
@@ -55,12 +55,7 @@ def status_of(
         "drain_seconds": queue.drain_seconds if queue.pending else 0.0,
         "last_delivery_at": rfc3339_or_none(snapshot.last_delivery_ms or queue.last_delivery_ms),
         "online": snapshot.online,
-        "waiting": None
-        if waiting is None
-        else {
-            "reason": waiting.reason,
-            "until": rfc3339_or_none(waiting.until_ms),
-        },
+        "waiting": None if waiting is None else waiting_shown(waiting),
         "transfer": None
         if snapshot.transfer is None
         else {
@@ -91,6 +86,15 @@ def status_of(
         "fault": snapshot.fault or snapshot.settings_problem,
         "fault_hint": snapshot.fault_hint if snapshot.fault else "",
         "version": __version__,
+    }
+
+
+def waiting_shown(waiting: Waiting) -> Json:
+    """Return why nothing is delivered as ``status`` tells it."""
+    return {
+        "reason": waiting.reason,
+        "until": rfc3339_or_none(waiting.until_ms),
+        "hint": waiting.hint,
     }
 
 

@@ -83,6 +83,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
     reason: str
     until_ms: int | None = None
+    hint: str = ""
+    """What the owner can do about a rule of the owner's; empty for all else, which ends by itself."""
 
 
 class Transfer(msgspec.Struct, frozen=True):

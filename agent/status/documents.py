@@ -87,6 +87,7 @@ class RecorderDocument(msgspec.Struct, frozen=True):
 class _Waiting(msgspec.Struct, frozen=True):
     reason: Sentence
     until_ms: Moment | None = None
+    hint: Sentence = ""
 
 
 class _Transfer(msgspec.Struct, frozen=True):
@@ -189,7 +190,9 @@ def delivery_document(
         failing=cut(failing),
         settings=cut(now.settings),
         online=now.online,
-        waiting=None if waiting is None else _Waiting(waiting.reason[:SENTENCE_LENGTH], waiting.until_ms),
+        waiting=None
+        if waiting is None
+        else _Waiting(waiting.reason[:SENTENCE_LENGTH], waiting.until_ms, waiting.hint),
         transfer=None
         if transfer is None
         else _Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),
@@ -226,7 +229,7 @@ def delivery_fields(said: DeliveryDocument) -> dict[str, object]:
         waiting = _Waiting(said.failing, None)
     return {
         "online": said.online,
-        "waiting": None if waiting is None else Waiting(waiting.reason, waiting.until_ms),
+        "waiting": None if waiting is None else Waiting(waiting.reason, waiting.until_ms, waiting.hint),
         "transfer": None
         if transfer is None
         else Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),

@@ -117,8 +117,7 @@ class Connection:
 
     def obstacle_to_next(self) -> HeldBack | None:
         """Return why the next recording may not begin, by those of the owner's rules that ``sync`` ignores."""
-        waiting = self.owner.times.obstacle()
-        return None if waiting is None else HeldBack(waiting)
+        return self.owner.times.obstacle()
 
     def forbidden(self) -> HeldBack | None:
         """Return why nothing may be sent over the connection in use."""

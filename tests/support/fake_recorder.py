@@ -60,7 +60,7 @@ SCENES: dict[str, Json] = {
         "pending": 143,
         "drain_seconds": 5400.0,
         "transfer": None,
-        "waiting": {"reason": "offline: no way to the API", "until": "2026-11-27T09:20:00.000Z"},
+        "waiting": {"reason": "offline: no way to the API", "until": "2026-11-27T09:20:00.000Z", "hint": ""},
     },
     "muted": {"state": "muted", "recording": None, "transfer": None, "microphone": SILENT},
     "no microphone": {

@@ -21,7 +21,6 @@ from agent.disk import Disk
 from agent.json_file import JsonFile
 from agent.log import get_logger
 from agent.small_file import OF_THE_DISK, UnusableFile
-from agent.status.board import Waiting
 from agent.sync.rules.held_back import HeldBack
 
 log = get_logger(__name__)
@@ -48,11 +47,7 @@ DAYS = msgspec.json.Decoder(dict[str, Count | Used])
 
 
 class DataLimitReached(HeldBack):
-    """The owner's limit for today leaves no room for the next recording; ``until_ms`` is the next local midnight."""
-
-    def __init__(self, message: str, hint: str, until_ms: int, *, is_metered: bool = False) -> None:
-        super().__init__(Waiting(DATA_LIMIT if is_metered else TOTAL_LIMIT, until_ms), message, hint)
-        self.until_ms = until_ms
+    """The owner's limit for today leaves no room for the next recording, until the next local midnight."""
 
 
 class DataUsage:
@@ -116,23 +111,23 @@ class DataUsage:
         used = self.used()
         is_first = not used.recordings
         if self._is_full(used.total, size, self._total_limit, is_first=is_first):
-            raise self._reached("total", used.total, self._total_limit)
+            raise self._reached(TOTAL_LIMIT, used.total, self._total_limit)
         if self._is_metered() and self._is_full(used.metered, size, self._metered_limit, is_first=is_first):
-            raise self._reached("data", used.metered, self._metered_limit)
+            raise self._reached(DATA_LIMIT, used.metered, self._metered_limit)
 
     @staticmethod
     def _is_full(used: int, size: int, limit: int, *, is_first: bool) -> bool:
         """Whether a file does not fit; the first of a day that never fits goes all the same."""
         return bool(limit) and used + size > limit and not (is_first and size > limit)
 
-    def _reached(self, kind: str, used: int, limit: int) -> DataLimitReached:
+    def _reached(self, which: str, used: int, limit: int) -> DataLimitReached:
         midnight = datetime.combine(self._date() + timedelta(days=1), time.min, self._zone)
-        other = " (or on a network that is not metered)" if kind == "data" else ""
+        other = ", or on a network that is not metered" if which == DATA_LIMIT else ""
         return DataLimitReached(
-            f"the daily {kind} limit is reached ({used / MEGABYTE:.1f} of {limit // MEGABYTE} MB)",
-            f"sync.daily_{kind}_limit_mb allows more tomorrow{other}",
+            which,
+            f"sync.{which.replace(' ', '_')}_mb allows more tomorrow{other}",
             round(midnight.timestamp() * 1000),
-            is_metered=kind == "data",
+            f"the {which} is reached ({used / MEGABYTE:.1f} of {limit // MEGABYTE} MB)",
         )
 
     @contextlib.contextmanager

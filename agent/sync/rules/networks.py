@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from agent.config.schema import SyncConfig
 from agent.hints import typed
 from agent.host.net.uplink import Uplink
-from agent.status.board import Waiting
 from agent.sync.rules.held_back import HeldBack
 
 ROAMING = "the modem roams, and sync.allow_roaming is false"
@@ -15,11 +14,11 @@ ROAMING = "the modem roams, and sync.allow_roaming is false"
 class NetworkForbidden(HeldBack):
     """The connection in use is none over which the owner lets recordings go."""
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            waiting,
-            f"nothing is sent over this connection ({waiting.reason})",
-            f"{typed('sync --any-network')} does it all the same",
+            reason,
+            f"{typed('sync --any-network')} sends all the same",
+            message=f"nothing is sent over this connection ({reason})",
         )
 
 
@@ -45,20 +44,15 @@ class NetworkRules:
         """The connection in use."""
         return self._uplink()
 
-    def obstacle(self) -> Waiting | None:
+    def problem(self) -> NetworkForbidden | None:
         """Return why no recording may go now; None when it may, and where no connection is known."""
         if self._ignored:
             return None
         uplink, allowed = self._uplink(), self._settings.enabled_connections
         if uplink.kind is not None and uplink.kind not in allowed:
             wanted = " or ".join(allowed) or "no network"
-            return Waiting(f"waits for {wanted}, and is connected by {uplink.kind}")
-        return Waiting(ROAMING) if self.is_roaming_forbidden else None
-
-    def problem(self) -> NetworkForbidden | None:
-        """Return the same as an error."""
-        obstacle = self.obstacle()
-        return None if obstacle is None else NetworkForbidden(obstacle)
+            return NetworkForbidden(f"waits for {wanted}, and is connected by {uplink.kind}")
+        return NetworkForbidden(ROAMING) if self.is_roaming_forbidden else None
 
     @property
     def is_roaming_forbidden(self) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agent.config.schema import SyncConfig
+from agent.hints import typed
 from agent.host.battery import Battery
-from agent.status.board import Waiting
 from agent.sync.rules.data_usage import DataUsage
+from agent.sync.rules.held_back import HeldBack
 from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.off_peak import OffPeak
 
@@ -25,20 +26,15 @@ class Rules:
         self._threshold = settings.low_battery_threshold_percent
         self._hours = OffPeak(settings.off_peak_hours) if settings.off_peak_hours else None
 
-    def obstacle(self) -> Waiting | None:
+    def obstacle(self) -> HeldBack | None:
         """Return why nothing may be sent now, and until when; None when it may."""
         opens_at = self._hours.opens_at(self._now()) if self._hours else None
         if opens_at is not None:
-            return Waiting(OFF_PEAK, round(opens_at * 1000))
+            return HeldBack(OFF_PEAK, f"{typed('sync')} sends at any hour", round(opens_at * 1000))
         battery = self._battery()
         if battery is not None and battery.is_low(self._threshold):
-            return Waiting(LOW_BATTERY)
+            return HeldBack(LOW_BATTERY, f"charge it, or {typed('sync')}")
         return None
-
-    @property
-    def part_of_the_day(self) -> float:
-        """How much of a day may be used for sending, of 1."""
-        return self._hours.part_of_the_day if self._hours else 1.0
 
 
 class OwnerRules(NamedTuple):
