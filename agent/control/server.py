@@ -21,7 +21,7 @@ from agent.control.messages import REQUEST_BYTES, USAGE, Message, Request, encod
 from agent.control.peer import Handler, Peer, failed, say_at_once, share_with
 from agent.errors import AgentError
 from agent.hints import restart
-from agent.log import get_logger
+from agent.log import Failures, get_logger
 from agent.process.state_directory import bind
 
 __all__ = ["ControlServer", "Handler", "Message", "NoDaemon", "Peer", "Request", "ask"]
@@ -83,7 +83,8 @@ class ControlServer:
         self._connections: dict[int, _Connection] = {}
         self._answered: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
         self._accepts_at = 0.0
-        self._is_closed = self._is_short = False
+        self._is_closed = False
+        self._shortage = Failures(log)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._wake, select.EPOLLIN)
@@ -184,7 +185,7 @@ class ControlServer:
         except OSError as error:  # no descriptor, no memory: what waits in the backlog goes on waiting
             self._rest(error)
             return
-        self._is_short = False
+        self._shortage.ended()
         try:
             peer_socket.setblocking(True)
             peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(SEND_SECONDS, 0))
@@ -201,10 +202,7 @@ class ControlServer:
         self._read(connection)
 
     def _rest(self, error: OSError) -> None:
-        (log.debug if self._is_short else log.warning)(
-            "no connection can be taken", action="control_busy", error=error
-        )
-        self._is_short = True
+        self._shortage.failed("no connection can be taken", action="control_busy", error=error)
         if self._listener is not None:
             self._poll.unregister(self._listener)
         self._accepts_at = self._monotonic() + SHORT_SECONDS

@@ -9,7 +9,7 @@ from agent.deliverer.wiring import DelivererWiring
 from agent.hints import typed
 from agent.index.arrivals import arrivals_of
 from agent.index.table.database import is_of_the_disk
-from agent.log import get_logger
+from agent.log import Failures, get_logger
 from agent.small_file import OF_THE_DISK
 
 log = get_logger(__name__)
@@ -43,8 +43,8 @@ class Housekeeping:
         self.failing: str | None = None
         """Why the disk or the index fails, while it does."""
         self.disk_fails = False
-        self._days_fail = False
         """Whether it is the disk itself: nothing is kept open on it."""
+        self._days_failures = Failures(log)
         self.reconciled = threading.Event()
         """Set once files and index have been brought together."""
 
@@ -81,12 +81,11 @@ class Housekeeping:
         except OSError as error:
             if error.errno in OF_THE_DISK:
                 raise
-            (log.debug if self._days_fail else log.warning)(
+            self._days_failures.failed(
                 "the line of a day cannot be written; tried again", action="days_failed", error=error
             )
-            self._days_fail = True
         else:
-            self._days_fail = False
+            self._days_failures.ended()
 
     def turn(self, stopping: threading.Event) -> None:
         """Do what is due."""

@@ -20,6 +20,7 @@ from agent.log.writer import DirectHandler, Output, QueuedHandler, Stream
 
 __all__ = [
     "LEVELS",
+    "Failures",
     "Logger",
     "configure",
     "flush",
@@ -71,6 +72,24 @@ class Logger:
     ) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.handle(Record(self._logger.name, level, event, action, fields, error))
+
+
+class Failures:
+    """Tells of what is tried again and again: the first failure of a row is a warning, the rest are for debugging."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._in_a_row = False
+
+    def failed(self, event: str, /, *, action: str, **fields: object) -> None:
+        """Log a failure."""
+        (self._log.debug if self._in_a_row else self._log.warning)(event, action=action, **fields)
+        self._in_a_row = True
+
+    def ended(self) -> bool:
+        """Note that it works; return whether it failed before."""
+        before, self._in_a_row = self._in_a_row, False
+        return before
 
 
 def get_logger(name: str) -> Logger:

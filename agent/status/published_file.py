@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.disk import set_aside
-from agent.log import get_logger
+from agent.log import Failures, get_logger
 
 log = get_logger(__name__)
 
@@ -20,7 +20,7 @@ class PublishedFile:
         self._every = every
         self._content = content
         self._due = 0.0
-        self._fails = False
+        self._failures = Failures(log)
 
     def is_due(self, now: float) -> bool:
         """Whether it was not written for so long; ``now`` is monotonic."""
@@ -32,17 +32,15 @@ class PublishedFile:
         try:
             replace(self.path, self._content(), self._mode)
         except Exception as error:  # noqa: BLE001 - whatever it was, a file for others never stops the recorder
-            (log.debug if self._fails else log.warning)(
+            self._failures.failed(
                 "a file for other programs cannot be written",
                 action="publish_failed",
                 path=str(self.path),
                 error=error,
             )
-            self._fails = True
             return
-        if self._fails:
+        if self._failures.ended():
             log.info("it can be written again", action="publish_restored", path=str(self.path))
-            self._fails = False
 
     def remove(self) -> None:
         """Leave nothing behind that speaks of a recorder that runs."""

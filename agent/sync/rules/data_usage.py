@@ -19,7 +19,7 @@ import msgspec
 from agent.bounds import Count
 from agent.disk import Disk
 from agent.json_file import JsonFile
-from agent.log import get_logger
+from agent.log import Failures, get_logger
 from agent.small_file import OF_THE_DISK, UnusableFile
 from agent.sync.rules.held_back import HeldBack
 
@@ -75,7 +75,7 @@ class DataUsage:
         self._lock = threading.Lock()
         self._days = self._load() if any(limits_mb) else {}
         self._reserved = self._unsaved = 0
-        self._is_unwritable = False
+        self._failures = Failures(log)
 
     def _load(self) -> dict[str, Used]:
         try:
@@ -176,14 +176,13 @@ class DataUsage:
             if error.errno in OF_THE_DISK:
                 raise
             # Of this file alone: the limit goes on being kept from memory, and delivery goes on.
-            (log.debug if self._is_unwritable else log.warning)(
+            self._failures.failed(
                 "today's data usage cannot be written, and begins at what was written last after a restart",
                 action="data_usage_failed",
                 error=error,
             )
-            self._is_unwritable = True
         else:
-            self._is_unwritable = False
+            self._failures.ended()
 
     def _today(self) -> str:
         return self._date().isoformat()
