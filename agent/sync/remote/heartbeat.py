@@ -9,8 +9,8 @@ Answers   Its body never makes a heartbeat fail: what is not understood is ignor
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from queue import SimpleQueue
 from typing import Any
 
 from agent.api.client import RecordingsApi
@@ -39,6 +39,8 @@ FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 840.0
 """A device counts as online for 15 minutes after its last one: a slowed one comes a minute earlier, jitter included."""
 _MOST_DOUBLINGS = 10
+MOST_ANSWERS = 16
+"""So many answers are kept for the heartbeat's thread; where heartbeats are off nobody ever takes them."""
 
 
 class HeartbeatCalls:
@@ -46,7 +48,7 @@ class HeartbeatCalls:
 
     def __init__(self, api: RecordingsApi) -> None:
         self._api = api
-        self._others: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+        self._others: deque[Mapping[str, Any]] = deque(maxlen=MOST_ANSWERS)
 
     def send(self, body: Mapping[str, Any], *, urgent: bool) -> Mapping[str, Any]:
         """Send a heartbeat and return the answer's body; ``urgent``: without waiting for the budget.
@@ -58,12 +60,12 @@ class HeartbeatCalls:
 
     def try_token(self) -> None:
         """Make a call that concerns no recording; what its answer asks for is left to the heartbeat's thread."""
-        self._others.put(self._api.heartbeat({}))
+        self._others.append(self._api.heartbeat({}))
 
     def answers_to_others(self) -> Iterator[Mapping[str, Any]]:
         """Yield the answers that ``try_token`` got: a command is handed out once, to whoever asks."""
-        while not self._others.empty():
-            yield self._others.get()
+        while self._others:
+            yield self._others.popleft()
 
 
 class Heartbeat:
