@@ -22,6 +22,14 @@ class UnknownZone(ValueError):  # noqa: N818 - what it is
     """A zone that cannot be told; the end of a sentence that says why."""
 
 
+def zone_of_days() -> str:
+    """Return the name of the zone whose midnight begins a day: UTC where none can be told, as for the system itself."""
+    try:
+        return local_zone()
+    except UnknownZone:
+        return "UTC"
+
+
 def zone(name: str) -> zoneinfo.ZoneInfo:
     """Return the zone of a name that ``local_zone`` gave, or of tzdata.
 

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.config.values import local_timezone
 from agent.control.server import Handler, Peer, Request
 from agent.deliverer.days_now import delivered_now
 from agent.deliverer.housekeeping import Housekeeping
@@ -18,7 +17,7 @@ from agent.outbox.answers import queue_rows
 from agent.status.board import CredentialState
 from agent.sync.result import answer_of
 from agent.token.store import Token
-from agent.zone import zone
+from agent.zone import zone, zone_of_days
 
 ADMIN_COMMANDS = frozenset({"delete", "release", "retry", "refresh", "repair", "token"})
 """Not for the group: what decides over recordings that are there, or over the token."""
@@ -123,7 +122,7 @@ class DelivererHandlers:
     def _report(self, request: Request, peer: Peer) -> Any:
         """Tell what was delivered on the newest days to those who may not read it."""
         wiring = self._wiring
-        home = zone(local_timezone() or "UTC")
+        home = zone(zone_of_days())
         with reading(wiring.state) as recordings:
             rows = delivered_now(recordings, home, wiring.time.now_ms(), request.days)
         peer.tell_rows(rows)

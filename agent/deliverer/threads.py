@@ -33,7 +33,7 @@ class SyncThreads:
     ) -> None:
         self._wiring = wiring
         self._recorder = recorder
-        self._settled = reconciled
+        self._reconciled = reconciled
         self._stopping = stopping
         self._building = threading.RLock()
         """Held while parts are built, or looked for, that several threads use."""
@@ -68,7 +68,7 @@ class SyncThreads:
     def _deliver(self) -> None:
         """Deliver once files and index agree."""
         while not self._stopping.is_set():
-            if self._settled.wait(1):
+            if self._reconciled.wait(1):
                 self._whatever_the_disk_does("delivery", lambda: self.syncer.run(self._stopping))
 
     def _beat(self) -> None:

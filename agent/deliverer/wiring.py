@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from agent.clock import Clock, Instant
 from agent.config.schema import Config
-from agent.config.values import local_timezone
 from agent.deliverer.daybook import DeliveryDayBook
 from agent.deliverer.takeover import take_over
 from agent.disk import Disk
@@ -30,7 +29,7 @@ from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.owner_rules import OwnerRules, Rules
 from agent.timing.time_sync import UNSYNCHRONIZED, TimeSync
 from agent.token.store import BINDING, Credentials, credential_of
-from agent.zone import zone
+from agent.zone import zone, zone_of_days
 
 if TYPE_CHECKING:
     from agent.api.client import RecordingsApi
@@ -159,7 +158,7 @@ class DelivererWiring:
     @staticmethod
     def _zone() -> ZoneInfo:
         """Return the zone whose midnight begins a day; where none can be told it is UTC, as for the system itself."""
-        return zone(local_timezone() or "UTC")
+        return zone(zone_of_days())
 
     @cached_property
     def usage(self) -> DataUsage:

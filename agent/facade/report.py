@@ -4,7 +4,6 @@ import contextlib
 from typing import Any
 
 from agent.clock import SystemClock
-from agent.config.values import local_timezone
 from agent.deliverer.days_now import delivered_now
 from agent.errors import AgentError
 from agent.facade.context import Session
@@ -15,7 +14,7 @@ from agent.process.state_directory import Process, StateDirectory
 from agent.recorder.account.days_now import days_now
 from agent.report.rows import rows_of
 from agent.timing.known_time import KnownTime
-from agent.zone import zone
+from agent.zone import zone, zone_of_days
 
 Json = dict[str, Any]
 
@@ -26,7 +25,7 @@ def report(session: Session, count: int) -> list[Json]:
     Raises:
         AgentError: one may neither read nor ask.
     """
-    zone_name = local_timezone() or "UTC"
+    zone_name = zone_of_days()
     time = KnownTime(SystemClock(), boot_id(), clock_state)
 
     def recorded(state: StateDirectory) -> list[Json]:

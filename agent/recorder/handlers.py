@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.config.values import local_timezone
 from agent.config.values import metadata as metadata_complaint
 from agent.control.server import Handler, Peer, Request
 from agent.errors import AgentError
@@ -20,6 +19,7 @@ from agent.recording.asked.requests import LONGEST_SECONDS, ManualRequest, MarkR
 from agent.recording.recorder import Recorder
 from agent.status.board import State
 from agent.status.words import no_microphone
+from agent.zone import zone_of_days
 
 log = get_logger(__name__)
 
@@ -139,7 +139,7 @@ class RecorderHandlers:
             wiring.config.location,
             wiring.time,
             wiring.now(),
-            zone_name=local_timezone() or "UTC",
+            zone_name=zone_of_days(),
             count=request.days,
             is_running=True,
         )

@@ -11,7 +11,6 @@ from agent.capture.mixer_reader import CaptureControlReader
 from agent.capture.process import CaptureSettings
 from agent.clock import UNSYNCHRONIZED, Clock, Instant
 from agent.config.schema import Config
-from agent.config.values import local_timezone
 from agent.disk import Disk
 from agent.environment import Environment
 from agent.gaps.log import GapLog
@@ -37,7 +36,7 @@ from agent.recording.storage_watch import StorageWatch
 from agent.recording.triggers import Schedule, Trigger, trigger_for
 from agent.status.board import Board
 from agent.timing.known_time import KnownTime
-from agent.zone import zone
+from agent.zone import zone, zone_of_days
 
 
 class RecorderWiring:
@@ -119,7 +118,7 @@ class RecorderWiring:
             self.disk,
             self.memory,
             self.time,
-            zone(local_timezone() or "UTC"),
+            zone(zone_of_days()),
             windows_of(schedule) if schedule is not None else None,
         )
 
