@@ -82,22 +82,17 @@ def read_token(path: Path, *, ours: bool) -> Token | None:
         os.close(descriptor)
     if content == _NONE and not ours:
         return None
-    text = _decoded(content).strip()
-    if not text:
-        raise CredentialError(f"{path} is empty, and should hold the device token", HOW)
-    if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
-        raise CredentialError(f"{path} holds no device token (dtok_ and no blanks)", HOW)
-    return Token(text)
+    return token_of(content, str(path), HOW)
 
 
-def token_of(content: bytes) -> Token:
+def token_of(content: bytes, file: str = "it", hint: str = "write it anew") -> Token:
     """Return the token in the contents of a file of anybody's; CredentialError never tells what is in it."""
     text = _decoded(content).strip()
     if not text:
-        raise CredentialError("it is empty, and should hold the device token", "write it anew")
+        raise CredentialError(f"{file} is empty, and should hold the device token", hint)
     if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
         raise CredentialError(
-            "it holds no device token, which begins with dtok_ and has no blanks", "write it anew"
+            f"{file} holds no device token, which begins with dtok_ and has no blanks", hint
         )
     return Token(text)
 
