@@ -166,6 +166,7 @@ class Publisher:
                 board.snapshot.seconds_each,
                 every,
                 self._wiring.config.sync,
+                is_metered=bool(self._wiring.networks.uplink.metered),
             )
             self._index_fails = None
         except sqlite3.Error as error:

@@ -220,7 +220,7 @@ def test_how_long_it_will_take(
     pending: int, each: float | None, every: float | None, settings: SyncConfig, expected: float | None
 ) -> None:
     """The newest deliveries' pace, less what is recorded meanwhile, within the owner's hours and data."""
-    seconds = drain_seconds(pending, pending * 10_000_000, each, every, settings)
+    seconds = drain_seconds(pending, pending * 10_000_000, each, every, settings, is_metered=True)
     assert seconds == (None if expected is None else pytest.approx(expected))
 
 

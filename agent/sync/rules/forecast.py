@@ -38,10 +38,13 @@ def drain_seconds(
     seconds_each: float | None,
     recording_every: float | None,
     settings: SyncConfig,
+    *,
+    is_metered: bool,
 ) -> float | None:
     """Return about how long until nothing waits; None when that is not known, or when it would never be.
 
-    ``recording_every``: seconds from one new recording to the next, None while none is made.
+    ``recording_every``: seconds from one new recording to the next, None while none is made. ``is_metered``: the
+    connection in use costs.
     """
     if pending == 0:
         return 0.0
@@ -49,8 +52,9 @@ def drain_seconds(
         return None
     open_part = OffPeak(settings.off_peak_hours).part_of_the_day if settings.off_peak_hours else 1.0
     each = seconds_each / open_part
-    if settings.daily_data_limit_mb:
-        each = max(each, pending_bytes / pending / (settings.daily_data_limit_mb * MEGABYTE) * DAY)
+    for limit_mb in (settings.daily_total_limit_mb, settings.daily_data_limit_mb if is_metered else 0):
+        if limit_mb:
+            each = max(each, pending_bytes / pending / (limit_mb * MEGABYTE) * DAY)
     if recording_every is None:
         return pending * each
     gains = 1 - each / recording_every
