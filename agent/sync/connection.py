@@ -28,7 +28,7 @@ from agent.status.board import CredentialState, Waiting
 from agent.sync.clock_wait import ClockWait
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
-from agent.sync.pacing.limits import PAUSE, Limits
+from agent.sync.pacing.limits import Limits
 from agent.sync.rules.held_back import HeldBack
 from agent.sync.rules.owner_rules import OwnerRules
 
@@ -239,9 +239,8 @@ class Connection:
 
     def show(self) -> None:
         """Report why nothing is being delivered, and until when."""
-        pause = self._outbox.store.pause(PAUSE)
-        waiting = self._held_back
-        if self.pause_left() > 0 and pause is not None:
+        pause, waiting = self.limits.pause(), self._held_back
+        if pause is not None:
             waiting = Waiting("the API asked for a pause", pause.wall_ms)
         elif self._rest is not None:
             left = max(0.0, self._rest.until - self._clock.monotonic())

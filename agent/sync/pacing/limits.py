@@ -1,4 +1,4 @@
-"""The one gate that every call to the API passes, whoever makes it (PUTs to storage do not, but their 429s count).
+"""What every call to the API passes, whoever makes it (PUTs to storage do not, but their 429s count).
 
 Pause   A 429 stops all calls until the time the server asked for and a little longer, drawn at random so that a
         fleet does not come back as one. The pause is durable: neither a restart nor a person gets past it.
@@ -50,7 +50,7 @@ POLL_SECONDS = 5.0
 
 
 class Limits:
-    """Thread-safe. ``admit`` and ``answered`` are the gate; ``recording_wait`` is asked before a recording begins.
+    """An ``Admission``; thread-safe. ``recording_wait`` is asked before a recording begins.
 
     ``recording_every`` is how many seconds apart recordings are made. A wait that somebody may wonder about is shown
     on the board.
@@ -84,7 +84,7 @@ class Limits:
         """End all waits, for good; they raise ``Aborted``."""
         self.stopped.set()
 
-    # the gate
+    # admission
 
     def admit(self, call: str, *, urgent: bool = False) -> float:
         """Count a call that may be made now and return 0; else return how many seconds to wait before asking again.
@@ -129,10 +129,17 @@ class Limits:
 
     # pauses
 
+    def pause(self) -> Instant | None:
+        """Return when the pause ends that the API asked for; None when no call has to wait for it."""
+        last = max(self._pause, self._kept_pause(), key=self._left_of)
+        return last if self._left_of(last) > 0 else None
+
     def pause_left(self) -> float:
         """Return how many seconds of the pause that the API asked for are left."""
-        pauses = self._pause, self._kept_pause()
-        return max(self._deadlines.remaining(pause, bounds.PAUSE_SECONDS) for pause in pauses)
+        return self._left_of(self.pause())
+
+    def _left_of(self, pause: Instant | None) -> float:
+        return self._deadlines.remaining(pause, bounds.PAUSE_SECONDS)
 
     def _kept_pause(self) -> Instant | None:
         """Return the pause that a process before this one met; none while the index fails: heartbeats tell of that."""

@@ -1,7 +1,9 @@
 """The one answer to: may recordings be sent now; if not, why, and until when. No call is made here."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from waiting_recordings import LoopClock, agent, fill
@@ -105,11 +107,18 @@ def test_what_ends_a_rest(parts: tuple[DelivererWiring, LoopClock], cause: Reaso
     assert connection.rest is None
 
 
-def test_a_pause_of_the_api_is_the_strongest_reason(parts: tuple[DelivererWiring, LoopClock]) -> None:
-    """Not even a heartbeat goes; status names it, whatever else is true; and it ends with its time."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_pause_of_the_api_is_the_strongest_reason(
+    parts: tuple[DelivererWiring, LoopClock], monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Not even a heartbeat goes; status names it, whatever else is true, the index's failure too; it ends in time."""
     made, clock = parts
     connection = made.connection
     connection.failed(OFFLINE)
+    if not kept:
+        monkeypatch.setattr(
+            made.outbox.store, "set_pause", Mock(side_effect=sqlite3.OperationalError("full"))
+        )
     made.limits.answered("create", 429, None, 60)
     assert isinstance(connection.obstacle(), RateLimited)
     assert connection.no_call_for() >= 60
