@@ -120,8 +120,6 @@ class Outbox:
         """Record what the index keeps alone, or until the next ``note``: the upload URL, attempts, the next try."""
         after = changed(entry, **facts)
         self.store.update(after, f"{step}.commit")
-        if entry.upload_url is not None and after.upload_url is None:
-            self.store.leftovers = True
         return after
 
     def complete(self, entry: Entry, *, verified: bool, evidence: str | None = None) -> Entry:
@@ -169,7 +167,6 @@ class Outbox:
         )
         with self.moving:
             self.store.update(entry, "damaged.commit")
-            self.store.leftovers = True
             self.files.write_sidecar(entry, "damaged.sidecar")
             self.files.move_to_damaged(entry)
         log.error("parked as damaged", action="recording_damaged", id=entry.id, seq=entry.seq, reason=reason)
@@ -251,7 +248,6 @@ class Outbox:
     def forget(self, entry: Entry) -> None:
         """Remove the row of a recording whose files are gone or about to go."""
         self.store.delete(entry.id, "prune.commit")
-        self.store.leftovers = self.store.leftovers or entry.upload_url is not None
 
     @contextlib.contextmanager
     def at_work(self, entry: Entry) -> Iterator[bool]:

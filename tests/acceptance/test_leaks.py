@@ -154,18 +154,23 @@ def leaks(secrets: Secrets, machine: Machine, server: SandboxServer) -> list[tup
     ]
 
 
-def test_a_cleared_upload_url_leaves_the_index(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_cleared_upload_url_leaves_the_index(tmp_path: Path, deleted: bool) -> None:
     """Of 300 recordings, with rows that move between pages: nothing in the file or its log, which held it before."""
     store = Store(tmp_path / "outbox.db", Disk())
     files = [tmp_path / f"outbox.db{suffix}" for suffix in SUFFIXES]
     entries = [_entry(number) for number in range(300)]
     store.insert(entries, "test.insert")
+    store.forget_upload_urls()
+    assert not store.leftovers
     for number, entry in enumerate(entries):
         upload_url = KeptUrl(f"https://s/x?X-Amz-Signature=secret{'e' * (number % 97)}", {}, "boot", 0)
         store.update(changed(entry, upload_url=upload_url), "test.ticket")
-        store.update(changed(entry, last_error="x" * (number % 500)), "test.cleared")
+        if deleted:
+            store.delete(entry.id, "test.deleted")
+        else:
+            store.update(changed(entry, last_error="x" * (number % 500)), "test.cleared")
     assert b"Signature=secret" in b"".join(file.read_bytes() for file in files)
-    store.leftovers = True
 
     store.forget_upload_urls()
 
@@ -179,6 +184,7 @@ def test_a_reader_delays_the_forgetting_and_nobody(tmp_path: Path) -> None:
     store = Store(tmp_path / "outbox.db", Disk())
     entry = _entry(1)
     store.insert([entry], "test.insert")
+    store.forget_upload_urls()
     reader = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM recordings").fetchone()
@@ -186,7 +192,6 @@ def test_a_reader_delays_the_forgetting_and_nobody(tmp_path: Path) -> None:
         changed(entry, upload_url=KeptUrl("https://s/x?X-Amz-Signature=s", {}, "", 0)), "test.ticket"
     )
     store.update(entry, "test.cleared")
-    store.leftovers = True
     began = time.monotonic()
     store.forget_upload_urls()
     assert (store.leftovers, time.monotonic() - began < 5) == (True, True)

@@ -11,7 +11,8 @@ from agent.outbox.entry import STORED_NAMES, Entry, sane
 CHECKSUM = "checksum"
 _UNCHECKED = frozenset({CHECKSUM, "next_attempt", "next_attempt_ms"})
 """Waits are ended by the hundred, in the index alone (``Store.end_backoffs``)."""
-_JSON_COLUMNS = ("metadata", "started", "request", "ticket", "next_attempt")
+UPLOAD_URL = STORED_NAMES["upload_url"]
+_JSON_COLUMNS = ("metadata", "started", "request", UPLOAD_URL, "next_attempt")
 
 
 def row_of(entry: Entry) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from agent.index.table.database import (
 )
 from agent.index.table.deliveries import Deliveries
 from agent.index.table.open_index import OpenIndex
-from agent.index.table.rows import entry_of, row_of
+from agent.index.table.rows import UPLOAD_URL, entry_of, row_of
 from agent.index.table.schema import (
     AGAIN_BOOT,
     AGAIN_MS,
@@ -51,6 +51,11 @@ class Store(OpenIndex):
                     f"UPDATE recordings SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 - our fields
                     [*changes.values(), entry.id],
                 )
+                self._note_cleared(before[UPLOAD_URL] if UPLOAD_URL in changes else None)
+
+    def _note_cleared(self, upload_url: str | None) -> None:
+        """Remember that an upload URL, where there was one, is to go from the write-ahead log too."""
+        self.leftovers = self.leftovers or upload_url is not None
 
     def _row(self, recording_id: str) -> dict[str, Any] | None:
         cursor = self._connection.execute("SELECT * FROM recordings WHERE id = ?", (recording_id,))
@@ -66,8 +71,10 @@ class Store(OpenIndex):
 
     def delete(self, recording_id: str, step: str) -> None:
         """Remove a row; one that a rebuilt index does not have is no error."""
+        sql = f"DELETE FROM recordings WHERE id = ? RETURNING {UPLOAD_URL}"  # noqa: S608 - our column
         with self._transaction(step):
-            self._connection.execute("DELETE FROM recordings WHERE id = ?", (recording_id,))
+            for (upload_url,) in self._connection.execute(sql, (recording_id,)).fetchall():
+                self._note_cleared(upload_url)
 
     def set_pause(self, name: str, until: Instant | None) -> None:
         """Record until when something must rest; None ends it."""
