@@ -15,7 +15,8 @@ from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts
 from agent.api.errors import StorageUnreachable
-from agent.api.transport.dual_stack import PatientBackend, use_backend
+from agent.api.transport.dual_stack import PatientBackend
+from agent.api.transport.inside_httpx import use_backend
 
 SIZE = 4 * 1024 * 1024
 LEAST_RATE = 200_000.0

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpcore
-import httpx
 
 REMEMBERED_SECONDS = 600.0
 MOST_REMEMBERED = 64
@@ -99,27 +98,3 @@ class PatientBackend(httpcore.SyncBackend):
             self._worked[host] = (family, self._monotonic())
             while len(self._worked) > MOST_REMEMBERED:
                 del self._worked[next(iter(self._worked))]
-
-
-def use_backend(client: httpx.Client, backend: httpcore.NetworkBackend) -> None:
-    """Let a client connect by a backend of ours, through its proxies too; httpx has no parameter for it."""
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
-        if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = backend  # noqa: SLF001
-
-
-def has_leftovers(client: httpx.Client) -> bool:
-    """Whether more has come on a kept connection than was asked for: the next call would take it for its own answer.
-
-    httpcore looks at the socket before it uses a connection again, and not at what it has read from it already.
-    """
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
-        if isinstance(transport, httpx.HTTPTransport):
-            for connection in transport._pool.connections:  # noqa: SLF001
-                inner: Any = connection
-                while (deeper := getattr(inner, "_connection", None)) is not None:
-                    inner = deeper
-                state = getattr(inner, "_h11_state", None)
-                if state is not None and state.trailing_data[0]:
-                    return True
-    return False

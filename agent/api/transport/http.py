@@ -23,7 +23,8 @@ from agent.api.answers import Answer
 from agent.api.errors import AGAIN, Aborted, ApiFailure, NotSent, Offline, OfflineKind
 from agent.api.responses import headers_of, uncompressed
 from agent.api.transport.alarms import Alarms
-from agent.api.transport.dual_stack import PatientBackend, has_leftovers, use_backend
+from agent.api.transport.dual_stack import PatientBackend
+from agent.api.transport.inside_httpx import has_leftovers, use_backend
 from agent.api.transport.outage import outage
 from agent.api.transport.socket_tracker import SocketTracker
 from agent.api.transport.upload_body import Sending
