@@ -154,12 +154,12 @@ def test_others_cannot_take_the_owners_place(path: Path) -> None:
         "    peer = socket.socket(socket.AF_UNIX); peer.connect(sys.argv[1]); held.append(peer)\n"
         """    try: peer.sendall(b'{"command": "wait"}\\n')\n"""
         "    except BrokenPipeError: pass\n"
-        "    peer.settimeout(0.1)\n"
+        "    peer.settimeout(0.1 if len(held) <= int(sys.argv[2]) else 10)\n"
         "    try: print(peer.recv(4096).decode().strip(), flush=True)\n"
         "    except TimeoutError: print('held', flush=True)\n"
         "print('all', flush=True); sys.stdin.read()\n"
     )
-    command = ["/usr/bin/python3", "-c", crowd, str(path)]
+    command = ["/usr/bin/python3", "-c", crowd, str(path), str(control.CONNECTIONS_OF_OTHERS)]
     with subprocess.Popen(
         command,
         user=NOBODY,
