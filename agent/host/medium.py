@@ -28,12 +28,8 @@ class Mount(NamedTuple):
 
 def mount_of(folder: Path, mounts: Path = MOUNTS) -> Mount | None:
     """Return what a folder lies on; None where that cannot be told."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    return _mount_of(str(folder.resolve()), device, present(mounts))
+    device = _device_of(folder)
+    return None if device is None else _mount_of(str(folder.resolve()), device, present(mounts))
 
 
 def present(mounts: Path = MOUNTS) -> list[Mount]:
@@ -47,12 +43,17 @@ def present(mounts: Path = MOUNTS) -> list[Mount]:
 
 def in_memory(folder: Path, mounts: Path = MOUNTS, command_line: Path = COMMAND_LINE) -> bool | None:
     """Return whether what is written to a folder is in memory only; None where that cannot be told."""
+    device = _device_of(folder)
+    return None if device is None else _told(str(folder.resolve()), device, present(mounts), command_line)
+
+
+def _device_of(folder: Path) -> str | None:
+    """Return ``major:minor`` of what a folder lies on; None where there is none that can be asked."""
     try:
-        status = folder.stat()
+        number = folder.stat().st_dev
     except OSError:
         return None
-    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    return _told(str(folder.resolve()), device, present(mounts), command_line)
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _told(path: str, device: str | None, mounts: list[Mount], command_line: Path) -> bool | None:
