@@ -5,10 +5,7 @@ from typing import NoReturn
 
 from agent import bounds
 from agent.api import headers as said
-from agent.api.answers import (
-    Answer,
-    Call,
-)
+from agent.api.answers import Answer, Call
 from agent.api.errors import (
     Busy,
     Conflict,

@@ -1,8 +1,7 @@
 """What goes over the sockets: one JSON object a line, and the door that each line passes.
 
 The asking side sends a ``Request``; the process answers with any number of ``{"event": …, …}`` and ends with
-``{"result": …}`` or
-``{"error": sentence, "hint": what to do, "exit_code": n}``.
+``{"result": …}`` or ``{"error": sentence, "hint": what to do, "exit_code": n}``.
 """
 
 from collections.abc import Iterator

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent import text
 from agent.control.messages import SENTENCE_CHARS, Message, Request, encoded
+from agent.errors import AgentError
 from agent.log import get_logger
 
 log = get_logger(__name__)
@@ -54,9 +55,14 @@ class Peer:
 Handler = Callable[[Request, Peer], Any]
 
 
-def failed(sentence: str, exit_code: int, hint: str = "") -> Message:
-    """Return the answer that ends a request which failed."""
-    return {"error": text.cut(sentence, SENTENCE_CHARS), "hint": hint, "exit_code": exit_code}
+def failed(message: str, exit_code: int, hint: str = "") -> Message:
+    """Return the answer that ends a request which failed: what and why, and in ``hint`` what to do."""
+    sentence = str(AgentError(message, hint))
+    return {
+        "error": text.cut(sentence, SENTENCE_CHARS),
+        "hint": text.cut(hint, SENTENCE_CHARS),
+        "exit_code": exit_code,
+    }
 
 
 def say_at_once(connection: socket.socket, message: Message) -> None:

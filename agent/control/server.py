@@ -41,7 +41,7 @@ RETRY_SECONDS = 5.0
 SHORT_SECONDS = 0.5
 """When there is no descriptor for a connection it waits so long in the backlog."""
 _BUSY = 75
-_TOO_MANY = failed("the daemon is busy with too many others; try again later", _BUSY) | {"busy": True}
+_TOO_MANY = failed("the daemon is busy with too many others", _BUSY, "try again later") | {"busy": True}
 """For those that were not listened to: they may try again."""
 _TIME = struct.Struct("@ll")
 """``struct timeval``."""
@@ -245,7 +245,7 @@ class ControlServer:
             if len(buffer) >= REQUEST_BYTES:
                 say_at_once(
                     connection.socket,
-                    failed(f"a request has at most {REQUEST_BYTES} bytes; send less", USAGE),
+                    failed(f"a request has at most {REQUEST_BYTES} bytes", USAGE, "send less"),
                 )
                 self._drop(connection)
             return
@@ -262,7 +262,7 @@ class ControlServer:
             connection.is_busy = False
             self._poll.register(connection.socket, select.EPOLLIN)
             say_at_once(
-                connection.socket, failed("the daemon has no thread to answer with; try again later", _BUSY)
+                connection.socket, failed("the daemon has no thread to answer with", _BUSY, "try again later")
             )
             self._drop(connection)
 
@@ -309,7 +309,7 @@ class ControlServer:
                 )
             return encoded({"result": handler(request, peer)})
         except AgentError as error:
-            return encoded(failed(str(error), error.exit_code, error.hint))
+            return encoded(failed(error.message, error.exit_code, error.hint))
         except Exception as error:  # whatever it was, it is this command's, and the process goes on
             log.exception("a command failed", action="control_failed", command=command)
-            return encoded(failed(f"the daemon failed at this command ({error}); its log says more", 1))
+            return encoded(failed(f"the daemon failed at this command ({error})", 1, "its log says more"))
