@@ -211,9 +211,7 @@ class CaptureSettings(msgspec.Struct, frozen=True):
                 environment=environment,
             )
             environment, pcms = {**environment, "ALSA_CONFIG_PATH": str(config)}, [PCM]
-            if not isinstance(
-                self.channel, int
-            ):  # another channel than the one that is wanted is no second choice
+            if not isinstance(self.channel, int):  # another input than the wanted one is no second choice
                 pcms.append(PLAIN_PCM)
         elif isinstance(self.channel, int):
             raise MicrophoneError(

@@ -1,7 +1,6 @@
 """Checks of what is on this machine's disk: configuration, state directory, room, speed, index."""
 
 import os
-import pwd
 import shlex
 import sqlite3
 import time
@@ -19,7 +18,7 @@ from agent.index.table.schema import SCHEMA
 from agent.index.table.store import Store
 from agent.process.places import service_folder
 from agent.process.state_directory import Process
-from agent.process.state_lock import NoRight
+from agent.process.state_lock import NoRight, account_name
 
 SQLITE_NEEDED = (3, 35, 0)
 """The first with RETURNING."""
@@ -61,11 +60,7 @@ def state_directory(session: Session) -> Finding:
     status = path.stat()
     if status.st_mode & 0o077:
         return warning(f"{path} can be read by others", f"`sudo chmod 700 {shlex.quote(str(path))}`")
-    try:
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    except KeyError:
-        owner = str(status.st_uid)
-    return healthy(f"{path} belongs to {owner}")
+    return healthy(f"{path} belongs to {account_name(status.st_uid)}")
 
 
 def earlier_place(session: Session) -> Finding:

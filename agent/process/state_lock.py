@@ -200,8 +200,9 @@ def no_right(folder: Path, error: OSError) -> AgentError:
     if is_service() and error.errno == errno.EROFS:
         return NoRight(f"the service may not write to {folder}", settle())
     if is_service() and isinstance(error, PermissionError):
-        account = pwd.getpwuid(os.geteuid()).pw_name
-        give = f"`sudo chown -R {account}: {shlex.quote(str(folder))}`"
+        account = account_name(os.geteuid())
+        group = os.getegid() if account.isdecimal() else ""  # of a name the colon alone means its own
+        give = f"`sudo chown -R {account}:{group} {shlex.quote(str(folder))}`"
         return NoRight(f"the service's account {account} has no right to use {folder}", give)
     if isinstance(error, PermissionError):
         return NoRight(f"no right to use the state directory {folder}", "run this as its owner, or with sudo")
@@ -209,6 +210,14 @@ def no_right(folder: Path, error: OSError) -> AgentError:
         f"the state directory {folder} cannot be used ({error.strerror})",
         "see whether its disk is there and sound, or name another storage.directory",
     )
+
+
+def account_name(uid: int) -> str:
+    """Return the name of an account; of one without a name, such as a container's, its number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def named(path: Path) -> str:

@@ -1,6 +1,8 @@
 """Where the state is, who may work on it, and that one daemon does."""
 
+import errno
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -14,7 +16,7 @@ from agent.config.schema import Config, LoadedConfig, StorageConfig
 from agent.errors import AgentError
 from agent.process import state_directory
 from agent.process.state_directory import Process, StateDirectory
-from agent.process.state_lock import StateLock, holder_of
+from agent.process.state_lock import StateLock, holder_of, no_right
 
 SYSTEM_FILE = Path("/etc/recorder-agent/config.toml")
 NOBODY = 65534
@@ -275,6 +277,23 @@ for attempt in (state_directory.become_owner, state.create, state.is_locked, sta
         told.splitlines()
         == [f"no right to use the state directory {foreign}; run this as its owner, or with sudo"] * 4
     )
+
+
+@pytest.mark.parametrize("has_name", [True, False])
+def test_a_service_is_told_what_gives_its_account_the_right(
+    monkeypatch: pytest.MonkeyPatch, has_name: bool
+) -> None:
+    """Also one whose account has no name, as in a container: the command takes its numbers."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
+    account = f"{os.geteuid()}:{os.getegid()}"
+    if has_name:
+        account = f"{pwd.getpwuid(0).pw_name}:"
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    else:
+        monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    error = no_right(Path("/media/a card"), PermissionError(errno.EACCES, "no"))
+    assert error.hint == f"`sudo chown -R {account} '/media/a card'`"
+    assert account.split(":")[0] in error.message
 
 
 def test_the_owner_stays_who_he_is(state: StateDirectory, tmp_path: Path) -> None:
