@@ -1,4 +1,7 @@
-"""Text from outside (arguments, host names, devices, servers): made valid where it enters, harmless where it shows."""
+"""Text from outside (arguments, host names, devices, servers): made valid where it enters, harmless where it shows.
+
+And how many there are of something, in words.
+"""
 
 import re
 import unicodedata
@@ -58,3 +61,8 @@ def shown(text: str, *, keep: str = "") -> str:
 def cut(text: str, limit: int) -> str:
     """Return at most ``limit`` characters of ``text``; the last is an ellipsis where something is missing."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number with what there is of it, and what that does: ``1 recording waits``, ``2 recordings wait``."""
+    return f"{count} {one if count == 1 else many}"

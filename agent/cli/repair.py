@@ -15,6 +15,7 @@ from agent.index.table.database import diagnose
 from agent.index.table.schema import SCHEMA
 from agent.process.state_directory import Process
 from agent.terminal.output import echo, print_json
+from agent.text import counted
 
 
 @click.command()
@@ -67,7 +68,8 @@ def _bring_over(session: Session, earlier: Path, *, dry_run: bool, quiet: bool) 
         return
     count = bring_over(earlier, state, Disk(), say=(lambda _sentence: None) if quiet else echo)
     if not quiet:
-        echo(f"{count} recordings were brought over from {earlier}")
+        told = counted(count, "recording was", "recordings were")
+        echo(f"{told} brought over from {earlier}")
 
 
 def _is_served(session: Session) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from agent.doctor.examination import Finding, critical, healthy, unknown, warning
 from agent.facade.context import Session
 from agent.host.medium import MOUNTS, Mount, mount_of, present, unescaped
+from agent.text import counted
 
 FSTAB = Path("/etc/fstab")
 WITHOUT_RIGHTS = frozenset({"vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"})
@@ -69,7 +70,7 @@ class Disks:
             )
         if errors := self._errors(mount):
             return warning(
-                f"the kernel has found {errors} errors in {where}",
+                f"the kernel has found {counted(errors, 'error', 'errors')} in {where}",
                 "`sudo dmesg` says which; check it with fsck while it is not mounted, or replace the disk",
             )
         return healthy(f"{path} lies on {mount.kind}")

@@ -19,6 +19,7 @@ from agent.index.table.store import Store
 from agent.process.places import service_folder
 from agent.process.state_directory import Process
 from agent.process.state_lock import NoRight, account_name
+from agent.text import counted
 
 SQLITE_NEEDED = (3, 35, 0)
 """The first with RETURNING."""
@@ -157,9 +158,8 @@ def index(session: Session) -> Finding:
 
 def _queue(store: Store) -> Finding:
     counts = store.counts()
-    sentence = (
-        f"{counts['pending']} recordings wait, {counts['parked']} are parked, {counts['held']} are held"
-    )
+    waiting = counted(counts["pending"], "recording waits", "recordings wait")
+    sentence = f"{waiting}, {counts['parked']} parked, {counts['held']} held"
     if counts["parked"]:
         return warning(sentence, f"{typed('queue list')} says why they are parked")
     if counts["held"]:

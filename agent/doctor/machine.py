@@ -88,7 +88,8 @@ class Machine:
         for name, facts in installed:
             restarts = facts.get("NRestarts", "0")
             if restarts != "0":
-                return warning(f"{name}.service was restarted {restarts} times", f"see {journal(name)}")
+                times = "once" if restarts == "1" else f"{restarts} times"
+                return warning(f"{name}.service was restarted {times}", f"see {journal(name)}")
         return healthy("the services are running")
 
     def access(self, session: Session) -> Finding:

@@ -22,6 +22,7 @@ from agent.recorder.wiring import RecorderWiring
 from agent.recording.triggers import wants_voice
 from agent.status.board import Quality
 from agent.status.words import missing
+from agent.text import counted
 
 LISTEN_SECONDS = 1.5
 OPEN_PERCENT = 60
@@ -43,7 +44,7 @@ def libopus(_session: Session) -> Finding:
 def portaudio(_session: Session) -> Finding:
     """Load PortAudio, in a process of its own."""
     found = list_devices(SoundCards())
-    return healthy(f"PortAudio is there and sees {len(found)} inputs")
+    return healthy(f"PortAudio is there and sees {counted(len(found), 'input', 'inputs')}")
 
 
 def voice(session: Session) -> Finding:

@@ -33,6 +33,7 @@ from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
 from agent.status.words import why
 from agent.terminal.output import meter, moving_line
+from agent.text import counted
 
 if TYPE_CHECKING:
     from agent.sync.syncer import Syncer
@@ -279,7 +280,7 @@ def _too_long(now: Standing | None, timeout: float) -> Finding:
         sentence += f" ({'; '.join(reasons)})"
     if now.waiting_in_all > 1:
         return warning(
-            f"{sentence}, and {now.waiting_in_all - 1} others wait with it",
+            f"{sentence}, and {counted(now.waiting_in_all - 1, 'other waits', 'others wait')} with it",
             f"older recordings go first; {typed('status --watch')} shows them go",
         )
     return warning(sentence, f"it is tried again by itself; {typed('queue list')} shows it")

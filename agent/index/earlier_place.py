@@ -22,6 +22,7 @@ from agent.process.places import noted_places
 from agent.process.state_directory import Process, StateDirectory
 from agent.recording.segment import PART
 from agent.small_file import is_regular
+from agent.text import counted
 
 TOKEN, TOKEN_NAME = "token", "device-token"
 SMALL = (
@@ -51,7 +52,8 @@ class Left(NamedTuple):
 
     def sentence(self) -> str:
         """Return it for a person."""
-        parts = [f"{self.recordings} recordings that were not delivered"] if self.recordings else []
+        told = counted(self.recordings, "recording that was", "recordings that were")
+        parts = [f"{told} not delivered"] if self.recordings else []
         parts += ["a device token"] if self.has_token else []
         return f"{self.path} still holds {' and '.join(parts)}"
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from agent.status.board import CredentialState, Delivery, Quality, State
 from agent.status.words import missing
+from agent.text import counted
 
 HEALTHY, WARNING, CRITICAL = "healthy", "warning", "critical"
 
@@ -71,9 +72,13 @@ def _delivery(now: Json) -> Advice | None:
 
 def _waits(now: Json) -> Advice | None:
     if now.get("parked"):
-        return Advice(WARNING, f"{now['parked']} recordings were refused and wait for a person")
+        sentences = "recording was refused and waits", "recordings were refused and wait"
+        return Advice(WARNING, f"{counted(now['parked'], *sentences)} for a person")
     if now.get("held"):
-        return Advice(WARNING, now.get("held_reason") or f"{now['held']} recordings are held")
+        return Advice(
+            WARNING,
+            now.get("held_reason") or counted(now["held"], "recording is held", "recordings are held"),
+        )
     if now.get("pending") and now.get("online") is False:
         return Advice(
             WARNING, "there is no way to the API; recordings wait on the card, and go when there is one"

@@ -359,7 +359,7 @@ BROKEN: list[tuple[str, Callable[[Patient], None], str, Health, str, str]] = [
     ("a full disk", disk_full, "disk space", C, "is full", "larger card"),
     ("a slow disk", disk_slow, "disk speed", W, "durable after", "replace it"),
     ("a damaged index", index_damaged, "index", W, "set aside", "repair --dry-run"),
-    ("a parked recording", recording_parked, "index", W, "1 are parked", "queue list"),
+    ("a parked recording", recording_parked, "index", W, "1 parked", "queue list"),
     ("a missing microphone", microphone_missing, "microphone", C, "not connected", "devices"),
     ("a silent microphone", microphone_silent, "microphone", W, "digital silence", "cable"),
     (

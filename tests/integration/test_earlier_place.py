@@ -39,7 +39,7 @@ def test_everything_comes_over_and_is_delivered(moved: tuple[Machine, Path]) -> 
     machine, earlier = moved
     assert machine.queue() == []
     assert (
-        "1 recordings that were not delivered and a device token"
+        "1 recording that was not delivered and a device token"
         in machine.ok("repair", "--dry-run", "--from", earlier).out
     )
     assert f"2 recordings were brought over from {earlier}" in machine.ok("repair", "--from", earlier).out
@@ -127,7 +127,7 @@ def test_places_are_noted_by_the_service_and_looked_into(tmp_path: Path) -> None
     waiting.mkdir(parents=True)
     (waiting / "x.opus").write_bytes(b"sound")
     (left,) = left_elsewhere(StateDirectory(folder, folder), folder)
-    assert left.sentence() == f"{tmp_path / '29'} still holds 1 recordings that were not delivered"
+    assert left.sentence() == f"{tmp_path / '29'} still holds 1 recording that was not delivered"
     assert left_elsewhere(StateDirectory(tmp_path / "29", folder), folder) == []
     (folder / "places.json").write_bytes(b"[1, 2")
     assert noted_places(folder) == [folder]

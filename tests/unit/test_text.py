@@ -51,3 +51,12 @@ def test_cut() -> None:
     """A cut is seen."""
     assert text.cut("abcdef", 6) == "abcdef"
     assert text.cut("abcdefg", 6) == "abcde…"
+
+
+def test_counted() -> None:
+    """One of something, and none or more of it, each with the words that fit."""
+    assert [text.counted(count, "recording waits", "recordings wait") for count in range(3)] == [
+        "0 recordings wait",
+        "1 recording waits",
+        "2 recordings wait",
+    ]

@@ -193,7 +193,8 @@ def test_uninstalled_and_back_again(recording: Recorder) -> None:
     waiting = len([path for path in container.path(STATE).rglob("*.opus*") if is_undelivered(path)])
     said = container.run(f"{SOURCE}/systemd/uninstall", "--delete-recordings")
     print(f"{said.stdout}{said.stderr}")
-    assert f"{STATE} holds {waiting} recordings that were not delivered" in said.stdout
+    told = "1 recording that was" if waiting == 1 else f"{waiting} recordings that were"
+    assert f"{STATE} holds {told} not delivered" in said.stdout
     assert f"({waiting} not delivered)" in said.stdout
     assert container.shell(f"ls -d {STATE} /etc/recorder-agent /opt/recorder-agent || true") == ""
     assert container.run("id", "recorder-agent", check=False).returncode == 1
