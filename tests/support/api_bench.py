@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from socket_api import SocketApi
+import pytest
+from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts, UploadUrl
 from agent.clock import SystemClock
@@ -17,6 +18,7 @@ PATIENT = Timeouts(connect=10.0, read=30.0, write=30.0, answer=30.0, keepalive=3
 SHORT = Timeouts(connect=5.0, read=0.5, write=0.5, answer=1.0, keepalive=30.0)
 SHA = "ab" * 32
 SIGNATURE = "5ec2e7f00d"
+STORED = Reply(200, b"", (("ETag", '"d41d8"'),))
 
 
 class StillClock(SystemClock):
@@ -100,3 +102,17 @@ def everything_said_by(error: BaseException) -> str:
             said += [str(current), repr(current), repr(vars(current)), repr(current.args)]
             waiting += [current.__cause__, current.__context__]
     return "\n".join(said)
+
+
+@pytest.fixture
+def server() -> Iterator[SocketApi]:
+    """Give an API of sockets that answers what it is told to."""
+    with SocketApi().running() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: SocketApi) -> Iterator[RecordingsApi]:
+    """Give a client of it."""
+    with client_of(server) as client:
+        yield client

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import trustme
@@ -168,3 +168,34 @@ def recording_parked(patient: Patient) -> None:
 def token_refused(patient: Patient) -> None:
     """The API does not know it."""
     patient.token = "dtok_wrong"
+
+
+class Broken(NamedTuple):
+    """A fault, and what the doctor has to say first about it."""
+
+    name: str
+    break_it: Callable[[Patient], None]
+    check: str
+    state: Health
+    message: str
+    """A part of what it says."""
+    hint: str
+    """A part of what it tells to do."""
+
+    def judge(self, patient: Patient) -> None:
+        """Break it and examine: the cause stands first, and no effect of it is critical as well."""
+        self.break_it(patient)
+        found = patient.examined()
+        first = next(row for row in found if row.state in BAD)
+        assert (first.check, first.state) == (self.check, self.state.value), first
+        assert self.message in first.message, first
+        assert self.hint in first.hint, first
+        assert all(row.hint for row in found if row.state in BAD), found
+        assert TOKEN not in str(found)
+        depends = {each.name: each.needs for each in checks(patient.machine)}
+        failed = {
+            row.check for row in found if row.state == "critical" or row.message.startswith("not looked at")
+        }
+        for row in found:
+            if row.state == "critical":  # effects of another critical line are skipped
+                assert not failed & set(depends[row.check]), row

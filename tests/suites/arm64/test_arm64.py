@@ -27,6 +27,7 @@ UNIT_TESTS = (
     "tests/unit/audio/test_opus.py",
     "tests/unit/audio/test_opus_frames.py",
     "tests/unit/index/test_retention.py",
+    "tests/unit/recorder/test_space.py",
     "tests/acceptance/test_segments.py::test_a_manual_recording_goes_on_in_the_next_file",
 )
 """Of the pager, its repair, the encoder and the outbox; none by the wall clock: the emulator is too slow for it."""

@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from test_retention import Card
+from card_of_recordings import Card
 
 
 def no_descriptors() -> list[int]:
