@@ -14,7 +14,7 @@ from agent.gaps.log import Cause
 from agent.index.owners import OneOwner, Owners
 from agent.index.table.store import Store
 from agent.log import get_logger
-from agent.outbox.entry import Entry, Status, changed
+from agent.outbox.entry import WAITING, Entry, Status, changed
 from agent.outbox.files import DAMAGED, Files
 from agent.outbox.locks import claimed
 from agent.recording.asked.marks import Marks
@@ -105,8 +105,7 @@ class Outbox:
 
     def _held_if_foreign(self, entry: Entry) -> Entry:
         """Hold what waits and is not the present owner's from the start."""
-        waits = entry.status in {Status.READY, Status.CREATED, Status.STORED}
-        if not waits or self.owners.may_send(entry):
+        if entry.status not in WAITING or self.owners.may_send(entry):
             return entry
         return changed(entry, held_ms=self.now_ms())
 

@@ -10,13 +10,11 @@ from agent.errors import AgentError
 from agent.index.actions import find
 from agent.index.table.store import Store
 from agent.outbox import sidecar
-from agent.outbox.entry import Entry, Status, number_given
+from agent.outbox.entry import WAITING, Entry, number_given
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
 from agent.process.state_directory import StateDirectory
 from agent.small_file import is_regular
 from agent.status.documents import Queue
-
-WAITING = {Status.READY, Status.CREATED, Status.STORED}
 
 
 def open_for_reading(state: StateDirectory) -> Store | None:

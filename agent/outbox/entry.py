@@ -40,10 +40,8 @@ HELD = f"{HELD_WHY}; {HELD_HINT}"
 
 
 class Status(StrEnum):
-    """Where a recording stands; computed from its facts."""
+    """Where a finished recording stands; computed from its facts."""
 
-    RECORDING = "recording"
-    """Its file is still open."""
     READY = "ready"
     """Finished; the API does not know it yet."""
     CREATED = "created"
@@ -53,10 +51,13 @@ class Status(StrEnum):
     UPLOADED = "uploaded"
     """The API has confirmed it."""
     PARKED = "parked"
-    """Unauthorized or damaged; waits for a person, and for a daily retry where that can help."""
+    """Rejected or damaged; waits for a person, and for a daily retry where that can help."""
     HELD = "held"
     """Captured under another binding of the device; waits until its owner is known."""
 
+
+WAITING = frozenset({Status.READY, Status.CREATED, Status.STORED})
+"""What waits for delivery."""
 
 MOST_DIGITS = 16
 
@@ -192,7 +193,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, segment: FinishedSegment, marks: collections.abc.Sequence[Any] = ()) -> "Entry":
-        """Return the entry of a file that has just been finished or repaired; its marks become ``metadata.marks``."""
+        """Return the entry of a file that has just been finished or repaired; its marks become ``metadata[MARKS]``."""
         start, loudness = segment.start, segment.loudness
         return cls(
             id=start.id,

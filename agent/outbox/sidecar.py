@@ -5,22 +5,13 @@ from pathlib import Path
 import msgspec
 
 from agent import small_file
-from agent.outbox.entry import ENTRY, INDEX_ONLY, STORED_NAMES, Entry, changed, sane
+from agent.outbox.entry import ENTRY, INDEX_ONLY, STORED_NAMES, Entry, sane
 from agent.small_file import UnusableFile
-
-_BLANK = {
-    "upload_url": None,
-    "attempts": 0,
-    "last_error": None,
-    "next_attempt_ms": None,
-    "next_attempt": None,
-}
-assert set(_BLANK) == set(INDEX_ONLY)  # noqa: S101 - two lists of one thing, checked when imported
 
 
 def encode(entry: Entry) -> bytes:
     """Return the sidecar's contents, indented for a person."""
-    fields = msgspec.to_builtins(changed(entry, **_BLANK))
+    fields = msgspec.to_builtins(entry)
     for name in INDEX_ONLY:
         del fields[STORED_NAMES[name]]
     return msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n"

@@ -11,7 +11,7 @@ from agent.clock import milliseconds
 from agent.environment import Environment
 from agent.errors import AgentError
 from agent.index.outbox import Outbox
-from agent.outbox.entry import Entry, Status
+from agent.outbox.entry import WAITING, Entry, Status
 from agent.status.board import CredentialState, Transfer, Waiting
 from agent.sync.conclusions import Conclusions
 from agent.sync.connection import Connection
@@ -30,8 +30,6 @@ VERIFYING = "the server is still verifying an upload"
 CLOCK = "the time is not known yet: two answers of the server must agree"
 SHARING = "other devices share the API's limit"
 TOO_SMALL = "the API's rate limit is too small for the fleet"
-
-_WAITING = {Status.READY, Status.CREATED, Status.STORED}
 
 Listener = Callable[[str, int, int], None]
 """Called with a recording's local id, the bytes of it that were sent, and all its bytes."""
@@ -150,7 +148,7 @@ class Syncer:
         self._pass_verifying(report, everything=True)
         ids, report.without_time = report.without_time, []
         for entry in map(self._outbox.store.get, ids):
-            if entry is not None and entry.status in _WAITING:
+            if entry is not None and entry.status in WAITING:
                 if not self._goes_on(report):
                     break
                 if self._clock_wait.may_create(entry):
@@ -190,11 +188,13 @@ class Syncer:
 
     def _pass(self, report: SyncResult, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
-        for entry in self._conclusions.suspects_last(self._waiting() if everything else self._due()):
+        for entry in self._conclusions.suspects_last(
+            self._outbox.store.waiting() if everything else self._due()
+        ):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
                 return
             fresh = self._outbox.store.get(entry.id)  # its turn may have been long in coming
-            if fresh is None or fresh.status not in _WAITING:
+            if fresh is None or fresh.status not in WAITING:
                 continue
             if everything and not self._clock_wait.may_create(fresh):
                 report.without_time.append(fresh.id)
@@ -230,12 +230,6 @@ class Syncer:
                 if not self._clock_wait.may_create(entry):
                     return
                 yield entry
-            seq = page[-1].seq
-
-    def _waiting(self) -> Iterator[Entry]:
-        seq = -1
-        while page := self._outbox.store.waiting(after_seq=seq):
-            yield from page
             seq = page[-1].seq
 
     def _has_its_turn(self, report: SyncResult, *, everything: bool) -> bool:

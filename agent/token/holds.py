@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable
 from agent.errors import CredentialError
 from agent.index.outbox import Outbox
 from agent.log import get_logger
-from agent.outbox.entry import Entry, Status
+from agent.outbox.entry import WAITING, Entry, Status
 from agent.status.board import CredentialState
 from agent.token.bindings import OtherOwner
 from agent.token.store import Credentials
 
 log = get_logger(__name__)
-
-PAGE = 100
 
 
 class Holds:
@@ -66,7 +64,7 @@ class Holds:
         if rules == self._settled:
             return False
         released = self._each(self._outbox.store.held(), Status.HELD, self._release, stopped)
-        held = self._each(self._waiting(), None, self._hold, stopped)
+        held = self._each(self._outbox.store.waiting(), None, self._hold, stopped)
         if released:
             log.info("the owner is the same, held recordings go on", action="holds_released", count=released)
         if held:
@@ -96,15 +94,9 @@ class Holds:
                 count += 1
         return count
 
-    def _waiting(self) -> Iterable[Entry]:
-        seq = -1
-        while page := self._outbox.store.waiting(after_seq=seq, limit=PAGE):
-            yield from page
-            seq = page[-1].seq
-
     def _hold(self, entry: Entry) -> None:
         fresh = self._outbox.store.get(entry.id)
-        if fresh is not None and fresh.status not in {Status.HELD, Status.PARKED, Status.UPLOADED}:
+        if fresh is not None and fresh.status in WAITING:
             self._outbox.hold(fresh)
 
     def _release(self, entry: Entry) -> None:

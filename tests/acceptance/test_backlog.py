@@ -32,7 +32,7 @@ def parts(tmp_path: Path) -> Iterator[DelivererWiring]:
 
 
 HOT: dict[str, Callable[[Store], object]] = {
-    "waiting": lambda store: store.waiting(),
+    "waiting": lambda store: next(iter(store.waiting()), None),
     "oldest waiting": lambda store: store.oldest_waiting(),
     "gates": lambda store: store.unset_clocks(),
     "ready": lambda store: store.ready(""),

@@ -133,9 +133,9 @@ class Store(OpenIndex):
         sql = f"SELECT stem FROM recordings WHERE stem IN ({marks})"  # noqa: S608 - question marks
         return set(self._values(sql, tuple(stems)))
 
-    def waiting(self, after_seq: int = -1, limit: int = 100) -> list[Entry]:
-        """Return what waits for delivery, oldest first, beyond a sequence number."""
-        return self._query(f"{WAITING} AND seq > ?", (after_seq,), limit=limit)
+    def waiting(self) -> Iterator[Entry]:
+        """Yield what waits for delivery, oldest first; rows may change meanwhile."""
+        return self._pages(WAITING)
 
     def delivered(self, *, verified: bool) -> Iterator[Entry]:
         """Yield what was delivered, oldest first; rows may be deleted meanwhile."""
@@ -258,7 +258,7 @@ class Store(OpenIndex):
 
     def oldest_waiting(self) -> Entry | None:
         """Return the first that waits for delivery."""
-        return next(iter(self.waiting(limit=1)), None)
+        return next(iter(self._query(WAITING, limit=1)), None)
 
     def last_delivery_ms(self) -> int | None:
         """Return when the newest delivery was confirmed."""

@@ -10,6 +10,7 @@ import random
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ class World:
     def deliver(self) -> None:
         """Adopt, then take one recording through its last step, and now and then prune one."""
         self.arrivals.look()
-        for entry in self.outbox.store.waiting(limit=2 if self.rng[1].random() < BUSY else 0):
+        for entry in islice(self.outbox.store.waiting(), 2 if self.rng[1].random() < BUSY else 0):
             with self.outbox.at_work(entry) as may:
                 if may:
                     assert entry.id not in self.delivered
