@@ -34,10 +34,11 @@ class Retention:
                 return
             self._outbox.prune(entry)
         for verified in (True, False):
-            for entry in self._outbox.store.delivered(verified=verified):
-                if stopped() or self._missing_bytes() <= 0:
-                    return
-                self._outbox.prune(entry)
+            delivered = self._outbox.store.delivered(verified=verified)
+            while (
+                not stopped() and self._missing_bytes() > 0 and (oldest := next(delivered, None)) is not None
+            ):
+                self._outbox.prune(oldest)
 
     def _expired(self) -> Iterator[Entry]:
         """Yield what was delivered long enough ago, as far as both ends were measured by a right clock."""
@@ -48,11 +49,7 @@ class Retention:
             (True, self._settings.keep_sent_hours),
             (False, self._settings.keep_unverified_hours),
         ):
-            before = now.wall_ms - hours * HOUR_MS
-            for entry in self._outbox.store.delivered(verified=verified):
-                known = entry.completed_clock not in {None, UNSYNCHRONIZED}
-                if known and (entry.completed_ms or 0) <= before:
-                    yield entry
+            yield from self._outbox.store.delivered(verified=verified, by=now.wall_ms - hours * HOUR_MS)
 
     def _missing_bytes(self) -> int:
         """Return how many bytes have to go; not more than 0 when there is room."""

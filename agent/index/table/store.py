@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agent.clock import INSTANT, Instant
+from agent.clock import INSTANT, UNSYNCHRONIZED, Instant
 from agent.index.table.database import (
     BUSY_SECONDS,
     ForeignIndex,
@@ -137,9 +137,13 @@ class Store(OpenIndex):
         """Yield what waits for delivery, oldest first; rows may change meanwhile."""
         return self._pages(WAITING)
 
-    def delivered(self, *, verified: bool) -> Iterator[Entry]:
-        """Yield what was delivered, oldest first; rows may be deleted meanwhile."""
-        return self._pages(f"completed_ms IS NOT NULL AND verified = {int(verified)}")
+    def delivered(self, *, verified: bool, by: int | None = None) -> Iterator[Entry]:
+        """Yield what was delivered, oldest first; rows may be deleted meanwhile.
+
+        ``by`` leaves out what was delivered later than that (unix milliseconds), and what no right clock has dated.
+        """
+        dated = "" if by is None else f" AND completed_ms <= {by} AND completed_clock <> '{UNSYNCHRONIZED}'"
+        return self._pages(f"completed_ms IS NOT NULL AND verified = {int(verified)}{dated}")
 
     def held(self) -> Iterator[Entry]:
         """Yield what is held, oldest first; rows may be released meanwhile."""

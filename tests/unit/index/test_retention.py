@@ -2,8 +2,11 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported by name
 
+import pytest
 from card_of_recordings import HOUR, Make, make
 
+from agent.index.table import store
+from agent.index.table.rows import entry_of
 from agent.outbox.entry import Entry, changed
 
 
@@ -40,6 +43,25 @@ def test_many_unverified_do_not_keep_the_verified_from_going(make: Make) -> None
 
     assert card.outbox.store.get(late.id) is None
     assert card.outbox.store.get(rows[0].id) is not None
+
+
+def test_what_stays_is_not_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep comes every minute: of six hundred that are young, and with room enough, it reads no row."""
+    card = make()
+    entry = card.add("verified")
+    card.outbox.store.insert([_copy(entry, number) for number in range(100, 700)], "x")
+    read: list[object] = []
+
+    def counted(row: dict[str, object]) -> Entry:
+        read.append(row)
+        return entry_of(row)
+
+    monkeypatch.setattr(store, "entry_of", counted)
+    card.retention.sweep()
+    assert read == []
+    card.clock.sleep(25 * HOUR)
+    card.retention.sweep()
+    assert len(read) == 601
 
 
 def test_ages_count_only_between_right_clocks(make: Make) -> None:
