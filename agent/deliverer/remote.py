@@ -1,17 +1,25 @@
 """The recorder, for the API's commands: asked through ``control.sock``, in threads that nobody waits for."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from agent.bounds import LocalId
 from agent.control.server import Message, ask
 from agent.errors import AgentError
-from agent.hints import journal
+from agent.hints import journal, restart
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest
 
 log = get_logger(__name__)
+
+
+class _Row(msgspec.Struct):
+    """What is read of a recording in the recorder's answer."""
+
+    id: LocalId
 
 
 class RemoteRecorder:
@@ -66,9 +74,11 @@ class RemoteRecorder:
             "detached": True,
         }
         try:
-            rows = ask(self._socket(), message, heard)
-            request.finished_ids += [str(row["id"]) for row in rows]
+            rows = msgspec.convert(ask(self._socket(), message, heard), list[_Row])
+            request.finished_ids += [row.id for row in rows]
             request.started.set()
+        except msgspec.ValidationError as error:
+            request.error = AgentError(f"the recorder gave no list of recordings ({error})", restart())
         except AgentError as error:
             request.error = error
         except OSError as error:
@@ -79,5 +89,9 @@ class RemoteRecorder:
             request.done.set()
 
     def _stop(self) -> None:
-        with contextlib.suppress(AgentError, OSError):
+        try:
             ask(self._socket(), {"command": "stop"})
+        except (AgentError, OSError) as error:
+            log.warning(
+                "the recorder could not be told to stop", action="command_stop_failed", reason=str(error)
+            )
