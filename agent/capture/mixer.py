@@ -9,6 +9,7 @@ import re
 import subprocess
 from typing import Any, Final, NamedTuple
 
+from agent import text
 from agent.errors import MicrophoneError
 from agent.hints import typed
 from agent.host.sound_cards import Card
@@ -18,6 +19,8 @@ log = get_logger(__name__)
 
 SECONDS: Final = 2.0
 """How long amixer may take: a card that hangs must not hold up the opening."""
+REASON_CHARS: Final = 300
+"""Of what amixer complains of: with a broken ALSA configuration it does so by the page."""
 PREFERRED: Final = ("capture", "mic", "microphone", "adc", "internal mic", "front mic", "line")
 """Which control is the one, where a card has more than one with a capture volume."""
 
@@ -188,7 +191,7 @@ def _amixer(card: str, *words: str) -> str:
             f"amixer does not start ({error})", "`sudo apt-get install --reinstall alsa-utils`"
         ) from error
     if run.returncode:
-        reason = " ".join(run.stderr.split()) or f"exit code {run.returncode}"
+        reason = text.cut(" ".join(run.stderr.split()), REASON_CHARS) or f"exit code {run.returncode}"
         raise MicrophoneError(
             f"The mixer of the card {card} cannot be used ({reason})", f"see `alsamixer -c {card}`"
         )

@@ -128,6 +128,14 @@ def test_without_amixer_it_is_said_what_to_install(tmp_path: Path, monkeypatch: 
         capture_control("0")
 
 
+def test_a_long_complaint_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in a log record and in one sentence."""
+    amixer(tmp_path, monkeypatch, "yes 'ALSA lib conf.c:1: syntax error' | head -c 100000 >&2; exit 1")
+    with pytest.raises(MicrophoneError, match=r"ALSA lib conf\.c.*see `alsamixer") as caught:
+        capture_control("0")
+    assert len(str(caught.value)) < 500
+
+
 def test_one_input_of_an_array(tmp_path: Path) -> None:
     """The card is opened with its own six channels, and the third is routed to the one that is recorded."""
     text = render(ARRAY, channels=1, channel=3, environment={})
