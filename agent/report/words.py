@@ -46,7 +46,7 @@ def missing_words(row: Json) -> str:
 def day(name: str) -> str:
     """Return a date for a person: ``Fri 27 Nov``."""
     found = date.fromisoformat(name)
-    return f"{_DAYS[found.weekday()]} {found.day} {_MONTHS[found.month - 1]}"
+    return f"{found:%a} {found.day} {found:%b}"
 
 
 def share(row: Json) -> str:
@@ -70,8 +70,3 @@ def delivered(row: Json) -> str:
         when = "now" if row["until"] else "at the end"
         text += f", {row['waiting_at_end']} waiting {when} ({length(row['waiting_seconds_at_end'])})"
     return text
-
-
-# Not of the locale: a service and its page speak English everywhere.
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
