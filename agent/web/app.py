@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -209,7 +209,7 @@ class Checked:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a small form that comes in time; nothing for any other."""
+    """Return the fields of a small form that comes whole and in time; nothing for any other."""
     data = bytearray()
 
     async def read() -> None:
@@ -221,6 +221,6 @@ async def _form(request: Request) -> dict[str, str]:
     try:
         await asyncio.wait_for(read(), BODY_SECONDS)
         found = parse_qs(data.decode(), max_num_fields=10, keep_blank_values=True)
-    except (TimeoutError, ValueError):
+    except (TimeoutError, ValueError, ClientDisconnect):
         return {}
     return {name: values[-1] for name, values in found.items()}

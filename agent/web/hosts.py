@@ -46,8 +46,8 @@ def is_of_this_page(headers: Mapping[str, str]) -> bool:
         return False
     if origin is None:
         return site == "same-origin"
-    parts = urlsplit(origin)
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.netloc == headers.get("host")
+    host = headers.get("host")
+    return bool(host) and origin in {f"http://{host}", f"https://{host}"}
 
 
 def is_loopback(address: str) -> bool:

@@ -217,3 +217,28 @@ def test_an_address_that_cannot_be_had(recorder: FakeRecorder, address: str) -> 
         timeout=30,
     )
     assert "--listen" in Run(done.returncode, done.stdout, done.stderr).sentence(1)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /login HTTP/1.1\r\nHost: HOST\r\nOrigin: http://[\r\nContent-Length: 1\r\n\r\nx",
+        b"POST /login HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Length: 999\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: HOST\r\nCookie: recorder_session=\xff.\xff; =; ;\r\n\r\n",
+        b"GET /%00/../ HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"\xff\r\n\r\n",
+    ],
+)
+def test_what_a_stranger_sends_is_no_error_of_the_program(page: Site_, request_bytes: bytes) -> None:
+    """An origin that is no URL, a form that breaks off, odd cookies and paths: nothing of it stands in the log."""
+    site = page()
+    for is_read in (True, False):
+        with socket.create_connection((site.host, site.port), 5) as client:
+            client.sendall(request_bytes.replace(b"HOST", f"{site.host}:{site.port}".encode()))
+            client.shutdown(socket.SHUT_WR)
+            if is_read:
+                assert b"500 Internal" not in client.recv(1000)
+    assert site.ask("/now")[0] == 200
+    site.process.terminate()
+    _, said = site.process.communicate(timeout=10)
+    assert said.splitlines() == [f"the page is at http://{site.host}:{site.port}/"]
