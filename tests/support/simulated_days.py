@@ -5,6 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from simulated_machine import BEGINNING_MS
+from simulated_verdict import spans_of
 
 from agent.bounds import MOST_DAYS
 from agent.config.schema import NOWHERE
@@ -39,7 +40,7 @@ def day_faults(life: "Life") -> list[str]:
     days = read_days(life.folder / FILE, DAY_DECODER)
     if life.first_start is None:
         return []
-    files = [span for span in life.spans() if span.what.startswith("file")]
+    files = [span for span in spans_of(life) if span.what.startswith("file")]
     faults = [
         *_differ("all files", _files_ms(life, days), sum(span.said for span in files)),
     ]
@@ -75,7 +76,7 @@ def report_faults(life: "Life") -> list[str]:
     """
     if life.first_start is None:
         return []
-    files = [span for span in life.spans() if span.what.startswith("file")]
+    files = [span for span in spans_of(life) if span.what.startswith("file")]
     gaps = [gap for gap in read_gaps(life.folder) if not is_inside(gap)]
     rows = days_now(
         life.folder,

@@ -1,4 +1,4 @@
-"""One simulated life of a recorder: runs and boots with what befalls them, and the sum at its end.
+"""One simulated life of a recorder: runs and boots with what befalls them.
 
 Everything between the source and the card is the program's own: recorder, account, gap log, memory, files, repair.
 """
@@ -10,9 +10,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simulated_asking import LAST_BLOCK_MS, LATE_MS, READINGS_MS, Asking, Span
+from simulated_asking import Asking
 from simulated_days import zone_near_midnight
 from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
+from simulated_verdict import EVERY_MINUTES, WINDOW_MINUTES
 
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.ogg_repair import Unrepairable, carry_out, plan_repair
@@ -21,7 +22,7 @@ from agent.config.schema import Config, OpusConfig, RecordingConfig, ScheduleWin
 from agent.disk import Disk
 from agent.environment import Environment
 from agent.errors import AgentError
-from agent.gaps.log import Cause, GapLog
+from agent.gaps.log import GapLog
 from agent.gaps.tracker import GapTracker
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
@@ -42,7 +43,6 @@ from agent.recording.triggers import Schedule, trigger_for
 from agent.timing.known_time import KnownTime
 from agent.zone import zone
 
-WINDOW_MINUTES, EVERY_MINUTES = 5, 10
 KINDS = ["absent", "absent", "hangs", "skips", "suspend", "step", "full", "eio", "mute", "manual"]
 """What befalls a recorder."""
 ASKED_KINDS = ["absent", "absent", "hangs", "skips", "suspend", "step"]
@@ -297,91 +297,6 @@ class Life:
                 if entry is not None:
                     files.move_to_sent(entry)
 
-    # the verdict
-
-    def faults(self) -> list[str]:
-        """Return what does not come out; nothing for a life in which every second is accounted for.
-
-        In continuous mode files and gaps follow each other to the millisecond, as each begins where the last ended by
-        their own account. The calendar's windows begin and end within a block of the microphone.
-        """
-        spans = self.spans()
-        if self.mode == "schedule":
-            return self._faults_by_calendar(spans)
-        if self.mode == "manual":
-            return self.asking.faults(spans, self.last_stop, self.asleep_ms)
-        faults = []
-        at = self.first_start or 0
-        for span in spans:
-            if span.begin != at:
-                faults.append(f"{span.begin - at:+d} ms before {span}")
-            if abs(span.said - (span.end - span.begin)) > READINGS_MS:
-                faults.append(f"another length than its ends: {span}")
-            at = span.end
-        if not -LAST_BLOCK_MS <= at - self.last_stop <= LATE_MS:
-            faults.append(f"{at - self.last_stop:+d} ms at the end")
-        return faults
-
-    def _faults_by_calendar(self, spans: list[Span]) -> list[str]:
-        begin, end = self.first_start or 0, self.last_stop
-        sound = [span for span in spans if span.what.startswith("file") or span.what == Cause.TOO_SHORT]
-        recorded = sum(wanted(span.begin, span.end) for span in sound)
-        missing = sum(min(span.said, wanted(span.begin, span.end)) for span in spans if span not in sound)
-        off = recorded + missing - wanted(begin, end)
-        closing = sum(
-            wanted(span.end, span.end + 2 * LAST_BLOCK_MS) in range(1, LAST_BLOCK_MS) for span in sound
-        )
-        least = -LAST_BLOCK_MS * (1 + closing)
-        beyond = [
-            f"{span.said} ms are more than was wanted of {span}"
-            for span in spans
-            if not self.was_asked
-            and span not in sound
-            and span.said > wanted(span.begin, span.end) + READINGS_MS
-        ]
-        if least <= off <= 2 * LATE_MS:
-            return beyond
-        return [f"recorded {recorded} + missing {missing} - wanted {wanted(begin, end)} = {off:+d} ms"]
-
-    def spans(self) -> list[Span]:
-        """Return what was recorded and what the gap log says, in true time, in order."""
-        found = [self._file(path) for path in self._audio()]
-        for gap in read_gaps(self.folder):
-            if gap.recording_id is None:
-                if gap.end is None and gap.milliseconds is None:
-                    begin = self.true_ms(gap.start)
-                    found.append(
-                        Span(begin, self.last_stop, f"open {gap.cause.value}", self.last_stop - begin)
-                    )
-                    continue
-                begin = self.true_ms(gap.start)
-                end = self.true_ms(gap.end) if gap.end is not None else begin + (gap.milliseconds or 0)
-                said = end - begin if gap.milliseconds is None else gap.milliseconds
-                found.append(Span(begin, end, gap.cause.value, said))
-            elif gap.cause is Cause.TOO_SHORT:
-                begin = self.true_ms(gap.start)
-                found.append(
-                    Span(begin, begin + (gap.milliseconds or 0), gap.cause.value, gap.milliseconds or 0)
-                )
-        return sorted(found)
-
-    def _audio(self) -> list[Path]:
-        folders = [self.folder / name for name in ("recording", "outbox", "sent")]
-        return [path for folder in folders for path in folder.iterdir() if AUDIO in path.name]
-
-    def _file(self, path: Path) -> Span:
-        entry = sidecar.read(path.with_suffix(SIDECAR)) if path.suffix == AUDIO else None
-        if entry is not None:
-            start, length = entry.started, entry.duration_ms
-        else:
-            summary = read_summary(path)
-            tags = SegmentStart.from_tags(summary.tags)
-            assert tags is not None
-            start = tags.started
-            length = (summary.samples_48k * tags.sample_rate // 48000) * 1000 // tags.sample_rate
-        begin = self.true_ms(start)
-        return Span(begin, begin + length, f"file {path.name.split('-')[1]}", length)
-
     def true_ms(self, instant: Instant) -> int:
         """Return a moment in true time, in milliseconds since the life began."""
         return self.boots[instant.boot_id].booted_ms - BEGINNING_MS + instant.boot_ms
@@ -404,13 +319,3 @@ def _repair(path: Path, files: Files, disk: Disk) -> None:
     samples = plan.samples_48k * start.sample_rate // 48000
     segment = FinishedSegment(start, path, samples, plan.truncate_to, digest(path), not plan.already_complete)
     files.finish(segment, Entry.of(segment))
-
-
-def wanted(begin: int, end: int) -> int:
-    """Return how many milliseconds of a stretch of true time lie in windows of the schedule."""
-    found, every, length = 0, EVERY_MINUTES * 60_000, WINDOW_MINUTES * 60_000
-    opens = (begin + BEGINNING_MS) // every * every
-    while opens < end + BEGINNING_MS:
-        found += max(0, min(opens + length, end + BEGINNING_MS) - max(opens, begin + BEGINNING_MS))
-        opens += every
-    return found

@@ -17,6 +17,7 @@ import pytest
 from simulated_days import day_faults, report_faults
 from simulated_life import Life
 from simulated_machine import Card, SilentEncoder
+from simulated_verdict import life_faults
 
 from agent.clock import Instant
 from agent.recorder.account import earlier, open_days
@@ -57,7 +58,7 @@ def lived(seed: int, mode: str | None = None) -> list[str]:
         if mode not in {None, life.mode}:
             return []
         life.live(random.Random(seed).randint(2, 8))
-        faults = [*life.faults(), *report_faults(life)]
+        faults = [*life_faults(life), *report_faults(life)]
         life.live_on(hours=50)
         faults += day_faults(life)
         return [f"life {seed}, {life.mode}: {fault}" for fault in faults]

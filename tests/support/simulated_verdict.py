@@ -1,0 +1,110 @@
+"""What a simulated life comes to: its files and its gap log, in true time, account for every second."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulated_asking import LAST_BLOCK_MS, LATE_MS, READINGS_MS, Span
+from simulated_machine import BEGINNING_MS
+
+from agent.audio.ogg import read_summary
+from agent.gaps.log import Cause
+from agent.outbox import sidecar
+from agent.outbox.files import AUDIO, SIDECAR
+from agent.recording.days.gapsfile import read_gaps
+from agent.recording.segment import SegmentStart
+
+if TYPE_CHECKING:
+    from simulated_life import Life
+
+WINDOW_MINUTES, EVERY_MINUTES = 5, 10
+"""The calendar's windows, and how often one begins."""
+
+
+def life_faults(life: "Life") -> list[str]:
+    """Return what does not come out; nothing for a life in which every second is accounted for.
+
+    In continuous mode files and gaps follow each other to the millisecond, as each begins where the last ended by
+    their own account. The calendar's windows begin and end within a block of the microphone.
+    """
+    spans = spans_of(life)
+    if life.mode == "schedule":
+        return _faults_by_calendar(life, spans)
+    if life.mode == "manual":
+        return life.asking.faults(spans, life.last_stop, life.asleep_ms)
+    faults = []
+    at = life.first_start or 0
+    for span in spans:
+        if span.begin != at:
+            faults.append(f"{span.begin - at:+d} ms before {span}")
+        if abs(span.said - (span.end - span.begin)) > READINGS_MS:
+            faults.append(f"another length than its ends: {span}")
+        at = span.end
+    if not -LAST_BLOCK_MS <= at - life.last_stop <= LATE_MS:
+        faults.append(f"{at - life.last_stop:+d} ms at the end")
+    return faults
+
+
+def _faults_by_calendar(life: "Life", spans: list[Span]) -> list[str]:
+    begin, end = life.first_start or 0, life.last_stop
+    sound = [span for span in spans if span.what.startswith("file") or span.what == Cause.TOO_SHORT]
+    recorded = sum(wanted(span.begin, span.end) for span in sound)
+    missing = sum(min(span.said, wanted(span.begin, span.end)) for span in spans if span not in sound)
+    off = recorded + missing - wanted(begin, end)
+    closing = sum(wanted(span.end, span.end + 2 * LAST_BLOCK_MS) in range(1, LAST_BLOCK_MS) for span in sound)
+    least = -LAST_BLOCK_MS * (1 + closing)
+    beyond = [
+        f"{span.said} ms are more than was wanted of {span}"
+        for span in spans
+        if not life.was_asked and span not in sound and span.said > wanted(span.begin, span.end) + READINGS_MS
+    ]
+    if least <= off <= 2 * LATE_MS:
+        return beyond
+    return [f"recorded {recorded} + missing {missing} - wanted {wanted(begin, end)} = {off:+d} ms"]
+
+
+def spans_of(life: "Life") -> list[Span]:
+    """Return what was recorded and what the gap log says, in true time, in order."""
+    found = [_file(life, path) for path in _audio(life)]
+    for gap in read_gaps(life.folder):
+        if gap.recording_id is None:
+            if gap.end is None and gap.milliseconds is None:
+                begin = life.true_ms(gap.start)
+                found.append(Span(begin, life.last_stop, f"open {gap.cause.value}", life.last_stop - begin))
+                continue
+            begin = life.true_ms(gap.start)
+            end = life.true_ms(gap.end) if gap.end is not None else begin + (gap.milliseconds or 0)
+            said = end - begin if gap.milliseconds is None else gap.milliseconds
+            found.append(Span(begin, end, gap.cause.value, said))
+        elif gap.cause is Cause.TOO_SHORT:
+            begin = life.true_ms(gap.start)
+            found.append(Span(begin, begin + (gap.milliseconds or 0), gap.cause.value, gap.milliseconds or 0))
+    return sorted(found)
+
+
+def _audio(life: "Life") -> list[Path]:
+    folders = [life.folder / name for name in ("recording", "outbox", "sent")]
+    return [path for folder in folders for path in folder.iterdir() if AUDIO in path.name]
+
+
+def _file(life: "Life", path: Path) -> Span:
+    entry = sidecar.read(path.with_suffix(SIDECAR)) if path.suffix == AUDIO else None
+    if entry is not None:
+        start, length = entry.started, entry.duration_ms
+    else:
+        summary = read_summary(path)
+        tags = SegmentStart.from_tags(summary.tags)
+        assert tags is not None
+        start = tags.started
+        length = (summary.samples_48k * tags.sample_rate // 48000) * 1000 // tags.sample_rate
+    begin = life.true_ms(start)
+    return Span(begin, begin + length, f"file {path.name.split('-')[1]}", length)
+
+
+def wanted(begin: int, end: int) -> int:
+    """Return how many milliseconds of a stretch of true time lie in windows of the schedule."""
+    found, every, length = 0, EVERY_MINUTES * 60_000, WINDOW_MINUTES * 60_000
+    opens = (begin + BEGINNING_MS) // every * every
+    while opens < end + BEGINNING_MS:
+        found += max(0, min(opens + length, end + BEGINNING_MS) - max(opens, begin + BEGINNING_MS))
+        opens += every
+    return found
