@@ -131,7 +131,8 @@ def set_capture(card: str, percent: int) -> CaptureControl | None:
     if control is None:
         return None
     words = [f"'{control.control}',{control.number}", "capture", f"{percent}%"]
-    return control_of(_amixer(card, "sset", *words, *(["cap"] if control.on is not None else [])))
+    said = _amixer(card, "sset", *words, *(["cap"] if control.on is not None else []))
+    return control_of(said) or control  # it says nothing where nothing could be set
 
 
 def control_of(listing: str) -> CaptureControl | None:

@@ -93,6 +93,12 @@ def test_it_is_set_and_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked.read_text().splitlines() == ["-c Mic scontents", "-c Mic sset 'Mic',0 capture 60% cap"]
 
 
+def test_one_that_cannot_be_set_stands_as_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """amixer ends well and says nothing then; the card has a control all the same."""
+    amixer(tmp_path, monkeypatch, f"[ $3 = sset ] || cat <<'E'\n{USB}E")
+    assert set_capture("Mic", 60) == CaptureControl("Mic", 0, 12, on=False)
+
+
 def test_a_card_without_one_and_one_that_refuses_are_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
