@@ -94,7 +94,7 @@ def test_it_is_set_and_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_one_that_cannot_be_set_stands_as_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """amixer ends well and says nothing then; the card has a control all the same."""
+    """Nothing is printed then, and amixer ends well; the card has a control all the same."""
     amixer(tmp_path, monkeypatch, f"[ $3 = sset ] || cat <<'E'\n{USB}E")
     assert set_capture("Mic", 60) == CaptureControl("Mic", 0, 12, on=False)
 
