@@ -26,10 +26,9 @@ from agent.api.errors import (
     UploadRefused,
 )
 from agent.api.given import ServerDate, Token
-from agent.api.headers import RateLimit
 from agent.api.responses import fields_of
 from agent.api.transport.http import HttpConnection, Timeouts
-from agent.api.transport.upload_body import CHUNK, PACED_CHUNK, Sending, Slowest
+from agent.api.transport.upload_body import PACED_CHUNK, Sending, Slowest
 from agent.api.uploads import Uploads
 from agent.api.urls import base_url, check_storage_url, host_of, is_loopback, segment
 from agent.clock import Clock
@@ -39,15 +38,10 @@ from agent.hints import typed
 from agent.log import get_logger
 
 __all__ = [
-    "CHUNK",
     "PACED_CHUNK",
-    "Completion",
-    "Created",
-    "RateLimit",
     "RecordingsApi",
     "ServerDate",
     "Timeouts",
-    "Token",
     "UploadUrl",
 ]
 
@@ -87,7 +81,6 @@ class RecordingsApi:
         """Held from a call's admission to its answer: no call is admitted on what an answer is about to change."""
         self._seen = threading.Lock()
         self._last_date: ServerDate | None = None
-        self._rate_limit: RateLimit | None = None
         self._timeouts = timeouts
         tls = _trust(settings.ca_file)
         self._api = HttpConnection(tls, timeouts, USER_AGENT, meter=meter)
@@ -100,12 +93,6 @@ class RecordingsApi:
         """The ``Date`` of the latest answer of the API host, None before there was one."""
         with self._seen:
             return self._last_date
-
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """What the latest answer that spoke of it said about the rate limit."""
-        with self._seen:
-            return self._rate_limit
 
     def create(self, key: str, body: Mapping[str, Any]) -> Created:
         """Create a recording; the same idempotency key and body again are the same recording (api.md section 1).
@@ -309,8 +296,6 @@ class RecordingsApi:
         with self._seen:
             if server is not None:
                 self._last_date = ServerDate(server, wall, ended, ended - began)
-            if limit is not None:
-                self._rate_limit = limit
         self._admission.answered(what, answer.status, limit, headers.pause(answer.headers, wall))
         return answer
 

@@ -12,6 +12,7 @@ from api_bench import NOW, SHA, SIGNATURE, STORED, TOKEN, api, call, server, upl
 from socket_api import Reply, SocketApi, as_html, as_json
 
 from agent import __version__
+from agent.api.admission import AdmitAll
 from agent.api.client import PACED_CHUNK, RecordingsApi, ServerDate, UploadUrl
 from agent.api.errors import InvalidResponse, UnusableAnswer, UploadRefused
 from agent.api.headers import RateLimit
@@ -232,9 +233,13 @@ def test_refresh_posts_nothing_and_returns_the_new_token(server: SocketApi, api:
     assert seen.one("Content-Length") == "0"
 
 
-def test_the_date_and_the_rate_limit_of_the_latest_answer(server: SocketApi, api: RecordingsApi) -> None:
+def test_the_date_and_the_rate_limit_of_the_latest_answer(
+    server: SocketApi, api: RecordingsApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Any answer of the API host gives its Date, a refusal too; storage's Date is not taken."""
-    assert (api.last_date, api.rate_limit) == (None, None)
+    limits: list[RateLimit | None] = []
+    monkeypatch.setattr(AdmitAll, "answered", lambda _self, _call, _status, said, _asked: limits.append(said))
+    before = api.last_date
     server.script(
         Reply(404, b"", (("Date", "Thu, 06 Aug 2026 07:06:40 GMT"),)),
         Reply(200, b"{}", tuple((f"X-RateLimit-{n}", v) for n, v in LIMITS.items())),
@@ -246,4 +251,5 @@ def test_the_date_and_the_rate_limit_of_the_latest_answer(server: SocketApi, api
     api.heartbeat({})
     call(api, "put", server, io.BytesIO(b"abc"))
     assert api.last_date == ServerDate(server=1786000000.0, wall=NOW, monotonic=5.0, round_trip=0.0)
-    assert api.rate_limit == RateLimit(limit=100, remaining=7, reset_in=30.0, monotonic=5.0)
+    assert before is None
+    assert limits == [None, RateLimit(limit=100, remaining=7, reset_in=30.0, monotonic=5.0)]

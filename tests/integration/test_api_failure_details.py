@@ -1,10 +1,13 @@
 """What a failure carries, by api.md section 5: the server's words without secrets, and how long to wait."""
 
+from typing import Any
+
 import pytest
 from api_bench import NOW, TOKEN, call, client_of, everything_said_by
 from api_verdicts import api, failure_of, server, standing_server
 from socket_api import Reply, SocketApi, as_json
 
+from agent.api.admission import AdmitAll
 from agent.api.client import RecordingsApi
 from agent.api.errors import Busy, RateLimited, RequestRejected
 
@@ -130,13 +133,20 @@ def test_retry_after_in_every_form(
     ],
 )
 def test_rate_limit_reset_in_every_form(
-    server: SocketApi, api: RecordingsApi, headers: dict[str, str], seconds: float | None
+    server: SocketApi,
+    api: RecordingsApi,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    seconds: float | None,
 ) -> None:
     """Unix seconds, or small numbers as seconds; Retry-After goes first; more than an hour is no window."""
+    limits: list[Any] = []
+    monkeypatch.setattr(AdmitAll, "answered", lambda _self, _call, _status, said, _asked: limits.append(said))
     failure = failure_of(api, server, "create", Reply(429, b"", tuple(headers.items())))
     assert isinstance(failure, RateLimited)
     assert failure.retry_after == seconds
-    assert api.rate_limit is None or api.rate_limit.reset_in is None or api.rate_limit.reset_in >= 0
+    assert len(limits) == 1
+    assert limits[0] is None or limits[0].reset_in is None or limits[0].reset_in >= 0
 
 
 def test_a_reset_header_is_no_retry_after_of_a_503(server: SocketApi, api: RecordingsApi) -> None:
