@@ -137,13 +137,15 @@ class Delivery:
             binding = self._credentials.current()
             try:
                 with self._credentials.only_under(binding):
-                    return self._api.create(idempotency_key(entry, binding), entry.request or {})
+                    created = self._api.create(idempotency_key(entry, binding), entry.request or {})
             except BindingChanged:
                 continue
             except AgentError as error:
                 if _is_definite_refusal(error) or self._is_stored_nonsense(entry, error):
                     self._outbox.note(entry, "refused", create_refusals=entry.create_refusals + 1)
                 raise
+            self._unusable.pop(entry.id, None)
+            return created
 
     def _is_stored_nonsense(self, entry: Entry, error: AgentError) -> bool:
         """Whether a key has got an answer that cannot be used so often that it may be one that is kept and replayed."""

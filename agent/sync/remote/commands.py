@@ -44,7 +44,7 @@ UPLOAD_EFFECT_MS = 30_000
 
 
 class Recording(Protocol):
-    """What starts and stops recordings (``Recorder``)."""
+    """What starts and stops recordings: the deliverer's hand on the recorder, which stands above this room."""
 
     @property
     def manual(self) -> ManualRequest | None:
