@@ -1,6 +1,5 @@
 """URLs that may be called, and what of them may be shown."""
 
-import ipaddress
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -47,7 +46,7 @@ def base_url(text: str) -> str:
 def is_loopback(text: str) -> bool:
     """Tell whether a URL that can be used leads to this machine itself."""
     url = _parsed(text)
-    return url is not None and _is_loopback(url.host)
+    return url is not None and values.is_loopback_host(url.host)
 
 
 def check_storage_url(text: str, *, loopback: bool) -> None:
@@ -61,7 +60,7 @@ def check_storage_url(text: str, *, loopback: bool) -> None:
         raise InvalidResponse(
             f"The API named an upload URL that cannot be used (host {host_of(text)})", NOT_USED
         )
-    if _is_loopback(url.host) and not loopback:
+    if values.is_loopback_host(url.host) and not loopback:
         raise InvalidResponse(
             f"The API named an upload URL on this very machine (host {host_of(text)})", NOT_USED
         )
@@ -96,11 +95,4 @@ def _is_safe(url: httpx.URL) -> bool:
     """Tell whether nobody on the way can read along: https, or http that stays on this machine."""
     if url.scheme != "http":
         return url.scheme == "https"
-    return _is_loopback(url.host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return values.is_loopback_host(url.host)

@@ -48,7 +48,7 @@ def base_url(value: str) -> str | None:
         return "must hold no user, password, query or fragment; write an address like https://api.bota.dev/v1"
     if not url.hostname or not port_is_fine or not re.fullmatch(r"[!-~]+", value):
         return "is not an address; write one like https://api.bota.dev/v1"
-    if url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname)):
+    if url.scheme == "https" or (url.scheme == "http" and is_loopback_host(url.hostname)):
         return None
     return "must begin with https:// (http:// would show the token to the network, and is for 127.0.0.1 only)"
 
@@ -295,7 +295,8 @@ def _cron_value(field: _CronField, text: str) -> int:
     return value
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Return whether only this machine can call a host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

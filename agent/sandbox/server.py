@@ -13,6 +13,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from agent.config.values import is_loopback_host
 from agent.errors import AgentError
 from agent.sandbox.faults import Faults
 from agent.sandbox.model import Switches
@@ -21,7 +22,7 @@ from agent.sandbox.storage import Presigner, Storage
 from agent.sandbox.web.app import build_app
 from agent.sandbox.web.connection import DroppableConnection
 from agent.sandbox.web.requestlog import RequestLog
-from agent.sandbox.web.tls import Authority, is_loopback, reachable_name
+from agent.sandbox.web.tls import Authority, reachable_name
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -51,7 +52,7 @@ class SandboxServer:
         self.directory = directory.absolute()
         self.host = host
         self.port = port
-        self.tls = tls or not is_loopback(host)
+        self.tls = tls or not is_loopback_host(host)
         self.switches = Switches()
         self.faults = Faults()
         self._now = now

@@ -1,19 +1,10 @@
 """TLS for the sandbox: an authority of its own, made once per directory."""
 
-import ipaddress
 import os
 import socket
 from pathlib import Path
 
 import trustme
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can call the host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def is_wildcard(host: str) -> bool:
