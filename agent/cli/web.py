@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from agent import log, text
+from agent.config.schema import SYSTEM_FILE, Config, LoadedConfig, locate
 from agent.disk import Disk
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 from agent.facade.context import Session
 from agent.hints import extra, typed
 from agent.host.boot import hostname
@@ -48,7 +49,7 @@ def web(
     it ends when nobody has looked for ten minutes.
     """
     session: Session = context.obj
-    place = password_file or _password_file(session)
+    place = password_file or _settings_file(session).with_name(PASSWORD_NAME)
     context.obj = (session, place)
     if context.invoked_subcommand is not None:
         return
@@ -63,6 +64,7 @@ def web(
             f"the page needs {error.name}, which is missing", f"install it with {extra('web')}"
         ) from error
     given = handed_over()
+    _find(session, is_service=bool(given))
     sockets = given or opened(listen)
     password = Password(place)
     rules = Rules(hostname(), is_open(sockets), allow_control)
@@ -112,8 +114,20 @@ def _write(place: Path, data: bytes) -> None:
     Disk().replace(place, data, "web_password", share)
 
 
-def _password_file(session: Session) -> Path:
-    """Return the file beside the settings in use; for the service's settings under /etc."""
-    from agent.config.schema import SYSTEM_FILE, locate  # noqa: PLC0415 - seldom needed
+def _settings_file(session: Session) -> Path:
+    """Return the settings in use; where there are none those of the service."""
+    return locate(session.config_path, os.environ, SYSTEM_FILE) or SYSTEM_FILE
 
-    return (locate(session.config_path, os.environ, SYSTEM_FILE) or SYSTEM_FILE).with_name(PASSWORD_NAME)
+
+def _find(session: Session, *, is_service: bool) -> None:
+    """Find the two processes, for as long as the page is there: settings that are spoilt later do not hide them.
+
+    Those that are wrong already do not hide them from the service's page: the recorder runs on the last good ones.
+    """
+    try:
+        session.loaded  # noqa: B018 - read here
+    except ConfigError:
+        if not is_service:
+            raise
+        session.use(LoadedConfig(Config(), _settings_file(session)))
+    session.state  # noqa: B018 - likewise

@@ -170,8 +170,9 @@ def test_too_much_of_a_head_is_refused(page: Site_) -> None:
     assert site.ask("/now")[0] == 200
 
 
-def test_it_ends_when_nobody_looks(recorder: FakeRecorder) -> None:
-    """Started on a socket that is handed over, it answers, and after the idle time it is gone, with exit 0."""
+@contextlib.contextmanager
+def handed_over(recorder: FakeRecorder, *options: str, **more: str) -> Iterator[Site]:
+    """Give a page that was started on a socket, as systemd does it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -191,18 +192,47 @@ def test_it_ends_when_nobody_looks(recorder: FakeRecorder) -> None:
             str(recorder.config),
         ]
         with subprocess.Popen(
-            [*command, "web", "--idle-seconds", "1.5"],
-            env=environment(recorder),
+            [*command, "web", *options],
+            env=environment(recorder) | more,
             pass_fds=[listener.fileno()],
         ) as process:
             try:
-                site = Site(process, "127.0.0.1", port)  # type: ignore[arg-type] # bytes or text, nothing is read
-                assert "Recording" in site.ask("/")[1]
-                time.sleep(1)
-                assert site.ask("/now")[0] == 200
-                assert process.wait(10) == 0
+                yield Site(process, "127.0.0.1", port)  # type: ignore[arg-type] # bytes or text, nothing is read
             finally:
                 process.kill()
+
+
+def test_it_ends_when_nobody_looks(recorder: FakeRecorder) -> None:
+    """Started on a socket that is handed over, it answers, and after the idle time it is gone, with exit 0."""
+    with handed_over(recorder, "--idle-seconds", "1.5") as site:
+        assert "Recording" in site.ask("/")[1]
+        time.sleep(1)
+        assert site.ask("/now")[0] == 200
+        assert site.process.wait(10) == 0
+
+
+def test_settings_that_are_wrong_do_not_hide_the_recorder(recorder: FakeRecorder, page: Site_) -> None:
+    """It runs on the last good ones, and the page shows it: one that is there already, and one of the service."""
+    (runtime,) = (recorder.config.parent / "run").iterdir()
+    site = page()
+    recorder.config.write_text("[opus]\nbitrate_kbps = 4000\n")
+    assert "Recording" in site.ask("/")[1]
+    with handed_over(recorder, RUNTIME_DIRECTORY=str(runtime)) as site:
+        assert "Recording" in site.ask("/")[1]
+
+
+def test_settings_that_are_wrong_are_said_by_hand(recorder: FakeRecorder) -> None:
+    """One sentence, with the code for them."""
+    recorder.config.write_text("[opus]\nbitrate_kbps = 4000\n")
+    done = subprocess.run(
+        [PROGRAM, "--config", recorder.config, "web"],
+        env=environment(recorder),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert "opus.bitrate_kbps" in Run(done.returncode, done.stdout, done.stderr).sentence(78)
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", "127.0.0.1:x", "192.0.2.1:8088", ""])
