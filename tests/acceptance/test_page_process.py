@@ -221,32 +221,29 @@ def test_settings_that_are_wrong_do_not_hide_the_recorder(recorder: FakeRecorder
         assert "Recording" in site.ask("/")[1]
 
 
-def test_settings_that_are_wrong_are_said_by_hand(recorder: FakeRecorder) -> None:
-    """One sentence, with the code for them."""
-    recorder.config.write_text("[opus]\nbitrate_kbps = 4000\n")
+def refused(recorder: FakeRecorder, *options: str) -> Run:
+    """Return what a page says that does not begin."""
     done = subprocess.run(
-        [PROGRAM, "--config", recorder.config, "web"],
+        [PROGRAM, "--config", recorder.config, "web", *options],
         env=environment(recorder),
         text=True,
         capture_output=True,
         check=False,
         timeout=30,
     )
-    assert "opus.bitrate_kbps" in Run(done.returncode, done.stdout, done.stderr).sentence(78)
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def test_settings_that_are_wrong_are_said_by_hand(recorder: FakeRecorder) -> None:
+    """One sentence, with the code for them."""
+    recorder.config.write_text("[opus]\nbitrate_kbps = 4000\n")
+    assert "opus.bitrate_kbps" in refused(recorder).sentence(78)
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", "127.0.0.1:x", "192.0.2.1:8088", ""])
 def test_an_address_that_cannot_be_had(recorder: FakeRecorder, address: str) -> None:
     """One sentence, exit 1."""
-    done = subprocess.run(
-        [PROGRAM, "--config", recorder.config, "web", "--listen", address],
-        env=environment(recorder),
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=30,
-    )
-    assert "--listen" in Run(done.returncode, done.stdout, done.stderr).sentence(1)
+    assert "--listen" in refused(recorder, "--listen", address).sentence(1)
 
 
 @pytest.mark.parametrize(

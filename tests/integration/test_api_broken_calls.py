@@ -18,9 +18,10 @@ from api_bench import (
     call,
     client_of,
     everything_said_by,
+    server,
     upload_url_for,
 )
-from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, server, tls_of, unreachable
+from outages import CREATED, MEGABYTES, TAG, api, authority, ca_file, offline, tls_of, unreachable
 from socket_api import Reply, SocketApi, as_json, tunnel
 
 from agent.api.client import RecordingsApi, Timeouts

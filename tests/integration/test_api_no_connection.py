@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from api_bench import SIGNATURE, TOKEN, Secret, StillClock, call, client_of
-from outages import CREATED, authority, ca_file, offline, server, tls_of
+from api_bench import SIGNATURE, TOKEN, Secret, StillClock, call, client_of, server
+from outages import CREATED, authority, ca_file, offline, tls_of
 from socket_api import Reply, SocketApi
 
 from agent.api.client import RecordingsApi, Timeouts

@@ -18,12 +18,6 @@ CREATED = as_json({"id": "rec_1"}, 201)
 
 
 @pytest.fixture
-def server() -> Iterator[SocketApi]:
-    with SocketApi().running() as running:
-        yield running
-
-
-@pytest.fixture
 def api(server: SocketApi) -> Iterator[RecordingsApi]:
     with client_of(server, timeouts=SHORT) as client:
         yield client
