@@ -54,6 +54,12 @@ def provision(session: Session, folder: Path | None) -> None:
         raise AgentError("\n".join(problems))
 
 
+def _say_nothing_new(where: str) -> None:
+    """Tell whoever typed it that nothing was done; at a boot that is no news."""
+    if "INVOCATION_ID" not in os.environ:
+        echo(f"nothing was changed: {where}")
+
+
 def _take_all(session: Session) -> list[str]:
     """Take over what the boot partition brings, then what a stick does; what is wrong with one stops not the other."""
     at_boot = boot_folder()
@@ -62,6 +68,10 @@ def _take_all(session: Session) -> list[str]:
         with stick_folder() as stick:
             if stick is not None:
                 problems += _take(session, stick)
+            elif at_boot is None:
+                _say_nothing_new(
+                    "there is no folder recorder-agent on the boot partition, and no stick labelled RECORDER with one"
+                )
     except AgentError as error:
         problems.append(str(error))
     return problems
@@ -83,6 +93,7 @@ def _take(session: Session, folder: Path) -> list[str]:
         _tell(folder, [head, *lines], is_accepted=False)
         return [f"{folder}: {line}" for line in lines]
     if not taken.sentences and taken.token_stays is None:
+        _say_nothing_new(f"{folder} holds nothing new")
         return []
     lines = ["accepted:", *taken.sentences]
     problems: list[str] = []

@@ -32,6 +32,8 @@ SYSTEMIC_IN_A_ROW = 3
 """So many recordings in a row refused alike at one step are not refused for what they are."""
 AFTER_VERIFYING = 8
 """The step of the backoff at which a verification of more than five minutes goes on: up to 256 s."""
+MOST_COUNTED = 1000
+"""Of so many recordings it is known how often in a row something was answered about each."""
 PARKED_RETRY_MS = 86_400_000
 
 
@@ -47,7 +49,7 @@ class Conclusions:
         self._busy_in_a_row = 0
         self._refused_alike: list[tuple[str, int, str]] = []
         """The last recordings that were refused: step, status and local id; all of one step and status."""
-        self._singled_out: set[str] = set()
+        self._singled_out: dict[str, int] = {}
         """Those of them whose refusal another delivery has shown to be their own."""
         self._without_storage: dict[str, int] = {}
         """How many times in a row each recording could not reach its storage, by local id."""
@@ -76,7 +78,8 @@ class Conclusions:
             self._outbox.store.set_pause(_asked(entry), None)
         self._connection.delivery_answered(accepted=True)
         self._busy_in_a_row = 0
-        self._singled_out |= self.suspects
+        for recording_id in self.suspects:
+            remember_count(self._singled_out, recording_id, 1)
         self._refused_alike.clear()
         report.delivered.append(entry.id)
         before = self._board.snapshot
@@ -144,7 +147,7 @@ class Conclusions:
             self.verifying.pop(entry.id, None)
             self._back_off(entry, str(error), self._backoff.delay(AFTER_VERIFYING), counts=False)
             return
-        self.verifying[entry.id] = answers
+        remember_count(self.verifying, entry.id, answers)
         self._heed(entry, error.retry_after)
         self._back_off(entry, str(error), max(delay, error.retry_after or 0.0), counts=False)
 
@@ -154,7 +157,7 @@ class Conclusions:
         of_storage = isinstance(error, StorageUnreachable)  # an outage, which uses up no attempts
         tries = self._without_storage.get(entry.id, 0) if of_storage else entry.attempts
         if of_storage:
-            self._without_storage[entry.id] = tries + 1
+            remember_count(self._without_storage, entry.id, tries + 1)
         self._back_off(entry, str(error), self._backoff.delay_after(tries, after), counts=not of_storage)
         self._busy_in_a_row += 1
         if self._busy_in_a_row >= BUSY_IN_A_ROW:
@@ -185,7 +188,7 @@ class Conclusions:
     def _rejected(self, entry: Entry, error: RequestRejected, report: SyncResult) -> None:
         self._park(entry, str(error), report)
         if entry.id in self._singled_out:
-            self._singled_out.discard(entry.id)
+            del self._singled_out[entry.id]
             return
         refusal = (error.step, error.status)
         others = [each for each in self._refused_alike if each[:2] == refusal and each[2] != entry.id]
@@ -216,6 +219,14 @@ class Conclusions:
         """Give what was refused another try once a day for a week, a few at a time."""
         for entry in self._outbox.store.parked_before(self._outbox.now_ms() - PARKED_RETRY_MS):
             self._outbox.retry(entry, tries=entry.parked_tries + 1)
+
+
+def remember_count(counts: dict[str, int], recording_id: str, count: int) -> None:
+    """Remember a count, and no more of them than ``MOST_COUNTED``: recordings are deleted that never answer again."""
+    counts.pop(recording_id, None)
+    counts[recording_id] = count
+    while len(counts) > MOST_COUNTED:
+        del counts[next(iter(counts))]
 
 
 def _asked(entry: Entry) -> str:

@@ -128,7 +128,7 @@ def test_settings_and_token_are_taken(blank: Machine, stick: Path) -> None:
     assert blank.ok("token", "status", "--json").json["source"] == "state"
     said = stick.joinpath("result.txt").stat().st_mtime_ns
     blank.config_file.write_text(blank.config_file.read_text().replace("77", "78"))  # the owner, later
-    assert blank.ok("provision", "--from", stick).out == ""
+    assert "nothing new" in blank.ok("provision", "--from", stick).out
     assert "78" in blank.config_file.read_text()
     assert stick.joinpath("result.txt").stat().st_mtime_ns == said
 
@@ -254,9 +254,13 @@ def test_a_medium_that_fails_while_it_is_read(blank: Machine, stick: Path) -> No
     assert not (blank.state / "token" / "device-token").exists()
 
 
-def test_nothing_brought_is_no_news(blank: Machine, stick: Path) -> None:
-    """An empty folder: exit 0 and not a word, here or there."""
-    assert blank.ok("provision", "--from", stick).out == ""
+def test_nothing_brought_is_said_to_who_types_it(blank: Machine, stick: Path, tmp_path: Path) -> None:
+    """An empty folder, or none: exit 0, a sentence and no file; not a word at a boot."""
+    assert "nothing new" in blank.ok("provision", "--from", stick).out
+    blank.program = [sys.executable, "-c", PLACES, tmp_path / "no-boot", tmp_path / "no-stick"]
+    assert "no folder recorder-agent on the boot partition" in blank.ok("provision").out
+    blank.environment["INVOCATION_ID"] = "0" * 32
+    assert blank.ok("provision").out == ""
     assert list(stick.iterdir()) == []
 
 
