@@ -11,9 +11,8 @@ import msgspec
 from agent.config import schema as settings
 from agent.errors import ConfigError
 from agent.facade.context import Session
-from agent.outbox.answers import windows_shown
 from agent.recording.calendar.lines import stays
-from agent.recording.calendar.schedule import next_windows
+from agent.recording.calendar.schedule import next_windows, windows_shown
 from agent.status.words import local_date
 from agent.terminal.help import HelpGroup
 from agent.terminal.output import echo, print_json
@@ -55,11 +54,12 @@ def show(session: Session, as_json: bool) -> None:
     wanted, now = loaded.config, time.time()
     windows = windows_shown(next_windows(wanted.recording, wanted.location, now))
     if as_json:
-        print_json(msgspec.to_builtins(loaded.config) | ({"next_windows": windows} if windows else {}))
+        shown = msgspec.to_builtins(loaded.config)
+        print_json(shown | ({"next_windows": windows} if windows else {}))
         return
     echo(f"# {loaded.file or 'no file: the defaults'}")
     for sentence in stays(wanted.recording.schedule, wanted.location, datetime.now(UTC)):
         echo(f"# {sentence}")
     for window in windows:
-        echo(f"# next window: {local_date(window['from'])} to {local_date(window['until'])}")
+        echo(f"# next window: {local_date(window.begin)} to {local_date(window.until)}")
     echo(settings.render(loaded.config), nl=False)

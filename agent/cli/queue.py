@@ -14,8 +14,8 @@ from agent.facade.service import deliverer_here
 from agent.host.target_folder import TargetFolder
 from agent.index.actions import ACTIONS, export, not_one
 from agent.index.reading import reading
-from agent.outbox.answers import queue_rows, row_of
 from agent.outbox.entry import number_given
+from agent.outbox.queue_row import queue_rows, row_of
 from agent.process.state_directory import Process, StateDirectory
 from agent.status.words import local_moment
 from agent.terminal.help import HelpGroup

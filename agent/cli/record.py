@@ -18,7 +18,7 @@ from agent.control.server import ask
 from agent.errors import AgentError
 from agent.facade.context import Session
 from agent.facade.credentials import credentials_of
-from agent.outbox.answers import row_of
+from agent.outbox.queue_row import row_of
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld
 from agent.recorder.account.memory import AskedNumbers, Numbers

@@ -133,8 +133,8 @@ def _status(session: Session) -> dict[str, Any]:
     state = CredentialState.UNKNOWN.value
     with contextlib.suppress(Hangs):
         now = session.ask_status(Process.DELIVERER)
-        if now is not None and now["credential"]["fingerprint"] == fingerprint:
-            state = now["credential"]["state"]
+        if now is not None and now.credential.fingerprint == fingerprint:
+            state = now.credential.state.value
     return {"state": state, "fingerprint": fingerprint, "source": source}
 
 

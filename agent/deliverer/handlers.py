@@ -13,7 +13,7 @@ from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.index.actions import ACTIONS
 from agent.index.reading import reading
-from agent.outbox.answers import queue_rows
+from agent.outbox.queue_row import queue_rows
 from agent.status.board import CredentialState
 from agent.sync.result import answer_of
 from agent.token.store import Token

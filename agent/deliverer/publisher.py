@@ -8,9 +8,9 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from agent.deliverer.remote import RemoteRecorder
 from agent.deliverer.wiring import DelivererWiring
@@ -19,13 +19,13 @@ from agent.host.battery import Battery, battery
 from agent.host.storage import DiskUsage, disk_usage
 from agent.index.reading import queue_of
 from agent.log import get_logger
-from agent.outbox.answers import status_of, waiting_shown
 from agent.process.state_directory import Process
 from agent.publish.hook import FaultHook, HookRunner
 from agent.publish.metrics import Figures, exposition
-from agent.status.board import NetworkNow, State, Waiting
+from agent.status.board import Delivery, NetworkNow, State
 from agent.status.condition import condition
-from agent.status.documents import (
+from agent.status.other_process import recorder_seen
+from agent.status.process_documents import (
     DELIVERY_FILE,
     EVERY_SECONDS,
     NO_RECORDER,
@@ -35,8 +35,9 @@ from agent.status.documents import (
     delivery_document,
     recorder_fields,
 )
-from agent.status.other_process import recorder_seen
 from agent.status.published_file import PublishedFile
+from agent.status.status_document import StatusDocument, WaitingStatus
+from agent.status.status_now import status_now
 from agent.status.words import sentence
 from agent.sync.rules.forecast import drain_seconds
 
@@ -47,8 +48,6 @@ METRICS_MODE = 0o644
 """Read by the node exporter, whoever that is."""
 POLL_SECONDS = 2.0
 METRICS_SECONDS = 30.0
-
-Json = dict[str, Any]
 
 
 class Publisher:
@@ -172,9 +171,7 @@ class Publisher:
         except sqlite3.Error as error:
             self._index_fails = f"the index failed: {error}"
             return
-        queue = msgspec.structs.replace(
-            queue, drain_seconds=None if seconds is None else round(max(0.0, seconds), 1)
-        )
+        queue = replace(queue, drain_seconds=None if seconds is None else round(max(0.0, seconds), 1))
         if queue.counts != self._queue.counts:
             board.changed.set()
         self._queue = queue
@@ -196,26 +193,20 @@ class Publisher:
             return []
         return [PublishedFile(Path(file), METRICS_MODE, METRICS_SECONDS, lambda: text(self._figures()))]
 
-    def status(self) -> Json:
+    def status(self) -> StatusDocument:
         """Return the document of ``status --json``, as far as it is known here; the level is the recorder's to say."""
         wiring = self._wiring
-        answer = status_of(
+        answer = status_now(
             wiring.board.snapshot,
-            self._said.level_dbfs if self._said is not None else None,
+            self._queue,
             wiring.config,
             wiring.state.path,
-            self._queue,
-            None,
+            credential=wiring.credential_status(),
+            level_dbfs=self._said.level_dbfs if self._said is not None else None,
         )
-        answer["credential"] = dict(zip(("state", "fingerprint"), self._credential(), strict=True))
-        failing = self.failing
-        answer["delivery"] = "failing" if failing else "running"
-        if failing:
-            answer["waiting"] = waiting_shown(Waiting(failing))
-        return answer
-
-    def _credential(self) -> tuple[str, str | None]:
-        return self._wiring.credential_state()
+        if failing := self.failing:
+            return replace(answer, delivery=Delivery.FAILING, waiting=WaitingStatus(failing))
+        return replace(answer, delivery=Delivery.RUNNING)
 
     def _document(self) -> bytes:
         wiring = self._wiring
@@ -224,7 +215,7 @@ class Publisher:
             wiring.board.snapshot,
             written,
             self._queue,
-            credential=self._credential(),
+            credential=wiring.credential_status(),
             failing=self.failing,
         )
         return msgspec.json.encode(document) + b"\n"

@@ -24,6 +24,7 @@ from agent.index.retention import Retention
 from agent.outbox.entry import Entry
 from agent.process.state_directory import Process, StateDirectory
 from agent.recording.segment import discard_never_begun
+from agent.status.status_document import CredentialStatus
 from agent.sync.rules.data_usage import DataUsage
 from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.owner_rules import OwnerRules, Rules
@@ -73,8 +74,8 @@ class DelivererWiring:
         """Return this moment, its wall time as good as it is known."""
         return self.time.instant(self.clock.monotonic())
 
-    def credential_state(self) -> tuple[str, str | None]:
-        """Return what is known about the token: its state, and its fingerprint."""
+    def credential_status(self) -> CredentialStatus:
+        """Return what is known about the token."""
         return credential_of(self.board.snapshot.credential, self.credentials)
 
     @cached_property

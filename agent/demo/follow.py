@@ -12,10 +12,11 @@ from agent.demo.screen import Screen
 from agent.disk import Disk
 from agent.errors import AgentError
 from agent.index.reading import Recordings, open_for_reading
-from agent.outbox.answers import merged, row_of
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import Files
+from agent.outbox.queue_row import row_of
 from agent.process.state_directory import StateDirectory
+from agent.status.status_document import StatusDocument, merged, status_document
 from agent.terminal.output import duration, meter, size
 
 if TYPE_CHECKING:
@@ -117,32 +118,33 @@ class Follower:
                 self._screen.say("sandbox", f"{call} ({size(int(sent))}) is answered with {answer}")
         return self._show_queue() if self._closely else None
 
-    def _daemon_status(self) -> dict[str, Any]:
+    def _status(self) -> StatusDocument:
         try:
-            now = dict(ask(self._state.socket, {"command": "status"}))
+            now = status_document(ask(self._state.socket, {"command": "status"}))
         except (AgentError, OSError):
             self._recorder.check(END_SECONDS)
             raise
         with contextlib.suppress(AgentError, OSError):
-            now = merged(now, dict(ask(self._state.delivery_socket, {"command": "status"})))
+            deliverer = ask(self._state.delivery_socket, {"command": "status"})
+            now = merged(now, status_document(deliverer))
         return now
 
     def _show_daemon(self, *, recorded: bool) -> None:
-        now = self._daemon_status()
+        now = self._status()
         if recorded:
-            reason = now["waiting"]["reason"] if now["waiting"] else ""
+            reason = now.waiting.reason if now.waiting else ""
             if reason and reason != self._waiting:
                 self._screen.say("waiting", reason)
             self._waiting = reason or self._waiting
             return
-        recording = now["recording"]
+        recording = now.recording
         if recording is None:
             if not self._closely:
                 self._screen.move("level", "waiting for sound")
             return
-        level = meter(now["microphone"]["level_dbfs"])
-        self._screen.move("level", f"{level}  {duration(recording['duration_ms'])}")
-        self._closely |= recording["duration_ms"] > self._seconds * 1000 - CLOSE_MS
+        level = meter(now.microphone.level_dbfs)
+        self._screen.move("level", f"{level}  {duration(recording.duration_ms)}")
+        self._closely |= recording.duration_ms > self._seconds * 1000 - CLOSE_MS
 
     def _show_queue(self) -> Entry | None:
         """Show how far the recording is; AgentError when it will get no further by itself."""

@@ -23,11 +23,11 @@ def recorder(session: Session) -> Finding:
     now = recorder_status(session)
     if now is None:
         return skipped(NOBODY)
-    state = State(now["state"])
+    state = now.state
     if state is State.MUTED:
         return warning("the recorder is muted, so nothing is recorded", typed("unmute"))
     if state in {State.FAULT, State.STORAGE_FULL}:
-        fault = sentence_of(now.get("fault") or "the recorder cannot record", now.get("fault_hint") or "")
+        fault = sentence_of(now.fault or "the recorder cannot record", now.fault_hint)
         return critical(fault.message, fault.hint or f"see {journal()}")
     return healthy(f"its state is: {state.value.replace('_', ' ')}")
 
@@ -37,13 +37,13 @@ def delivery(session: Session) -> Finding:
     now = recorder_status(session)
     if now is None:
         return skipped(NOBODY)
-    word = Delivery(now["delivery"])
+    word = now.delivery
     if word is Delivery.RUNNING:
         return healthy("the deliverer is running")
     log = f"see {journal(DELIVERY_UNIT)}"
     if word is Delivery.FAILING:
-        waiting = now["waiting"] or {}
-        return critical(f"nothing is delivered: {waiting.get('reason', 'its disk or its index fails')}", log)
+        reason = now.waiting.reason if now.waiting else "its disk or its index fails"
+        return critical(f"nothing is delivered: {reason}", log)
     if word is Delivery.HUNG:
         return critical("the deliverer does not answer, so nothing is delivered", f"{restart()}; {log}")
     return critical("no deliverer is running, so nothing is delivered", start())

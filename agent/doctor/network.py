@@ -16,6 +16,7 @@ from agent.facade.credentials import credentials_of
 from agent.hints import typed
 from agent.index.earlier_place import bring_hint
 from agent.process.state_directory import Process
+from agent.status.board import CredentialState
 from agent.token.file import HOW, Token
 
 CONNECT_SECONDS = 10.0
@@ -105,13 +106,14 @@ def token(session: Session) -> Finding:
     now = session.ask_status(Process.DELIVERER)
     if now is None:
         return _try_token(session)
-    known = now["credential"]
-    if known["state"] in {"missing", "refused"}:
-        hint = _where_the_token_is(session) if known["state"] == "missing" else SET_TOKEN
-        return critical(f"the device token is {known['state']}", hint)
-    if known["state"] == "unknown":
-        return unknown(f"the device token {known['fingerprint']} was not tried yet", "look again in a minute")
-    return healthy(f"the API takes the device token {known['fingerprint']}")
+    state, fingerprint = now.credential.state, now.credential.fingerprint
+    if state is CredentialState.MISSING:
+        return critical("the device token is missing", _where_the_token_is(session))
+    if state is CredentialState.REFUSED:
+        return critical("the device token is refused", SET_TOKEN)
+    if state is CredentialState.UNKNOWN:
+        return unknown(f"the device token {fingerprint} was not tried yet", "look again in a minute")
+    return healthy(f"the API takes the device token {fingerprint}")
 
 
 def _where_the_token_is(session: Session, otherwise: str = SET_TOKEN) -> str:

@@ -107,27 +107,27 @@ def microphone(session: Session) -> Finding:
     now = recorder_status(session)
     if now is None:
         return _listen(session)
-    answer = now["microphone"]
-    name, state, level = answer["name"], answer["state"], answer["level_dbfs"]
+    answer = now.microphone
+    name, state = answer.name, answer.state
     if state == "closed":
         return healthy(f"{name} is closed: nothing is being recorded")
     if state == "silent":
-        return _silent(name, answer["id"] or session.loaded.config.audio.input)
+        return _silent(name, answer.id or session.loaded.config.audio.input)
     if state == "opening":
         return unknown(f"{name} is just being opened", "look again in a moment")
     if state == "wedged":
         return critical(f"{name} gives no sound any more", "unplug it and plug it in again")
     if state != "listening":
         return critical(missing(name), f"plug it in; {typed('devices')} shows what there is")
-    if answer.get("reason") and answer.get("quality") not in HINTS:
-        return _silent(name, answer["id"] or session.loaded.config.audio.input)
-    if answer.get("quality") in HINTS:
-        what, do = HINTS[answer["quality"]]
+    if answer.reason and answer.quality not in HINTS:
+        return _silent(name, answer.id or session.loaded.config.audio.input)
+    if answer.quality in HINTS:
+        what, do = HINTS[answer.quality]
         remedy = (
             f"{do} its gain (`alsamixer`, F4, or audio.capture_volume_percent); {typed('level')} shows it"
         )
         return warning(f"{name} {what}", remedy)
-    return _judge(name, level, 0)
+    return _judge(name, answer.level_dbfs, 0)
 
 
 def _listen(session: Session) -> Finding:

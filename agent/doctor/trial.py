@@ -23,15 +23,18 @@ from agent.facade.context import Session
 from agent.facade.service import deliverer_here, recorder_status
 from agent.hints import journal, typed
 from agent.index.reading import reading
-from agent.outbox.answers import row_of, waiting_shown
-from agent.outbox.entry import HELD_HINT, HELD_WHY, Entry, Status
+from agent.outbox.entry import Entry, Status
+from agent.outbox.queue_row import row_of
 from agent.process.state_directory import Process
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.asked.mute import Mute
 from agent.recording.asked.requests import ManualRequest, no_samples
 from agent.recording.segment import PART, SegmentStart
 from agent.recording.triggers import OnRequest
-from agent.status.words import why
+from agent.status.board import State
+from agent.status.status_document import WaitingStatus
+from agent.status.status_now import waiting_status
+from agent.status.words import HELD_HINT, HELD_WHY, why
 from agent.terminal.output import meter, moving_line
 from agent.text import counted
 
@@ -58,8 +61,7 @@ class Standing(NamedTuple):
     """Where the test recording stands."""
 
     entry: Entry | None
-    waiting: dict[str, Any] | None
-    """As in ``status --json``."""
+    waiting: WaitingStatus | None
     waiting_in_all: int
     """How many recordings wait for delivery, with this one."""
 
@@ -99,9 +101,9 @@ class Trial:
         now = recorder_status(session)
         if now is None:
             return self._record_here(session, seconds)
-        if now["state"] == "muted":
+        if now.state is State.MUTED:
             return _muted()
-        if now["recording"] and _is_manual(session, now["recording"]["id"]):
+        if now.recording and _is_manual(session, now.recording.id):
             return warning(
                 "nothing was recorded: a recording that a person has started is running, and is left alone",
                 "look again when it has ended",
@@ -194,10 +196,9 @@ class Trial:
             syncer, stopping = parts.syncer, threading.Event()
 
             def standing() -> Standing:
-                waiting = parts.board.snapshot.waiting
+                waiting = waiting_status(parts.board.snapshot.waiting)
                 store = parts.outbox.store
-                told = None if waiting is None else waiting_shown(waiting)
-                return Standing(store.get(recording_id), told, store.counts()["pending"])
+                return Standing(store.get(recording_id), waiting, store.counts()["pending"])
 
             thread = threading.Thread(target=_run, args=(syncer, stopping), name="sync")
             thread.start()
@@ -243,7 +244,7 @@ def _standing_with_daemon(session: Session, recording_id: str) -> Standing | Non
     if now is None:
         return None
     with contextlib.suppress(sqlite3.Error), reading(session.state) as recordings:
-        return Standing(recordings.get(recording_id), now["waiting"], now["pending"])
+        return Standing(recordings.get(recording_id), now.waiting, now.pending)
     return None
 
 
@@ -262,8 +263,8 @@ def _end_of(now: Standing) -> Finding | None:
         )
     if entry.status is Status.HELD:
         return warning(f"it is {HELD_WHY}", HELD_HINT)
-    if now.waiting is not None and now.waiting.get("hint"):
-        return warning(f"it waits by a rule of yours ({why(now.waiting)})", now.waiting["hint"])
+    if now.waiting is not None and now.waiting.hint:
+        return warning(f"it waits by a rule of yours ({why(now.waiting)})", now.waiting.hint)
     return None
 
 

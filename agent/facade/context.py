@@ -15,6 +15,7 @@ from agent.hints import journal, restart
 from agent.process import state_directory
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import LockHeld, NoRight
+from agent.status.status_document import StatusDocument, status_document
 
 WAIT_SECONDS = 10.0
 """How long a command waits for another one, or for a daemon that is just starting."""
@@ -63,15 +64,15 @@ class Session:
         state_directory.become_owner(self.state, os.environ)
         return self.state
 
-    def ask_status(self, process: Process) -> dict[str, Any] | None:
-        """Return what a process says of itself, as ``status --json`` does; None where it does not run.
+    def ask_status(self, process: Process) -> StatusDocument | None:
+        """Return what a process says of itself; None where it does not run.
 
         Raises:
             Hangs: it does not answer.
-            AgentError: one may not ask it.
+            AgentError: one may not ask it, or another version answers.
         """
         with contextlib.suppress(NoDaemon):
-            return dict(self.ask_soon(process, {"command": "status"}))
+            return status_document(self.ask_soon(process, {"command": "status"}))
         return None
 
     def ask(self, process: Process, message: Message) -> Any:

@@ -14,7 +14,7 @@ from agent.outbox.entry import WAITING, Entry, number_given
 from agent.outbox.files import AUDIO, SIDECAR, Files, names
 from agent.process.state_directory import StateDirectory
 from agent.small_file import is_regular
-from agent.status.documents import Queue
+from agent.status.process_documents import Queue
 
 
 def open_for_reading(state: StateDirectory) -> Store | None:

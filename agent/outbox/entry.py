@@ -26,17 +26,10 @@ from agent.bounds import (
     is_word,
 )
 from agent.clock import SERVER, UNSYNCHRONIZED, Instant
-from agent.hints import typed
 from agent.recording.segment import FinishedSegment
 
 MARKS = "recorder_marks"
 """The key of the metadata that holds the moments a person marked: ``[{"offset_ms": …, "text": …}]``, as a text."""
-
-
-HELD_WHY = "held: recorded under another device token"
-HELD_HINT = f"{typed('queue release --all')} sends it to the present owner"
-HELD = f"{HELD_WHY}; {HELD_HINT}"
-"""Why a held recording is not sent, for a person."""
 
 
 class Status(StrEnum):

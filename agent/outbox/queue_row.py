@@ -1,13 +1,17 @@
 """One row of the queue, as ``queue list --json`` and every other answer about a recording shows it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agent.audio.ogg import NotOggOpus, read_summary
 from agent.clock import rfc3339, rfc3339_or_none
-from agent.outbox.entry import HELD, Entry, Status
-from agent.recording.segment import SegmentStart
+from agent.outbox.entry import Entry, Status
+from agent.outbox.files import AUDIO, Files, names
+from agent.recording.segment import PART, SegmentStart
+from agent.status.words import HELD
 
 RECORDING = "recording"
 """The status of a file that is being written."""
@@ -88,3 +92,35 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
         """Return it as the JSON object that it is."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
+
+
+def row_of(entry: Entry, files: Files) -> dict[str, Any]:
+    """Return one element of ``queue list --json``."""
+    return QueueRow.of_entry(entry, files.audio(entry)).shown()
+
+
+def queue_rows(entries: Sequence[Entry], files: Files) -> list[dict[str, Any]]:
+    """Return what ``queue list --json`` says: every recording, and the files that are being written."""
+    rows = [row_of(entry, files) for entry in entries]
+    known = {row["id"] for row in rows}
+    rows += [row for row in open_rows(files.recording) if row["id"] not in known]
+    return sorted(rows, key=lambda row: int(row["seq"]))
+
+
+def open_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the files that are being written, as their own tags and pages describe them."""
+    rows = []
+    for name in names(folder):
+        path = folder / name
+        if not name.endswith(AUDIO + PART):
+            continue
+        try:
+            summary = read_summary(path)
+        except (NotOggOpus, OSError):
+            continue
+        start = SegmentStart.from_tags(summary.tags)
+        if start is None:
+            continue
+        duration_ms = summary.samples_48k // 48
+        rows.append(QueueRow.of_open(start, path, duration_ms=duration_ms).shown())
+    return rows

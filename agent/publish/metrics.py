@@ -14,7 +14,9 @@ from agent.errors import AgentError
 from agent.hints import extra
 from agent.host.battery import Battery
 from agent.host.storage import DiskUsage
+from agent.status.board import State
 from agent.status.condition import Condition
+from agent.status.status_document import StatusDocument
 from agent.status.words import SOUNDING
 
 PREFIX = "recorder_agent_"
@@ -32,8 +34,7 @@ COUNTERS = {
 class Figures:
     """What is known at one moment."""
 
-    status: Mapping[str, Any]
-    """The document of ``status --json``."""
+    status: StatusDocument
     condition: Condition
     started_unix: float
     """When the process was started, by the clock of now."""
@@ -72,10 +73,10 @@ def _families(core: ModuleType, figures: Figures) -> Iterator[Any]:
     """Yield the families of samples, of ``prometheus_client.core``."""
     status = figures.status
     yield core.InfoMetricFamily(
-        f"{PREFIX}build", "Version of the recorder agent.", value={"version": str(status["version"])}
+        f"{PREFIX}build", "Version of the recorder agent.", value={"version": status.version}
     )
     yield _of_words(core, "condition", "1 for the condition that is shown.", _one_hot(figures.condition))
-    queue = {name: status[name] for name in ("pending", "parked", "held")}
+    queue = {"pending": status.pending, "parked": status.parked, "held": status.held}
     yield _of_words(core, "queued_recordings", "Recordings that are not delivered.", queue, label="status")
     for name, (text, value) in _gauges(figures).items():
         if value is not None:
@@ -87,33 +88,33 @@ def _families(core: ModuleType, figures: Figures) -> Iterator[Any]:
 def _gauges(figures: Figures) -> dict[str, tuple[str, float | None]]:
     """Return the single figures by name: what they mean, and their value or None."""
     status, room, battery = figures.status, figures.room, figures.battery
-    microphone, accepted = status["microphone"], {"accepted": 1.0, "refused": 0.0, "missing": 0.0}
+    microphone, accepted = status.microphone, {"accepted": 1.0, "refused": 0.0, "missing": 0.0}
     return {
         "start_timestamp_seconds": ("When the recorder was started.", figures.started_unix),
-        "recording": ("Whether samples are being written.", float(status["state"] == "recording")),
-        "uploading": ("Whether a recording is on its way.", float(status["transfer"] is not None)),
+        "recording": ("Whether samples are being written.", float(status.state is State.RECORDING)),
+        "uploading": ("Whether a recording is on its way.", float(status.transfer is not None)),
         "queued_bytes": ("Bytes of audio that wait for delivery.", figures.pending_bytes),
         "oldest_queued_timestamp_seconds": (
             "Start of the oldest recording that waits for delivery.",
-            _unix(status["oldest_pending_at"]),
+            _unix(status.oldest_pending_at),
         ),
         "last_delivery_timestamp_seconds": (
             "When the newest delivery was confirmed.",
-            _unix(status["last_delivery_at"]),
+            _unix(status.last_delivery_at),
         ),
-        "online": ("Whether the API was reached at the last try.", _truth(status["online"])),
+        "online": ("Whether the API was reached at the last try.", _truth(status.online)),
         "credential_accepted": (
             "Whether there is a device token that the API takes.",
-            accepted.get(status["credential"]["state"]),
+            accepted.get(status.credential.state),
         ),
-        "clock_synchronized": ("Whether NTP keeps the clock.", _truth(status["clock"]["synchronized"])),
+        "clock_synchronized": ("Whether NTP keeps the clock.", _truth(status.clock.synchronized)),
         "microphone_level_dbfs": (
             "Level of the newest 100 ms.",
-            microphone["level_dbfs"] if microphone["state"] in SOUNDING else None,
+            microphone.level_dbfs if microphone.state in SOUNDING else None,
         ),
         "storage_free_bytes": ("Room that is left for recordings.", room.free if room else None),
         "storage_size_bytes": ("Size of the file system that holds them.", room.total if room else None),
-        "storage_full": ("Whether less than storage.min_free_mb is left.", _truth(status["storage"]["full"])),
+        "storage_full": ("Whether less than storage.min_free_mb is left.", _truth(status.storage.full)),
         "battery_charge_ratio": ("Charge of the battery.", battery.percent / PERCENT if battery else None),
         "battery_charging": ("Whether it is being charged.", float(battery.charging) if battery else None),
     }

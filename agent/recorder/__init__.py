@@ -13,9 +13,9 @@ Who writes what
     (``agent.outbox.locks``), taken without waiting: the deliverer to send and move it, either to prune or drop it.
 
 What comes from the deliverer, and nothing else, each checked as a stranger's: commands on ``control.sock``;
-``delivery.json`` (``agent.status.documents``); ``clock.json`` (another boot or out of range: not known); ``binding``
-(a fingerprint; missing and never seen: none; missing though seen before, or unreadable: ``unknown``, held later).
-A binding that changes cuts the open file.
+``delivery.json`` (``agent.status.process_documents``); ``clock.json`` (another boot or out of range: not known);
+``binding`` (a fingerprint; missing and never seen: none; missing though seen before, or unreadable: ``unknown``, held
+later). A binding that changes cuts the open file.
 
 Invariants
     P1  The recorder waits for nothing but the microphone, the encoder and the disk of the audio file. It tells the

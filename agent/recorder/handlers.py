@@ -9,7 +9,7 @@ from agent.control.server import Handler, Peer, Request
 from agent.errors import AgentError
 from agent.hints import journal
 from agent.log import get_logger
-from agent.outbox.answers import row_of
+from agent.outbox.queue_row import row_of
 from agent.panel.led import StatusLed
 from agent.recorder.account.days_now import days_now
 from agent.recorder.account.gap_rows import gap_rows

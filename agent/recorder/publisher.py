@@ -9,20 +9,19 @@ are replaced whole, and are removed when the recorder stops.
 import contextlib
 import threading
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from agent.clock import milliseconds, rfc3339
 from agent.log import get_logger
-from agent.outbox.answers import status_of
 from agent.outbox.files import SIDECAR, names
 from agent.recorder.mixer_watch import MixerWatch
 from agent.recorder.wiring import RecorderWiring
 from agent.recording.calendar.lines import Stretch
-from agent.recording.calendar.schedule import next_windows
+from agent.recording.calendar.schedule import next_windows, windows_shown
 from agent.status.board import Delivery
-from agent.status.documents import (
+from agent.status.other_process import deliverer_seen, delivery_state
+from agent.status.process_documents import (
     EVERY_SECONDS,
     NO_DELIVERY,
     RECORDER_FILE,
@@ -31,8 +30,9 @@ from agent.status.documents import (
     delivery_fields,
     recorder_document,
 )
-from agent.status.other_process import deliverer_seen, delivery_state
 from agent.status.published_file import PublishedFile
+from agent.status.status_document import CredentialStatus, MarkStatus, StatusDocument
+from agent.status.status_now import status_now
 
 log = get_logger(__name__)
 
@@ -42,8 +42,6 @@ STATUS_MODE = 0o640
 POLL_SECONDS = 2.0
 MOST_MARKS = 20
 """So many of a recording are shown."""
-
-Json = dict[str, Any]
 
 
 class SidecarCount:
@@ -138,26 +136,27 @@ class Publisher:
         self.fingerprint = said.fingerprint
         board.report(**delivery_fields(said), delivery=state)
 
-    def status(self) -> Json:
+    def status(self) -> StatusDocument:
         """Return the document of ``status --json``."""
         board = self._wiring.board
-        return status_of(
-            board.snapshot,
-            board.level_dbfs(),
+        snapshot = board.snapshot
+        return status_now(
+            snapshot,
+            self.queue,
             self._wiring.config,
             self._wiring.state.path,
-            self.queue,
-            self.fingerprint,
-            self._next_windows(),
-            self._marks(),
+            credential=CredentialStatus(snapshot.credential, self.fingerprint),
+            level_dbfs=board.level_dbfs(),
+            windows=windows_shown(self._next_windows()),
+            marks=self._marks(),
         )
 
-    def _marks(self) -> list[Json]:
+    def _marks(self) -> list[MarkStatus]:
         """Return the newest marks of the recording that runs."""
         recording = self._wiring.board.snapshot.recording
         if recording is None:
             return []
-        return [dict(mark) for mark in self._wiring.sink.marks.of(recording.id)[-MOST_MARKS:]]
+        return msgspec.convert(self._wiring.sink.marks.of(recording.id)[-MOST_MARKS:], list[MarkStatus])
 
     def seconds_to_window(self) -> float | None:
         """Return how long it is until the next window of the schedule begins; 0 within one, None without one."""
@@ -177,7 +176,7 @@ class Publisher:
 
     def _merged_document(self) -> bytes:
         written_at = rfc3339(milliseconds(self._wiring.clock.wall()))
-        return msgspec.json.encode({**self.status(), "written_at": written_at}) + b"\n"
+        return msgspec.json.encode(msgspec.structs.replace(self.status(), written_at=written_at)) + b"\n"
 
     def _own_document(self) -> bytes:
         wiring = self._wiring

@@ -17,8 +17,8 @@ from pathlib import Path
 from agent.log import get_logger
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import holder_of
-from agent.status.documents import DeliveryDocument
 from agent.status.other_process import OtherProcess
+from agent.status.process_documents import DeliveryDocument
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ from agent.errors import AgentError
 from agent.process.state_directory import Process, StateDirectory
 from agent.small_file import Decoder, load_or_none
 from agent.status.board import Delivery
-from agent.status.documents import (
+from agent.status.process_documents import (
     DELIVERY,
     DELIVERY_FILE,
     HUNG_SECONDS,

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from agent.clock import rfc3339_or_none
 from agent.errors import MicrophoneError
 from agent.hints import typed
 from agent.status.board import CredentialState, Delivery, Snapshot, State
+from agent.status.status_document import MicrophoneStatus, WaitingStatus, WindowStatus
 
 _STATES = {
     State.RECORDING: "recording",
@@ -21,6 +21,10 @@ _STATES = {
 }
 
 
+HELD_WHY = "held: recorded under another device token"
+HELD_HINT = f"{typed('queue release --all')} sends it to the present owner"
+HELD = f"{HELD_WHY}; {HELD_HINT}"
+"""Why a held recording is not sent, for a person."""
 SOUNDING = frozenset({"listening", "silent"})
 """The states of a microphone in which its level is one of now."""
 DEFAULT = "default"
@@ -37,22 +41,18 @@ def no_microphone(name: str | None) -> MicrophoneError:
     return MicrophoneError(missing(name), f"plug it in, and see {typed('devices')}")
 
 
-def microphone(now: dict[str, Any]) -> str:
-    """Return how the microphone is, by ``microphone`` of ``status --json``; an earlier version tells less of it."""
-    name, state, quality = now["name"], now["state"], now.get("quality")
+def microphone(now: MicrophoneStatus) -> str:
+    """Return how the microphone is."""
+    name, state, quality = now.name, now.state, now.quality
     parts = [missing(name)] if state in {"waiting", "lost"} else [name, state]
-    parts += [quality] if quality not in {None, state} else []
-    parts += [now["reason"]] if now.get("reason") else []
+    parts += [quality] if quality is not None and quality != state else []
+    parts += [now.reason] if now.reason else []
     return ", ".join(parts)
 
 
-def why(waiting: dict[str, Any]) -> str:
-    """Return why something waits, and until when in the machine's own time: ``off-peak, until 02:00``.
-
-    ``waiting`` is that of ``status --json``.
-    """
-    until = waiting.get("until")
-    return f"{waiting['reason']}, until {local_time(until)}" if until else str(waiting["reason"])
+def why(waiting: WaitingStatus) -> str:
+    """Return why something waits, and until when in the machine's own time: ``off-peak, until 02:00``."""
+    return f"{waiting.reason}, until {local_time(waiting.until)}" if waiting.until else waiting.reason
 
 
 def local_time(rfc3339: str) -> str:
@@ -70,9 +70,9 @@ def local_date(rfc3339: str) -> str:
     return f"{datetime.fromisoformat(rfc3339).astimezone():%a %d %b %H:%M}"
 
 
-def windows(found: Iterable[dict[str, Any]]) -> str:
-    """Return the next windows of ``status --json`` in the machine's own time; empty for none."""
-    return "; ".join(f"{local_date(each['from'])} to {local_date(each['until'])}" for each in found)
+def windows(found: Iterable[WindowStatus]) -> str:
+    """Return windows of the schedule in the machine's own time; empty for none."""
+    return "; ".join(f"{local_date(each.begin)} to {local_date(each.until)}" for each in found)
 
 
 def sentence(snapshot: Snapshot, counts: dict[str, int]) -> str:
@@ -105,8 +105,7 @@ def _delivery(snapshot: Snapshot, counts: dict[str, int]) -> list[str]:
     if counts["pending"]:
         parts.append(f"{counts['pending']} waiting")
         if (waiting := snapshot.waiting) is not None:
-            told = {"reason": waiting.reason, "until": rfc3339_or_none(waiting.until_ms)}
-            parts[-1] += f" ({why(told)})"
+            parts[-1] += f" ({why(WaitingStatus(waiting.reason, rfc3339_or_none(waiting.until_ms)))})"
     parts += [f"{counts[name]} {name}" for name in ("parked", "held") if counts[name]]
     token = f"device token {snapshot.credential.value}"
     is_said = any(token in part for part in parts)

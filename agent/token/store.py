@@ -23,9 +23,11 @@ import msgspec
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.log import get_logger
-from agent.outbox.entry import HELD_HINT, Entry
+from agent.outbox.entry import Entry
 from agent.small_file import UnusableFile, decode, is_regular, read_bytes
 from agent.status.board import CredentialState
+from agent.status.status_document import CredentialStatus
+from agent.status.words import HELD_HINT
 from agent.token.bindings import LOCK_NAME, BindingChanged, Bindings, OtherOwner, TokenLock
 from agent.token.file import HOW, Token
 from agent.token.sources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
@@ -297,17 +299,17 @@ class Credentials:
             self._disk.replace(file, data, "binding")
 
 
-def credential_of(known: CredentialState, credentials: Credentials) -> tuple[str, str | None]:
-    """Return what is known about the token as ``status`` says it: its state and its fingerprint, never the token."""
+def credential_of(known: CredentialState, credentials: Credentials) -> CredentialStatus:
+    """Return what is known about the token as ``status`` says it."""
     try:
         choice = credentials.find()
     except CredentialError:
         choice = None
     fingerprint = choice.token.fingerprint if choice is not None else credentials.hidden()
     if fingerprint is None:
-        return CredentialState.MISSING.value, None
+        return CredentialStatus(CredentialState.MISSING)
     state = CredentialState.UNKNOWN if known is CredentialState.MISSING else known
-    return state.value, fingerprint
+    return CredentialStatus(state, fingerprint)
 
 
 def in_use(credentials: Credentials) -> tuple[str | None, str | None]:

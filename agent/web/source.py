@@ -9,9 +9,9 @@ from agent.control.client import ask
 from agent.control.messages import Message
 from agent.errors import AgentError
 from agent.facade.context import Session
-from agent.outbox.answers import merged
 from agent.process.state_directory import Process
 from agent.report.rows import rows_of
+from agent.status.status_document import StatusDocument, merged, status_document
 
 TIMEOUT_SECONDS = 3.0
 """For each word of an answer."""
@@ -80,10 +80,15 @@ class Source:
         except (OSError, AgentError):
             return None
 
-    def _status(self) -> Json | None:
-        recorder = self._answer(Process.RECORDER, "status")
-        deliverer = self._answer(Process.DELIVERER, "status")
+    def _status(self) -> StatusDocument | None:
+        recorder, deliverer = self._status_of(Process.RECORDER), self._status_of(Process.DELIVERER)
         return merged(recorder, deliverer) if deliverer is not None else recorder
+
+    def _status_of(self, process: Process) -> StatusDocument | None:
+        try:
+            return status_document(self._ask(process, {"command": "status"}))
+        except (OSError, AgentError):
+            return None
 
     def _level(self) -> Json | None:
         return self._answer(Process.RECORDER, "level")

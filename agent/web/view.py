@@ -4,57 +4,42 @@ from typing import Any
 
 from agent.report.words import length
 from agent.status.advice import HEALTHY, first_thing
+from agent.status.board import State, Transfer
+from agent.status.status_document import RecordingStatus, StatusDocument
 from agent.status.words import SOUNDING, local_moment, local_time, microphone, why, windows
 
 WORDS = {
-    "recording": "Recording",
-    "listening": "Listening",
-    "idle": "Ready",
-    "muted": "Muted",
-    "no_microphone": "No microphone",
-    "storage_full": "Card full",
-    "fault": "Fault",
-    "stopped": "Not running",
+    State.RECORDING: "Recording",
+    State.LISTENING: "Listening",
+    State.IDLE: "Ready",
+    State.MUTED: "Muted",
+    State.NO_MICROPHONE: "No microphone",
+    State.STORAGE_FULL: "Card full",
+    State.FAULT: "Fault",
+    State.STOPPED: "Not running",
 }
 FLOOR_DBFS = -60.0
 BYTES_PER_KB = 1000
 
 Json = dict[str, Any]
-NOTHING: Json = {
-    "state": "stopped",
-    "recording": None,
-    "microphone": {"name": "", "state": "closed", "level_dbfs": None, "quality": None},
-    "storage": {"free_mb": None, "in_memory": None},
-    "clock": {"source": None},
-    "credential": {"state": "unknown"},
-    "network": {},
-    "delivery": "stopped",
-    "pending": 0,
-    "waiting": None,
-    "transfer": None,
-    "last_delivery_at": None,
-    "fault": None,
-    "version": "",
-}
-"""What is known where neither process answers."""
 
 
-def view(now: Json | None) -> Json:
-    """Return the texts of the page's changing part."""
-    now = NOTHING if now is None else NOTHING | now
+def view(now: StatusDocument | None) -> Json:
+    """Return the texts of the page's changing part; ``now`` is None where neither process answers."""
+    now = StatusDocument() if now is None else now
     advice = first_thing(now)
     return {
         "state": _state(now),
-        "kind": now["state"],
+        "kind": now.state.value,
         "since": _since(now),
         "advice": advice.sentence if advice.seriousness != HEALTHY else "",
         "seriousness": advice.seriousness,
-        "level": level(now["microphone"].get("level_dbfs"), now["microphone"].get("state")),
+        "level": level(now.microphone.level_dbfs, now.microphone.state),
         "facts": [(name, text) for name, text in _facts(now) if text],
-        "marks": _marks(now["recording"]),
-        "is_muted": now["state"] == "muted",
-        "is_recording": now["recording"] is not None,
-        "version": now["version"],
+        "marks": _marks(now.recording),
+        "is_muted": now.state is State.MUTED,
+        "is_recording": now.recording is not None,
+        "version": now.version,
     }
 
 
@@ -67,58 +52,56 @@ def level(dbfs: float | None, state: str | None) -> Json:
     }
 
 
-def _state(now: Json) -> str:
-    if now["state"] == "idle" and now["microphone"]["state"] == "opening":
+def _state(now: StatusDocument) -> str:
+    if now.state is State.IDLE and now.microphone.state == "opening":
         return "Starting"
-    return WORDS.get(now["state"], str(now["state"]))
+    return WORDS[now.state]
 
 
-def _since(now: Json) -> str:
-    recording = now["recording"]
-    if not recording:
+def _since(now: StatusDocument) -> str:
+    recording = now.recording
+    if recording is None:
         return ""
-    return f"{length(recording['duration_ms'] / 1000)}, since {local_time(recording['started_at'])}"
+    return f"{length(recording.duration_ms / 1000)}, since {local_time(recording.started_at)}"
 
 
-def _facts(now: Json) -> list[tuple[str, str]]:
-    transfer, storage = now["transfer"], now["storage"]
+def _facts(now: StatusDocument) -> list[tuple[str, str]]:
+    free_mb = now.storage.free_mb
     return [
-        ("Microphone", microphone(now["microphone"])),
+        ("Microphone", microphone(now.microphone)),
         ("Waiting", _queue(now)),
-        ("Why it waits", why(now["waiting"]) if now["pending"] and now["waiting"] else ""),
-        ("Uploading", _transfer(transfer) if transfer else ""),
-        ("Last delivery", local_moment(now["last_delivery_at"]) if now["last_delivery_at"] else "none yet"),
+        ("Why it waits", why(now.waiting) if now.pending and now.waiting else ""),
+        ("Uploading", _transfer(now.transfer) if now.transfer else ""),
+        ("Last delivery", local_moment(now.last_delivery_at) if now.last_delivery_at else "none yet"),
         ("Network", _network(now)),
-        ("Next windows", windows(now.get("next_windows") or [])),
-        ("Free on the card", f"{storage['free_mb']} MB" if storage.get("free_mb") is not None else ""),
+        ("Next windows", windows(now.next_windows)),
+        ("Free on the card", f"{free_mb} MB" if free_mb is not None else ""),
     ]
 
 
-def _queue(now: Json) -> str:
-    parts = [f"{now['pending']} to be delivered" if now["pending"] else "nothing"]
-    if now["pending"] and now.get("drain_seconds") is not None:
-        parts.append(f"done in about {length(now['drain_seconds'])}")
-    parts += [f"{now[name]} {name}" for name in ("parked", "held") if now.get(name)]
+def _queue(now: StatusDocument) -> str:
+    parts = [f"{now.pending} to be delivered" if now.pending else "nothing"]
+    if now.pending and now.drain_seconds is not None:
+        parts.append(f"done in about {length(now.drain_seconds)}")
+    parts += [f"{count} {name}" for name, count in (("parked", now.parked), ("held", now.held)) if count]
     return ", ".join(parts)
 
 
-def _transfer(transfer: Json) -> str:
-    total = max(1, transfer["total_bytes"])
-    share = min(100, 100 * transfer["sent_bytes"] // total)
-    return f"{share} % of {transfer['total_bytes'] // BYTES_PER_KB} kB"
+def _transfer(transfer: Transfer) -> str:
+    share = min(100, 100 * transfer.sent_bytes // max(1, transfer.total_bytes))
+    return f"{share} % of {transfer.total_bytes // BYTES_PER_KB} kB"
 
 
-def _network(now: Json) -> str:
-    network = now["network"]
-    known = network.get("connection") or ""
-    words = [known] + [word for word in ("metered", "roaming") if network.get(word)]
-    if now.get("online") is False:
-        words.append("offline")
+def _network(now: StatusDocument) -> str:
+    network = now.network
+    words = [network.connection or ""]
+    words += ["metered"] if network.metered else []
+    words += ["roaming"] if network.roaming else []
+    words += ["offline"] if now.online is False else []
     return ", ".join(word for word in words if word)
 
 
-def _marks(recording: Json | None) -> list[str]:
+def _marks(recording: RecordingStatus | None) -> list[str]:
     if recording is None:
         return []
-    found = recording.get("marks") or []
-    return [f"{length(mark['offset_ms'] / 1000)} {mark.get('text', '')}".strip() for mark in reversed(found)]
+    return [f"{length(mark.offset_ms / 1000)} {mark.text}".strip() for mark in reversed(recording.marks)]

@@ -19,7 +19,7 @@ from waiting_recordings import fill
 import agent.status.published_file
 from agent.deliverer.publisher import Publisher
 from agent.process.state_directory import Process
-from agent.status.board import CredentialState, RecordingNow, State, Transfer
+from agent.status.board import CredentialState, Delivery, RecordingNow, State, Transfer
 
 GROUP = 4242
 
@@ -133,7 +133,9 @@ def test_an_index_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
         written = publish(parts, clock, 60, publisher)
         now = publisher.status()
         parts.outbox.store._open()  # so that the parts can be closed
-    assert (now["delivery"], "the index failed" in now["waiting"]["reason"]) == ("failing", True)
+    assert now.delivery is Delivery.FAILING
+    assert now.waiting is not None
+    assert "the index failed" in now.waiting.reason
     newest = [document for _, name, document in written if name == "delivery.json"][-1]
     assert "the index failed" in newest["failing"]
     assert len([name for _, name, _ in written if name == "delivery.json"]) >= 6

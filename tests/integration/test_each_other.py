@@ -17,7 +17,7 @@ from agent.recorder.wiring import RecorderWiring
 from agent.small_file import Decoder
 from agent.status.board import CredentialState, Delivery, Snapshot, State
 from agent.status.condition import Condition, condition
-from agent.status.documents import HUNG_SECONDS, RECORDER_FILE, DeliveryDocument
+from agent.status.process_documents import HUNG_SECONDS, RECORDER_FILE, DeliveryDocument
 
 NOTHING = {"pending": 0, "parked": 0, "held": 0}
 
@@ -61,8 +61,8 @@ def test_wrong_settings_of_one_are_shown_by_both(both: Both, whose: str) -> None
     for problem, shown in (("key nonsense", Condition.NO_CREDENTIAL), (None, Condition.IDLE)):
         board.report(settings=problem, state=State.IDLE)
         both.turn()
-        assert both.recorder.status()["fault"] == problem
-        assert both.deliverer.status()["fault"] == problem
+        assert both.recorder.status().fault == problem
+        assert both.deliverer.status().fault == problem
         with_token = [replace(snapshot, credential=CredentialState.ACCEPTED) for snapshot in both.snapshots]
         assert [condition(snapshot, NOTHING) for snapshot in with_token] == [shown, shown]
 

@@ -15,6 +15,7 @@ from agent.host.battery import Battery
 from agent.host.storage import DiskUsage
 from agent.publish.metrics import COUNTERS, Figures, exposition
 from agent.status.condition import Condition
+from agent.status.status_document import status_document
 
 RECORDING: dict[str, Any] = {
     "state": "recording",
@@ -36,7 +37,7 @@ RECORDING: dict[str, Any] = {
 def figures(**changes: Any) -> Figures:
     """Return figures of a recorder that has everything."""
     known = Figures(
-        RECORDING,
+        status_document(RECORDING),
         Condition.RECORDING,
         started_unix=1_700_000_000.25,
         pending_bytes=12_345,
@@ -91,7 +92,7 @@ def test_what_is_unknown_is_absent() -> None:
         "clock": {"synchronized": None},
         "credential": {"state": "unknown"},
     }
-    text = exposition()(Figures(unknown, Condition.IDLE, started_unix=1.0)).decode()
+    text = exposition()(Figures(status_document(unknown), Condition.IDLE, started_unix=1.0)).decode()
     names = {name.partition("{")[0].removeprefix("recorder_agent_") for name in samples(text)}
     assert names == {
         "build_info",

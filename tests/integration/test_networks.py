@@ -14,9 +14,10 @@ from agent.api.transport.socket_tracker import SocketTracker
 from agent.config.schema import SyncConfig
 from agent.deliverer.wiring import DelivererWiring
 from agent.host.net.uplink import NONE, Uplink
-from agent.outbox.answers import status_of
 from agent.status.board import NetworkNow
-from agent.status.documents import Queue
+from agent.status.process_documents import Queue
+from agent.status.status_document import CredentialStatus, MegabytesStatus
+from agent.status.status_now import status_now
 from agent.sync.rules.networks import NetworkForbidden, NetworkRules
 
 CABLE, WIFI, MODEM = Uplink("ethernet", False), Uplink("wifi", False), Uplink("cellular", True)
@@ -139,9 +140,11 @@ def test_status_says_what_waits_for_which_network(server: SocketApi, tmp_path: P
     with agent(tmp_path, server.url, NO_MODEM) as (parts, _clock):
         parts.board.report(network=NetworkNow("cellular", True, None, 1_500_000, 2_000_000))
         snapshot, config = parts.board.snapshot, parts.config
-        waits = status_of(snapshot, None, config, tmp_path, Queue(pending=1), None)["network"]
-        rests = status_of(snapshot, None, config, tmp_path, Queue(), None)["network"]
-    assert (waits["connection"], waits["metered"], waits["roaming"]) == ("cellular", True, None)
-    assert waits["waits_for"] == ["ethernet", "wifi"]
-    assert rests["waits_for"] is None
-    assert waits["used_today_mb"] == {"metered": 1.5, "total": 2.0}
+        waits, rests = (
+            status_now(snapshot, queue, config, tmp_path, credential=CredentialStatus()).network
+            for queue in (Queue(pending=1), Queue())
+        )
+    assert (waits.connection, waits.metered, waits.roaming) == ("cellular", True, None)
+    assert waits.waits_for == ["ethernet", "wifi"]
+    assert rests.waits_for is None
+    assert waits.used_today_mb == MegabytesStatus(1.5, 2.0)

@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import tomli_w
 
 import agent
 from agent.control.server import NoDaemon, ask
-from agent.outbox.answers import merged
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
+from agent.status.status_document import merged, status_document
 
 PROGRAM = Path(sys.executable).with_name("recorder-agent")
 COMMAND_SECONDS = 60.0
@@ -182,9 +183,11 @@ class Daemon:
     def status(self) -> Json:
         """Return its status, asked for without a process of its own."""
         state = StateDirectory(self.state, self.state)
-        return merged(
-            *(dict(ask(path, {"command": "status"})) for path in (state.socket, state.delivery_socket))
+        recorder, deliverer = (
+            status_document(ask(path, {"command": "status"}))
+            for path in (state.socket, state.delivery_socket)
         )
+        return dict(msgspec.to_builtins(merged(recorder, deliverer)))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; fails after the 10 s that systemd gives."""

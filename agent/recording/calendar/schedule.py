@@ -4,12 +4,14 @@ What a line of it means is told in ``lines``; the length of a window is elapsed 
 the moment that is asked about: nothing is remembered, so that a wall clock may jump as it likes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from agent.clock import rfc3339
 from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig, ScheduleWindow
 from agent.recording.calendar.lines import Stretch, line_of
+from agent.status.status_document import WindowStatus
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 LOOK_BACK = timedelta(days=366)
@@ -34,6 +36,15 @@ def next_windows(settings: RecordingConfig, location: LocationConfig, unix_secon
     if settings.mode != "schedule":
         return []
     return Calendar(settings.schedule, location).upcoming(datetime.fromtimestamp(int(unix_seconds), tz=UTC))
+
+
+def windows_shown(windows: Iterable[Stretch]) -> list[WindowStatus]:
+    """Return windows as ``status`` and ``config show`` tell them."""
+    return [WindowStatus(_rfc3339(each.begin), _rfc3339(each.end)) for each in windows]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return rfc3339(round(moment.timestamp() * 1000))
 
 
 class Calendar:

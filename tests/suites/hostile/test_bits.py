@@ -25,8 +25,8 @@ from agent.recorder.binding import BindingFile
 from agent.recording.asked.marks import Marks
 from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import SegmentStart
-from agent.status.documents import delivery_fields, recorder_fields
 from agent.status.other_process import deliverer_seen, delivery_state, recorder_seen
+from agent.status.process_documents import delivery_fields, recorder_fields
 from agent.sync.remote.processed_commands import ProcessedCommands
 from agent.sync.rules.data_usage import DataUsage
 from agent.timing.known_time import KnownTime

@@ -77,11 +77,11 @@ def test_a_deliverer_that_does_not_answer_hides_no_recorder(session: Session, *,
         try:
             for answer in (service.status(session), service.recorder_status(session)):
                 assert answer is not None
-                assert (answer["state"], answer["delivery"]) == ("idle", "hung")
+                assert (answer.state, answer.delivery) == ("idle", "hung")
         finally:
             server.close()
         assert service.recorder_status(session) is None
-        assert service.status(session)["delivery"] == "hung"
+        assert service.status(session).delivery == "hung"
 
 
 @pytest.mark.parametrize("process", list(Process))

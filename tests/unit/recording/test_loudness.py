@@ -11,7 +11,7 @@ from speech import speech
 from agent.audio.loudness import Loudness, LoudnessMeter
 from agent.audio.pcm import measure
 from agent.outbox import sidecar
-from agent.outbox.answers import row_of
+from agent.outbox.queue_row import row_of
 from agent.recording.recorder import Recorder
 from agent.recording.triggers import Continuous
 from agent.sync.metadata import metadata_of

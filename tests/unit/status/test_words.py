@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.status.board import Delivery, Snapshot, State, Waiting
+from agent.status.status_document import WaitingStatus
 from agent.status.words import sentence, why
 
 COUNTS = {"pending": 3, "parked": 0, "held": 0}
@@ -27,8 +28,8 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_why_something_waits() -> None:
     """The reason, and until when in the machine's own time where that is known."""
-    assert why({"reason": "off-peak", "until": "2026-11-27T01:00:00.000Z"}) == "off-peak, until 02:00"
-    assert why({"reason": "offline", "until": None}) == "offline"
+    assert why(WaitingStatus("off-peak", "2026-11-27T01:00:00.000Z")) == "off-peak, until 02:00"
+    assert why(WaitingStatus("offline")) == "offline"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 
 from agent.status.advice import first_thing
 from agent.status.board import State
+from agent.status.status_document import StatusDocument, status_document
 from agent.web.hosts import is_loopback, is_of_this_page, is_ours, name_of
 from agent.web.password import SESSION_SECONDS, Password, kept
-from agent.web.view import NOTHING, level, view
+from agent.web.view import level, view
 
 Json = dict[str, Any]
 ODD_HEX = b'{"salt":"000","hash":"000","key":"000"}'
@@ -121,13 +122,13 @@ def test_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not password.is_session(session)
 
 
-def status(**changes: Any) -> Json:
+def status(**changes: Any) -> StatusDocument:
     """Return a status of a recorder that does well, with some changes."""
-    return (
-        NOTHING
-        | {
+    return status_document(
+        {
             "state": "recording",
             "recording": {
+                "id": "a",
                 "started_at": "2026-11-27T09:00:00.000Z",
                 "duration_ms": 61_000,
                 "marks": [{"offset_ms": 1000, "text": "<b>cough</b>"}],
@@ -167,7 +168,7 @@ def test_the_one_right_thing_first(changes: Json, sentence: str) -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_has_a_view(state: State) -> None:
     """Whatever the recorder is doing, also with the least that can be known."""
-    for now in (status(state=state.value), NOTHING | {"state": state.value}, {"state": state.value}, None):
+    for now in (status(state=state.value), StatusDocument(state=state), None):
         shown = view(now)
         assert shown["state"]
         assert shown["kind"] in list(State)

@@ -12,7 +12,7 @@ from agent.status.board import (
     Transfer,
     Waiting,
 )
-from agent.status.documents import (
+from agent.status.process_documents import (
     DELIVERY,
     NO_DELIVERY,
     NO_RECORDER,
@@ -24,6 +24,7 @@ from agent.status.documents import (
     recorder_document,
     recorder_fields,
 )
+from agent.status.status_document import CredentialStatus
 
 WRITTEN = Written(1, "boot", 2, 3)
 FULL = Snapshot(
@@ -69,7 +70,9 @@ def test_a_recorder_is_taken_over_whole() -> None:
 def test_a_deliverer_is_taken_over_whole() -> None:
     """The same of the deliverer."""
     queue = Queue(last_delivery_ms=9)
-    document = delivery_document(FULL, WRITTEN, queue, credential=("accepted", None), failing=None)
+    document = delivery_document(
+        FULL, WRITTEN, queue, credential=CredentialStatus(CredentialState.ACCEPTED), failing=None
+    )
     fields = delivery_fields(DELIVERY.decode(msgspec.json.encode(document)))
     for name, value in _taken_over(fields).items():
         assert value == getattr(FULL, name), name

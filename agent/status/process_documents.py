@@ -21,6 +21,7 @@ from agent.status.board import (
     Transfer,
     Waiting,
 )
+from agent.status.status_document import CredentialStatus
 
 RECORDER_FILE = "recorder-status.json"
 DELIVERY_FILE = "delivery.json"
@@ -179,10 +180,10 @@ def delivery_document(
     written: Written,
     queue: Queue,
     *,
-    credential: tuple[str, str | None],
+    credential: CredentialStatus,
     failing: str | None,
 ) -> DeliveryDocument:
-    """Return the deliverer's half of a snapshot as its document; ``credential``: its state and fingerprint."""
+    """Return the deliverer's half of a snapshot as its document."""
     waiting, transfer = now.waiting, now.transfer
     return DeliveryDocument(
         written,
@@ -197,8 +198,8 @@ def delivery_document(
         if transfer is None
         else _Transfer(transfer.id, transfer.sent_bytes, transfer.total_bytes),
         network=None if now.network is None else msgspec.convert(now.network, _Network, from_attributes=True),
-        credential=CredentialState(credential[0]),
-        fingerprint=credential[1],
+        credential=credential.state,
+        fingerprint=credential.fingerprint,
         delivered=now.delivered,
         delivered_bytes=now.delivered_bytes,
     )
