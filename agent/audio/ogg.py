@@ -75,9 +75,9 @@ class Summary:
 class OggOpusWriter:
     """Puts packets into pages; ``write`` gets one whole page a call.
 
-    A page is closed when it holds ``page_seconds`` of audio, or when the next packet would need more than 255
-    lacing values; a packet too large for any page goes on in the next. One packet is always held back, for
-    the page that ends the stream. After an exception of ``write`` the writer is useless: repair the file.
+    A page is closed when it holds ``page_seconds`` of audio, when the next packet would need more than 255
+    lacing values, and by ``flush``; a packet too large for any page goes on in the next. One packet is always held
+    back, for the page that ends the stream. After an exception of ``write`` the writer is useless: repair the file.
     """
 
     def __init__(
@@ -129,6 +129,11 @@ class OggOpusWriter:
             if self._samples >= self._page_samples:
                 self._close_page()
         self._held = (data, samples_48k)
+
+    def flush(self) -> None:
+        """Write the page that is open, however short, so that only the packet held back is not written."""
+        if self._lacing:
+            self._close_page()
 
     def finish(self, total_samples_48k: int) -> None:
         """Write the last page: the stream ends after ``total_samples_48k`` samples, the pre-skip not counted.

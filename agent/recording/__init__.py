@@ -9,12 +9,13 @@ Invariants
     R3  What was captured before a loss, a signal or an error is finished and handed on as a valid file.
     R4  The open file alone tells who it is: its OpusTags carry the ``SegmentStart``, so it can be repaired without
         the index.
-    R5  While recording only the audio file grows: a page at most every 0.8 s, fdatasync every ``flush_seconds``.
+    R5  While recording only the audio file grows: a page every 0.8 s, fdatasync every ``flush_seconds``
+        behind all that was captured until then, so that a power cut costs that much sound and what is on its way.
 
 Procedures
     P1  Open: create ``recording/<stem>.opus.part`` and lock it (flock: somebody is writing) → both headers → fsync →
         fsync of the folder. Opened with the first block, never before: a session without sound leaves no file.
-    P2  Grow: block → Opus frames → pages; every ``flush_seconds`` fdatasync.
+    P2  Grow: block → Opus frames → pages; every ``flush_seconds`` the open page is closed, and fdatasync.
     P3  Cut: at the exact sample where the segment is full, finish it and open the next with the rest of the block.
     P4  Finish: pad, last page with EOS, fdatasync; the file stays locked until the outbox has taken it over.
     P5  Lose the source: finish the segment; the session goes on with its next segment when sound is back.

@@ -215,9 +215,10 @@ class OpenSegment:
             self._frames += 1
 
     def flush_if_due(self) -> bool:
-        """Make what is written durable when the ``flush`` interval is over; return whether it was."""
+        """Make what was handed in durable, but for one frame, when the ``flush`` interval is over; say if it was."""
         if not self._flush.is_over:
             return False
+        self._writer.flush()
         self._disk.sync_data(self._file, "write.sync")
         self._flush.restart()
         return True

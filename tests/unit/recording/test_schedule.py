@@ -201,9 +201,9 @@ def test_nothing_changes_before_the_next_change() -> None:
 def test_a_long_absence_is_computed_within_a_budget(years: float) -> None:
     """One minute in ten: ninety days, a year and thirty years back take no longer than a year does."""
     until = utc("2026-11-27T12:00+01:00")
-    began = time.perf_counter()
+    began = time.thread_time()
     stretches = Calendar([line("*/10 * * * *", 1)]).between(until - timedelta(days=365 * years), until)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     assert took < BUDGET_SECONDS
     days = min(365 * years, 366)
     assert sum((end - begin for begin, end in stretches), timedelta()) / MINUTE == pytest.approx(
@@ -222,9 +222,9 @@ def test_the_next_windows() -> None:
     ]
     leap = Calendar([line("0 0 29 2 *", 10)]).upcoming(now)
     assert leap[0].begin == utc("2028-02-29T00:00+01:00")
-    began = time.perf_counter()
+    began = time.thread_time()
     Calendar([line("0 0 29 2 *", 10), line("30 2 * * *", 5)]).upcoming(now)
-    assert time.perf_counter() - began < BUDGET_SECONDS
+    assert time.thread_time() - began < BUDGET_SECONDS
 
 
 def test_started_on_the_day_of_the_change() -> None:
