@@ -16,6 +16,7 @@ from agent import __version__
 from agent.api import headers, results, verdicts
 from agent.api.admission import Admission, AdmitAll
 from agent.api.answers import Answer, Call, Completion, Created, UploadUrl
+from agent.api.device_token import Token
 from agent.api.errors import (
     Aborted,
     ApiFailure,
@@ -25,7 +26,7 @@ from agent.api.errors import (
     UnusableAnswer,
     UploadRefused,
 )
-from agent.api.given import ServerDate, Token
+from agent.api.headers import ServerDate
 from agent.api.responses import fields_of
 from agent.api.transport.http import HttpConnection, Timeouts
 from agent.api.transport.upload_body import PACED_CHUNK, Sending, Slowest

@@ -27,6 +27,19 @@ class RateLimit(NamedTuple):
     """When the answer came, by the monotonic clock."""
 
 
+class ServerDate(NamedTuple):
+    """A ``Date`` header of the API host, and when it arrived; all in seconds."""
+
+    server: float
+    """Unix time; the header counts whole seconds, so the true time was up to one second later."""
+    wall: float
+    """Our wall clock on arrival."""
+    monotonic: float
+    """Our monotonic clock on arrival."""
+    round_trip: float
+    """How long the call took: the header may be that much older than its arrival."""
+
+
 def http_date(text: str) -> float | None:
     """Return an HTTP date in any of its three forms (RFC 9110 section 5.6.7) as unix seconds, else None."""
     if len(text) > bounds.TIME_CHARS:

@@ -18,7 +18,6 @@ from agent.control.server import ControlServer
 from agent.deliverer.handlers import ADMIN_COMMANDS, DelivererHandlers
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.publisher import Publisher
-from agent.deliverer.remote import RemoteRecorder
 from agent.deliverer.threads import SyncThreads
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
@@ -30,6 +29,7 @@ from agent.process.state_directory import DELIVERY_SOCKET, Process, StateDirecto
 from agent.process.supervised import SupervisedProcess
 from agent.status.board import State
 from agent.status.words import delivery_sentence
+from agent.sync.remote.remote_recorder import RemoteRecorder
 
 logger = get_logger(__name__)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from agent.deliverer.remote import RemoteRecorder
 from agent.deliverer.wiring import DelivererWiring
 from agent.errors import AgentError
 from agent.host.battery import Battery, battery
@@ -39,6 +38,7 @@ from agent.status.published_file import PublishedFile
 from agent.status.status_document import StatusDocument, WaitingStatus
 from agent.status.status_now import status_now
 from agent.status.words import sentence
+from agent.sync.remote.remote_recorder import RemoteRecorder
 from agent.sync.rules.forecast import drain_seconds
 
 log = get_logger(__name__)

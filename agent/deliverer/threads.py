@@ -11,8 +11,8 @@ from agent.host.net.network import Network
 from agent.log import get_logger
 
 if TYPE_CHECKING:
-    from agent.sync.remote.commands import Recording
     from agent.sync.remote.heartbeat import Heartbeat
+    from agent.sync.remote.remote_recorder import RemoteRecorder
     from agent.sync.syncer import Syncer
 
 log = get_logger(__name__)
@@ -27,7 +27,7 @@ class SyncThreads:
     def __init__(
         self,
         wiring: DelivererWiring,
-        recorder: "Recording",
+        recorder: "RemoteRecorder",
         reconciled: threading.Event,
         stopping: threading.Event,
     ) -> None:

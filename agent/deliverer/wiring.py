@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from agent.sync.conclusions import Conclusions
     from agent.sync.connection import Connection
     from agent.sync.pacing.limits import Limits
-    from agent.sync.remote.commands import Recording
     from agent.sync.remote.heartbeat import Heartbeat, HeartbeatCalls
+    from agent.sync.remote.remote_recorder import RemoteRecorder
     from agent.sync.syncer import Syncer
 
 
@@ -207,7 +207,7 @@ class DelivererWiring:
 
         return HeartbeatCalls(self.api)
 
-    def heartbeat(self, recorder: "Recording") -> "Heartbeat":
+    def heartbeat(self, recorder: "RemoteRecorder") -> "Heartbeat":
         """Return the heartbeat, which hands the API's commands to a recorder."""
         from agent.sync.remote.commands import Commands  # noqa: PLC0415 - needed here alone
         from agent.sync.remote.heartbeat import Heartbeat  # noqa: PLC0415 - imports httpx

@@ -6,6 +6,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from agent.api.client import RecordingsApi
+from agent.api.device_token import Token
 from agent.api.errors import ApiFailure, Busy, Offline, OfflineKind
 from agent.clock import SystemClock
 from agent.doctor.examination import Finding, critical, healthy, skipped, unknown, warning
@@ -17,7 +18,7 @@ from agent.hints import typed
 from agent.index.earlier_place import bring_hint
 from agent.process.state_directory import Process
 from agent.status.board import CredentialState
-from agent.token.file import HOW, Token
+from agent.token.file import HOW
 
 CONNECT_SECONDS = 10.0
 SET_TOKEN = f"{typed('token set')} with the token of this device"

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.api.device_token import Token
 from agent.config import schema as settings
 from agent.errors import AgentError, CredentialError
 from agent.small_file import UnusableFile, is_regular, read_bytes
-from agent.token.file import Token, token_of
+from agent.token.file import token_of
 
 CONFIG, TOKEN, CERTIFICATE = "config.toml", "device-token", "ca.pem"
 NAMES = (CONFIG, TOKEN, CERTIFICATE)

@@ -1,61 +1,21 @@
-"""The device token as a value that does not show itself, and the file that holds one."""
+"""The file that holds a device token."""
 
 import codecs
-import hashlib
-import hmac
 import os
-import re
 import shlex
 import stat
 from pathlib import Path
-from typing import NoReturn
 
+from agent.api.device_token import FORMAT, Token
 from agent.errors import CredentialError
 from agent.hints import typed
-from agent.host.secrecy import keep_out_of_dumps
 
 MEND = f"give the file back to the owner of the state directory, or run {typed('token set')}"
 HOW = f"run {typed('token set')}"
 
-_FORMAT = re.compile(r"dtok_[!-~]+")
 _LARGEST = 4096
 _NONE = b"\n"
 """What stands for no token where a file has to be."""
-_FINGERPRINT_LENGTH = 8
-
-
-class Token:
-    """A device token that does not show itself: only ``reveal`` gives the text."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        """Take a token's text, without blanks around it; CredentialError for anything else."""
-        if not _FORMAT.fullmatch(text):
-            raise CredentialError("this is no device token", "one begins with dtok_ and has no blanks in it")
-        keep_out_of_dumps()
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text, for the Authorization header or the file."""
-        return self._text
-
-    @property
-    def fingerprint(self) -> str:
-        """The first 8 hexadecimal digits of the SHA-256: tells tokens apart, and opens nothing."""
-        return hashlib.sha256(self._text.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
-
-    def __repr__(self) -> str:
-        return f"<Token {self.fingerprint}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and hmac.compare_digest(self._text, other._text)
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a token is not to be pickled")
 
 
 def read_token(path: Path, *, ours: bool) -> Token | None:
@@ -90,7 +50,7 @@ def token_of(content: bytes, file: str = "it", hint: str = "write it anew") -> T
     text = _decoded(content).strip()
     if not text:
         raise CredentialError(f"{file} is empty, and should hold the device token", hint)
-    if len(content) > _LARGEST or not _FORMAT.fullmatch(text):
+    if len(content) > _LARGEST or not FORMAT.fullmatch(text):
         raise CredentialError(
             f"{file} holds no device token, which begins with dtok_ and has no blanks", hint
         )

@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from agent.api.device_token import Token
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.json_file import JsonFile
 from agent.process.systemd import is_service
 from agent.small_file import UnusableFile, load
-from agent.token.file import Token, read_token
+from agent.token.file import read_token
 
 TOKEN_NAME = "device-token"  # noqa: S105 - the name of a file
 RECORD_NAME = "device-token.json"

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from agent.api.device_token import Token
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.log import get_logger
@@ -29,7 +30,7 @@ from agent.status.board import CredentialState
 from agent.status.status_document import CredentialStatus
 from agent.status.words import HELD_HINT
 from agent.token.bindings import LOCK_NAME, BindingChanged, Bindings, OtherOwner, TokenLock
-from agent.token.file import HOW, Token
+from agent.token.file import HOW
 from agent.token.sources import CREDENTIAL, STATE, TOKEN_FILE, Choice, Sources
 
 __all__ = ["CREDENTIAL", "STATE", "TOKEN_FILE", "Choice", "Credentials", "Token"]

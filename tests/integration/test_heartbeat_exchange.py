@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from acceptance import Machine, machine, server, wait_for
+from both_processes import as_remote
 from heartbeat_bench import HOUR, Bench, bench, clock, moments
 from speech import speech, write_wav
 
@@ -172,7 +173,7 @@ def test_the_owners_name_for_the_device_is_sent(bench: Bench, tmp_path: Path) ->
     state = StateDirectory(tmp_path / "named", tmp_path / "named")
     state.create()
     parts = DelivererWiring(config, state, {}, clock=bench.clock, machine=lambda: "ntp")
-    parts.heartbeat(bench.recorder).beat()
+    parts.heartbeat(as_remote(bench.recorder)).beat()
     parts.close()
     bench.heartbeat.beat()
     assert [body.get("device_name") for body in bench.bodies] == ["kitchen", None]
@@ -260,11 +261,11 @@ def test_a_daemon_obeys(machine: Machine, server: SandboxServer, tmp_path: Path)
 
 def test_no_heartbeat_when_it_is_switched_off(bench: Bench) -> None:
     """heartbeat.enabled = false starts no thread for it."""
-    online = SyncThreads(bench.parts, bench.recorder, threading.Event(), bench.stopping)
+    online = SyncThreads(bench.parts, as_remote(bench.recorder), threading.Event(), bench.stopping)
     assert set(online.threads) == {"sync", "network", "heartbeat"}
     online.stop()
     off = msgspec.structs.replace(bench.config, heartbeat=HeartbeatConfig(enabled=False))
     parts = DelivererWiring(off, bench.parts.state, {}, clock=bench.clock)
-    online = SyncThreads(parts, bench.recorder, threading.Event(), bench.stopping)
+    online = SyncThreads(parts, as_remote(bench.recorder), threading.Event(), bench.stopping)
     assert set(online.threads) == {"sync", "network"}
     online.stop()

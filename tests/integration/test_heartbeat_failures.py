@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from both_processes import as_remote
 from heartbeat_bench import HOUR, TOKEN, Bench, bench, clock, moments
 
 from agent.deliverer.threads import SyncThreads
@@ -93,7 +94,7 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     rest = bench.parts.connection.rest
     assert rest is not None
     bench.server.start()
-    online = SyncThreads(bench.parts, bench.recorder, threading.Event(), bench.stopping)
+    online = SyncThreads(bench.parts, as_remote(bench.recorder), threading.Event(), bench.stopping)
     online._heartbeat = bench.heartbeat
 
     online._try_at_once()

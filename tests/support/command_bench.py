@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from both_processes import as_remote
 from logcapture import capture_logs
 from recording_setup import RecordingSetup
 from simulated import RATE, Script, ScriptedSource
@@ -56,7 +57,7 @@ class Bench:
         if self._commands is None:
             self._commands = Commands(
                 self.setup.environment,
-                self.setup.recorder,
+                as_remote(self.setup.recorder),
                 self.remembered(),
                 unix_time=self.unix_time,
                 upload_everything=lambda: self.uploads.append("everything"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from both_processes import join
+from both_processes import as_remote, join
 from logcapture import capture_logs
 from simulated import Script, ScriptedSource, SimulatedClock
 
@@ -52,7 +52,7 @@ class Bench:
         self.recorder = self.hears.recorder(
             source, trigger_for(self.config.recording, clock.wall), unattended=True
         )
-        self.heartbeat = self.parts.heartbeat(self.recorder)
+        self.heartbeat = self.parts.heartbeat(as_remote(self.recorder))
         self.stopping = threading.Event()
         self.log: list[MutableMapping[str, Any]] = []
 

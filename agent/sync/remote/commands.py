@@ -13,7 +13,7 @@ Effect   The API reads the outcome from ``device_state``: ``took_effect`` says w
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from agent import bounds
 from agent.api.responses import is_manifest
@@ -33,6 +33,7 @@ from agent.sync.remote.remote_command import (
     id_of,
     understand,
 )
+from agent.sync.remote.remote_recorder import RemoteRecorder
 
 log = get_logger(__name__)
 
@@ -41,20 +42,6 @@ MOST_EFFECTS = 64
 """Effects that are awaited; the newest count."""
 UPLOAD_EFFECT_MS = 30_000
 """A ``trigger_upload`` without an upload within so long had nothing to do."""
-
-
-class Recording(Protocol):
-    """What starts and stops recordings: the deliverer's hand on the recorder, which stands above this room."""
-
-    @property
-    def manual(self) -> ManualRequest | None:
-        """The manual recording that runs."""
-
-    def start(self, request: ManualRequest) -> None:
-        """Ask for one."""
-
-    def stop_manual(self) -> None:
-        """End it."""
 
 
 class _Effect(NamedTuple):
@@ -76,7 +63,7 @@ class Commands:
     def __init__(
         self,
         environment: Environment,
-        recorder: Recording,
+        recorder: RemoteRecorder,
         processed: ProcessedCommands,
         *,
         unix_time: Callable[[], float | None],
@@ -129,17 +116,17 @@ class Commands:
         self._note_manifests(answer)
         fresh: dict[str, RemoteCommand] = {}
         for raw in commands_in(answer):
-            order = self._choose(raw)
-            if order is not None:
-                fresh.setdefault(order.id, order)
+            command = self._choose(raw)
+            if command is not None:
+                fresh.setdefault(command.id, command)
         if fresh:
             self._processed.add(list(fresh))
-        for order in fresh.values():
-            self._obey(order)
+        for command in fresh.values():
+            self._obey(command)
         del self._effects[:-MOST_EFFECTS]
 
     def _choose(self, raw: object) -> RemoteCommand | None:
-        """Return an order that is new and understood."""
+        """Return a command that is new and understood."""
         identity = id_of(raw)
         if identity is not None and identity in self._processed:
             self._say_once("a command came again", "command_repeated", id=identity)
@@ -167,40 +154,40 @@ class Commands:
                 per_minute=bounds.COMMANDS_PER_MINUTE,
             )
 
-    def _obey(self, order: RemoteCommand) -> None:
+    def _obey(self, command: RemoteCommand) -> None:
         if not self._enabled:
-            self._refuse(order, "heartbeat.remote_commands is false: the owner allows none")
-        elif self._is_expired(order):
-            log.info("a command was ignored: it has expired", action="command_expired", **_named(order))
-        elif order.type == Kind.START:
-            self._start(order)
-        elif order.type == Kind.STOP:
-            self._stop(order)
-        elif order.type == Kind.UPLOAD:
-            self._upload(order)
-        elif order.type == Kind.RESET:
-            self._refuse(order, "a recorder is never reset from afar")
+            self._refuse(command, "heartbeat.remote_commands is false: the owner allows none")
+        elif self._is_expired(command):
+            log.info("a command was ignored: it has expired", action="command_expired", **_named(command))
+        elif command.type == Kind.START:
+            self._start(command)
+        elif command.type == Kind.STOP:
+            self._stop(command)
+        elif command.type == Kind.UPLOAD:
+            self._upload(command)
+        elif command.type == Kind.RESET:
+            self._refuse(command, "a recorder is never reset from afar")
         else:
-            log.info("a command was ignored: it is not known", action="command_unknown", **_named(order))
+            log.info("a command was ignored: it is not known", action="command_unknown", **_named(command))
 
-    def _is_expired(self, order: RemoteCommand) -> bool:
+    def _is_expired(self, command: RemoteCommand) -> bool:
         """One that does not say lives from its arrival, which is now; nor can one be judged without the time."""
         now = self._unix_time()
-        return order.expires_at is not None and now is not None and now >= order.expires_at
+        return command.expires_at is not None and now is not None and now >= command.expires_at
 
-    def _refuse(self, order: RemoteCommand, reason: str) -> None:
-        log.warning("a command was refused", action="command_refused", reason=reason, **_named(order))
+    def _refuse(self, command: RemoteCommand, reason: str) -> None:
+        log.warning("a command was refused", action="command_refused", reason=reason, **_named(command))
 
-    def _start(self, order: RemoteCommand) -> None:
-        if order.dropped:
+    def _start(self, command: RemoteCommand) -> None:
+        if command.dropped:
             log.warning(
                 "some metadata of a command is left out",
                 action="command_metadata_dropped",
-                reason=order.dropped,
-                **_named(order),
+                reason=command.dropped,
+                **_named(command),
             )
-        request = ManualRequest(seconds=order.seconds, metadata=dict(order.metadata))
-        self._accept(order, seconds=order.seconds, upload_immediately=order.upload)
+        request = ManualRequest(seconds=command.seconds, metadata=dict(command.metadata))
+        self._accept(command, seconds=command.seconds, upload_immediately=command.upload)
         self._recorder.start(request)
         self._latest = request
         self._effects.append(
@@ -208,11 +195,11 @@ class Commands:
                 lambda now: (
                     request.done.is_set() or (request.started.is_set() and now.state is State.RECORDING)
                 ),
-                lambda: self._await_end(request, upload=order.upload),
+                lambda: self._await_end(request, upload=command.upload),
             )
         )
 
-    def _stop(self, order: RemoteCommand) -> None:
+    def _stop(self, command: RemoteCommand) -> None:
         manual = self._recorder.manual
         if manual is None and self._latest is not None and not self._latest.done.is_set():
             manual = self._latest  # asked for, and not yet begun by the recorder
@@ -220,16 +207,16 @@ class Commands:
             log.info(
                 "there is nothing to stop: no manual recording runs",
                 action="command_without_effect",
-                **_named(order),
+                **_named(command),
             )
             return
-        self._accept(order)
+        self._accept(command)
         self._recorder.stop_manual()
         if manual is not self._latest:  # the end of our own is awaited since its start
             self._await_end(manual, upload=False)
 
-    def _upload(self, order: RemoteCommand) -> None:
-        self._accept(order)
+    def _upload(self, command: RemoteCommand) -> None:
+        self._accept(command)
         self._upload_everything()
         self._effects.append(
             _Effect(
@@ -262,8 +249,8 @@ class Commands:
 
     # the log
 
-    def _accept(self, order: RemoteCommand, **more: object) -> None:
-        log.info("a command is obeyed", action="command_accepted", **_named(order), **more)
+    def _accept(self, command: RemoteCommand, **more: object) -> None:
+        log.info("a command is obeyed", action="command_accepted", **_named(command), **more)
 
     def _say_once(self, text: str, action: str, **values: object) -> None:
         """Log at INFO what may come with each heartbeat, and its repeats at DEBUG."""
@@ -286,5 +273,5 @@ class Commands:
                 )
 
 
-def _named(order: RemoteCommand) -> dict[str, str]:
-    return {"id": order.id, "type": order.type}
+def _named(command: RemoteCommand) -> dict[str, str]:
+    return {"id": command.id, "type": command.type}

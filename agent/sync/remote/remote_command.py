@@ -67,13 +67,13 @@ def commands_in(answer: Mapping[str, Any]) -> Iterator[object]:
 
 
 def id_of(raw: object) -> str | None:
-    """Return an order's ``cmd_*`` id, None when it has none."""
+    """Return a command's ``cmd_*`` id, None when it has none."""
     given = raw.get("id") if isinstance(raw, Mapping) else None
     return given if isinstance(given, str) and _ID.fullmatch(given) else None
 
 
 def understand(raw: object) -> RemoteCommand:
-    """Return an order.
+    """Return a command.
 
     Raises:
         MalformedCommand: it is no object, has no id or type, or its ``params`` do not fit.
@@ -85,16 +85,16 @@ def understand(raw: object) -> RemoteCommand:
         raise MalformedCommand("it has no id that begins with cmd_")
     if not isinstance(kind, str) or not kind:
         raise MalformedCommand("it has no type")
-    order = RemoteCommand(identity, clean(kind, longest=_LONGEST_TYPE), _moment(raw.get("expires_at")))
-    if order.type != Kind.START:
-        return order
+    command = RemoteCommand(identity, clean(kind, longest=_LONGEST_TYPE), _moment(raw.get("expires_at")))
+    if command.type != Kind.START:
+        return command
     params = raw.get("params")
     if params is None:
-        return order
+        return command
     if not isinstance(params, Mapping):
         raise MalformedCommand("its params are no object")
     given, dropped = _metadata(params.get("metadata"))
-    return order._replace(
+    return command._replace(
         seconds=_seconds(params.get("max_duration_sec")),
         upload=_flag(params.get("upload_immediately")),
         metadata=given,

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+from both_processes import as_remote
 from matrix_agent import HOURS, Cell, Clock, Outcome
 from matrix_book import AFRESH, NEXT_TOKEN, TOKEN
 from matrix_server import Server
@@ -58,7 +59,8 @@ class Single:
         hears = RecorderWiring(
             self._parts.config, self._parts.state, clock=self._clock, machine=lambda: "ntp"
         )
-        heartbeat = self._parts.heartbeat(hears.recorder(hears.source(), OnRequest(), unattended=True))
+        recorder = hears.recorder(hears.source(), OnRequest(), unattended=True)
+        heartbeat = self._parts.heartbeat(as_remote(recorder))
         stopping, until = threading.Event(), self._clock.elapsed + HOURS
         self._clock.loop = heartbeat._wake
 

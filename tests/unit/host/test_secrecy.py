@@ -6,7 +6,7 @@ import sys
 
 PROGRAM = """
 import ctypes, json, os, resource
-from agent.token.file import Token
+from agent.api.device_token import Token
 dumpable = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
 before = dumpable()
 token = Token("dtok_secret")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from logcapture import capture_logs
 
-from agent.deliverer import remote
-from agent.deliverer.remote import RemoteRecorder
 from agent.errors import AgentError
 from agent.recording.asked.requests import ManualRequest
+from agent.sync.remote import remote_recorder
+from agent.sync.remote.remote_recorder import RemoteRecorder
 
 SECONDS = 10
 
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, answer: object) -> RemoteRecorder:
             raise answer
         return answer
 
-    monkeypatch.setattr(remote, "ask", ask)
+    monkeypatch.setattr(remote_recorder, "ask", ask)
     return RemoteRecorder(lambda: Path("/nowhere"), lambda: False)
 
 
