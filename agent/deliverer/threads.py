@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DISK_RETRY_SECONDS = 10.0
-"""How long a part rests when the disk or the index failed under it."""
+"""How long a part waits when the disk or the index failed under it."""
 
 
 class SyncThreads:
@@ -79,7 +79,7 @@ class SyncThreads:
             self._whatever_the_disk_does("heartbeat", lambda: heartbeat.run(self._stopping))
 
     def _network_is_back(self) -> None:
-        """Try at once what rests because it is offline, over connections that know the new network."""
+        """Try at once what waits because it is offline, over connections that know the new network."""
         self._whatever_the_disk_does("network", self._try_at_once)
 
     def _try_at_once(self) -> None:
@@ -91,12 +91,12 @@ class SyncThreads:
             self._heartbeat.network_is_back(something_waits=waits)
 
     def _whatever_the_disk_does(self, part: str, work: Callable[[], None]) -> None:
-        """Do network work; when the disk or the index fails, say so and let it rest a little."""
+        """Do network work; when the disk or the index fails, say so and let it wait a little."""
         try:
             work()
         except (OSError, sqlite3.Error) as error:
             log.error(
-                "network work rests: the disk or the index failed",
+                "network work waits: the disk or the index failed",
                 action="sync_failed",
                 part=part,
                 error=error,

@@ -34,8 +34,8 @@ from agent.zone import zone, zone_of_days
 
 if TYPE_CHECKING:
     from agent.api.client import RecordingsApi
-    from agent.sync.conclusions import Conclusions
     from agent.sync.connection import Connection
+    from agent.sync.failures import DeliveryFailures
     from agent.sync.pacing.limits import Limits
     from agent.sync.remote.heartbeat import Heartbeat, HeartbeatCalls
     from agent.sync.remote.remote_recorder import RemoteRecorder
@@ -140,11 +140,11 @@ class DelivererWiring:
         return Connection(self.environment, self.outbox, self.limits, owner, clock_wait)
 
     @cached_property
-    def conclusions(self) -> "Conclusions":
+    def failures(self) -> "DeliveryFailures":
         """What failures mean."""
-        from agent.sync.conclusions import Conclusions  # noqa: PLC0415 - imports httpx
+        from agent.sync.failures import DeliveryFailures  # noqa: PLC0415 - imports httpx
 
-        return Conclusions(self.environment, self.outbox, self.connection)
+        return DeliveryFailures(self.environment, self.outbox, self.connection)
 
     @cached_property
     def networks(self) -> NetworkRules:
@@ -195,7 +195,7 @@ class DelivererWiring:
             self.environment,
             self.outbox,
             Delivery(self.environment, self.api, self.outbox, self.time, self.credentials, self.connection),
-            self.conclusions,
+            self.failures,
             self.connection,
             Holds(self.outbox, self.credentials, self.heartbeat_calls.try_token),
         )

@@ -1,6 +1,6 @@
 """Delivery: from the outbox to the recordings API, whatever the network and the server do.
 
-``syncer`` drains the outbox, ``delivery`` takes one recording through its steps, ``conclusions`` says what a failure
+``syncer`` drains the outbox, ``delivery`` takes one recording through its steps, ``failures`` says what a failure
 means, ``connection`` whether anything may be sent now. ``pacing/`` is how fast, ``rules/`` what the owner lets wait,
 ``remote/`` the heartbeat and the commands that it brings.
 
@@ -24,5 +24,5 @@ Procedures
              StillVerifying → this one again after 2, 4, 8, 10 … s, the next meanwhile. RequestRejected and
              InvalidResponse → parked, tried again once a day for a week; three creates in a row rejected alike →
              nothing is parked, delivery stops and probes every 15 min. A changed file → parked as damaged.
-             HeldBack → the owner's rules: stop, and look again.
+             WaitsByRule → the owner's rules: stop, and look again.
 """

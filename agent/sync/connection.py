@@ -4,10 +4,10 @@ The reasons, the strongest first. Delivery asks ``obstacle`` before it begins, `
 recording and ``forbidden`` before each step; status, LED and ``sync`` are shown the one answer of ``show``.
 
     pause    The API asked for no calls (429). Nothing gets past it, no person and no restart (``pacing/limits``).
-    rest     No network, no token that is accepted, a busy API, one that refuses everything: a ``Rest`` with a
+    wait     No network, no token that is accepted, a busy API, one that refuses everything: a ``Wait`` with a
              ``Reason``. A backoff or 15 minutes end it, and before that: another token, ``sync``, a network that is
              back; where nothing gets through, the first call that does.
-    owner    What the owner's rules hold back (``rules/``): each says so by ``HeldBack``.
+    owner    What the owner's rules let wait (``rules/``): each says so by ``WaitsByRule``.
     clock    When the recording was made is not known yet (``clock_wait``).
     itself   The recording that waits longest was put off alone: its own backoff, the server's verification.
 
@@ -29,19 +29,19 @@ from agent.sync.clock_wait import ClockWait
 from agent.sync.pacing.backoff import Backoff
 from agent.sync.pacing.deadlines import Deadlines
 from agent.sync.pacing.limits import Limits
-from agent.sync.rules.held_back import HeldBack
 from agent.sync.rules.owner_rules import OwnerRules
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 log = get_logger(__name__)
 
 PROBE_SECONDS = 900.0
 """How often a refused token, or an API that refuses everything, is tried again."""
 ROAMING_SECONDS = 30.0
-"""So long heartbeats rest at a time while a modem roams against the owner's will."""
+"""So long heartbeats wait at a time while a modem roams against the owner's will."""
 
 
 class Reason(Enum):
-    """Why delivery rests."""
+    """Why delivery waits, whatever recording is next."""
 
     OFFLINE = "offline"
     NO_TOKEN = "device token"  # noqa: S105 - says what is missing
@@ -50,11 +50,11 @@ class Reason(Enum):
 
 
 NOTHING_GETS_THROUGH = frozenset({Reason.OFFLINE, Reason.NO_TOKEN})
-"""No call gets anywhere: the first that does ends the rest, a heartbeat too."""
+"""No call gets anywhere: the first that does ends the wait, a heartbeat too."""
 
 
-class Rest(NamedTuple):
-    """Why delivery rests, and until when on the monotonic clock."""
+class Wait(NamedTuple):
+    """Why delivery waits, and until when on the monotonic clock."""
 
     reason: Reason
     sentence: str
@@ -69,7 +69,7 @@ class Rest(NamedTuple):
 AGAIN_BY_ITSELF = "it is tried again by itself"
 
 
-class Resting(StillWaiting):
+class DeliveryWaits(StillWaiting):
     """Nothing is sent now: the last tries met an obstacle that concerns them all."""
 
 
@@ -95,9 +95,9 @@ class Connection:
         self._outbox = outbox
         self._backoff = Backoff(rng=environment.rng)
         self._offline_failures = 0
-        self._rest: Rest | None = None
-        self._held_back: Waiting | None = None
-        """By what, in the drain that runs or ran last."""
+        self._wait: Wait | None = None
+        self._noted: Waiting | None = None
+        """Why recordings wait by a rule of the owner or the clock, in the drain that runs or ran last."""
 
     # may it be sent
 
@@ -110,16 +110,16 @@ class Connection:
                 "they are made after that",
                 status=429,
             )
-        if self._rest is not None and self._rest.until > self._clock.monotonic():
-            return Resting(self._rest.sentence, AGAIN_BY_ITSELF)
-        self._rest = None
+        if self._wait is not None and self._wait.until > self._clock.monotonic():
+            return DeliveryWaits(self._wait.sentence, AGAIN_BY_ITSELF)
+        self._wait = None
         return self.forbidden()
 
-    def obstacle_to_next(self) -> HeldBack | None:
+    def obstacle_to_next(self) -> WaitsByRule | None:
         """Return why the next recording may not begin, by those of the owner's rules that ``sync`` ignores."""
         return self.owner.times.obstacle()
 
-    def forbidden(self) -> HeldBack | None:
+    def forbidden(self) -> WaitsByRule | None:
         """Return why nothing may be sent over the connection in use."""
         return self.owner.networks.problem()
 
@@ -136,17 +136,17 @@ class Connection:
         """Return when delivery may be worth a try again, in seconds; None when nothing is planned."""
         if (pause := self.pause_left()) > 0:
             return pause
-        if self._rest is not None:
-            return max(0.0, self._rest.until - self._clock.monotonic())
+        if self._wait is not None:
+            return max(0.0, self._wait.until - self._clock.monotonic())
         again = self._outbox.store.next_ready_ms(self.deadlines.boot_id)
         return None if again is None else max(0.0, again / 1000 - self._clock.boottime())
 
     # what is learnt from calls
 
     @property
-    def rest(self) -> Rest | None:
-        """Why delivery rests; a rest that is over stays until delivery has looked."""
-        return self._rest
+    def current_wait(self) -> Wait | None:
+        """Why delivery waits; a wait that is over stays until delivery has seen it."""
+        return self._wait
 
     def answered(self, *, accepted: bool) -> None:
         """Note that the API has answered a call; ``accepted``: and took the token."""
@@ -159,13 +159,13 @@ class Connection:
             self._board.report(credential=CredentialState.ACCEPTED)
 
     def delivery_answered(self, *, accepted: bool) -> None:
-        """Note that the API has answered delivery: whatever it rested for is over."""
+        """Note that the API has answered delivery: whatever it waited for is over."""
         self.answered(accepted=accepted)
-        self.end_rest()
+        self.end_wait()
         self._board.report(waiting=None)
 
     def failed(self, error: AgentError) -> bool:
-        """Begin a rest when a failure concerns every call; return whether it does."""
+        """Begin a wait when a failure concerns every call; return whether it does."""
         if isinstance(error, Offline):
             self._offline(error)
         elif isinstance(error, CredentialError):
@@ -178,8 +178,8 @@ class Connection:
         """Note that a heartbeat was taken."""
         self.answered(accepted=True)
         self.clock_wait.learn()
-        if self._rest is not None and self._rest.ends_when_answered:
-            self.end_rest()
+        if self._wait is not None and self._wait.ends_when_answered:
+            self.end_wait()
             self.show()
             self._outbox.arrived.set()
 
@@ -193,20 +193,20 @@ class Connection:
         self.show()
 
     def network_is_back(self) -> None:
-        """Let what rests because it is offline be tried at once; how often it failed is not forgotten."""
-        if self._rest is not None and self._rest.reason is Reason.OFFLINE:
-            self.end_rest()
+        """Let what waits because it is offline be tried at once; how often it failed is not forgotten."""
+        if self._wait is not None and self._wait.reason is Reason.OFFLINE:
+            self.end_wait()
 
-    def begin_rest(
+    def begin_wait(
         self, reason: Reason, sentence: str | None = None, *, seconds: float | None = None
     ) -> None:
-        """Let delivery rest; unless ``seconds`` are given, until it is time to probe."""
+        """Let delivery wait; unless ``seconds`` are given, until it is time to probe."""
         until = self._clock.monotonic() + (PROBE_SECONDS if seconds is None else seconds)
-        self._rest = Rest(reason, sentence or reason.value, until)
+        self._wait = Wait(reason, sentence or reason.value, until)
 
-    def end_rest(self) -> None:
+    def end_wait(self) -> None:
         """Let delivery be tried at once."""
-        self._rest = None
+        self._wait = None
 
     def _offline(self, error: Offline) -> None:
         level = log.debug if self._offline_failures else log.warning
@@ -214,7 +214,7 @@ class Connection:
         delay = self._backoff.delay(self._offline_failures)
         self._offline_failures += 1
         self._board.report(online=False)
-        self.begin_rest(Reason.OFFLINE, f"{Reason.OFFLINE.value}: {error}", seconds=delay)
+        self.begin_wait(Reason.OFFLINE, f"{Reason.OFFLINE.value}: {error}", seconds=delay)
 
     def _no_token(self, error: CredentialError) -> None:
         missing = not isinstance(error, Unauthorized) or error.status is None
@@ -225,26 +225,26 @@ class Connection:
         action = "credential_missing" if missing else "credential_refused"
         level("the API is not called", action=action, reason=str(error))
         self._board.report(credential=state)
-        self.begin_rest(Reason.NO_TOKEN, f"{Reason.NO_TOKEN.value} {state.value}")
+        self.begin_wait(Reason.NO_TOKEN, f"{Reason.NO_TOKEN.value} {state.value}")
 
     # for people
 
     def begin_drain(self) -> None:
-        """Forget what held recordings back the last time."""
-        self._held_back = None
+        """Forget why recordings waited the last time."""
+        self._noted = None
 
-    def held_back(self, waiting: Waiting) -> None:
-        """Note what holds recordings back in this drain."""
-        self._held_back = waiting
+    def note_waiting(self, waiting: Waiting) -> None:
+        """Note why recordings wait in this drain: a rule of the owner, or the clock."""
+        self._noted = waiting
 
     def show(self) -> None:
         """Report why nothing is being delivered, and until when."""
-        pause, waiting = self.limits.pause(), self._held_back
+        pause, waiting = self.limits.pause(), self._noted
         if pause is not None:
             waiting = Waiting("the API asked for a pause", pause.wall_ms)
-        elif self._rest is not None:
-            left = max(0.0, self._rest.until - self._clock.monotonic())
-            waiting = Waiting(self._rest.sentence, self.deadlines.after(left).wall_ms)
+        elif self._wait is not None:
+            left = max(0.0, self._wait.until - self._clock.monotonic())
+            waiting = Waiting(self._wait.sentence, self.deadlines.after(left).wall_ms)
         self._board.report(waiting=waiting or self._of_the_oldest())
 
     def _of_the_oldest(self) -> Waiting | None:

@@ -13,14 +13,14 @@ from agent.errors import AgentError
 from agent.index.outbox import Outbox
 from agent.outbox.entry import WAITING, Entry, Status
 from agent.status.board import CredentialState, Transfer, Waiting
-from agent.sync.conclusions import Conclusions
 from agent.sync.connection import Connection
 from agent.sync.delivery import Delivery
+from agent.sync.failures import DeliveryFailures
 from agent.sync.pacing.deadlines import ROUNDING_SECONDS
 from agent.sync.result import SyncResult
 from agent.sync.rules.data_usage import DataLimitReached
 from agent.sync.rules.forecast import Pace
-from agent.sync.rules.held_back import HeldBack
+from agent.sync.rules.waits_by_rule import WaitsByRule
 from agent.token.holds import Holds
 
 POLL_SECONDS = 10.0
@@ -46,12 +46,12 @@ class Syncer:
         environment: Environment,
         outbox: Outbox,
         delivery: Delivery,
-        conclusions: Conclusions,
+        failures: DeliveryFailures,
         connection: Connection,
         holds: Holds,
     ) -> None:
         self._delivery = delivery
-        self._conclusions = conclusions
+        self._failures = failures
         self._connection = connection
         self._outbox = outbox
         self._board = environment.board
@@ -69,7 +69,7 @@ class Syncer:
         """Drain whenever something is due, until ``stopping`` is set."""
         while not stopping.is_set():
             self._outbox.arrived.clear()
-            self._conclusions.revive_parked()
+            self._failures.revive_parked()
             everything, self._everything = self._everything, False
             self.drain(everything=everything)
             if not stopping.is_set():
@@ -86,7 +86,7 @@ class Syncer:
         self._outbox.arrived.set()
 
     def network_is_back(self) -> None:
-        """Try at once what rests because it is offline; never required, it would be tried later anyway."""
+        """Try at once what waits because it is offline; never required, it would be tried later anyway."""
         self._connection.network_is_back()
         self._outbox.arrived.set()
 
@@ -134,15 +134,15 @@ class Syncer:
 
     def _may_begin(self, report: SyncResult) -> bool:
         report.stopped_by = obstacle = self._connection.obstacle()
-        if isinstance(obstacle, HeldBack) and self._outbox.store.oldest_waiting() is not None:
-            self._connection.held_back(obstacle.waiting)
+        if isinstance(obstacle, WaitsByRule) and self._outbox.store.oldest_waiting() is not None:
+            self._connection.note_waiting(obstacle.waiting)
         return obstacle is None
 
     def _drain_again(self, report: SyncResult) -> None:
         """Try what an earlier pass had to wait for: the server's verification, the time."""
         problem = self._connection.forbidden()
         if problem is not None:
-            self._conclusions.failed("", problem, report)
+            self._failures.failed("", problem, report)
             return
         self._ask_time(report)
         self._pass_verifying(report, everything=True)
@@ -170,7 +170,7 @@ class Syncer:
         if changed:
             self._board.report(credential=self._holds.known_of_token())
         if changed or everything:
-            self._connection.end_rest()
+            self._connection.end_wait()
         self._holds.settle(self._stop.is_set)
 
     def _try_token(self, report: SyncResult) -> None:
@@ -180,15 +180,15 @@ class Syncer:
         try:
             self._holds.try_token()
         except AgentError as error:
-            self._conclusions.failed("", error, report)
+            self._failures.failed("", error, report)
 
     @property
     def _verifying(self) -> dict[str, int]:
-        return self._conclusions.verifying
+        return self._failures.verifying
 
     def _pass(self, report: SyncResult, *, everything: bool) -> None:
         """Try what may be tried, oldest first."""
-        for entry in self._conclusions.suspects_last(
+        for entry in self._failures.suspects_last(
             self._outbox.store.waiting() if everything else self._due()
         ):
             if not self._goes_on(report) or not self._has_its_turn(report, everything=everything):
@@ -198,7 +198,7 @@ class Syncer:
                 continue
             if everything and not self._clock_wait.may_create(fresh):
                 report.without_time.append(fresh.id)
-            elif not (everything and self._conclusions.asked_to_wait(fresh) > 0):
+            elif not (everything and self._failures.asked_to_wait(fresh) > 0):
                 self._try(fresh, report)
 
     def _pass_verifying(self, report: SyncResult, *, everything: bool) -> None:
@@ -237,7 +237,7 @@ class Syncer:
         while not self._stop.is_set():
             obstacle = None if everything else self._connection.obstacle_to_next()
             if obstacle is not None:
-                self._conclusions.failed("", obstacle, report)
+                self._failures.failed("", obstacle, report)
                 return False
             too_small = self._limits.observe(self._outbox.store.counts()["pending"])
             wait = self._limits.recording_wait()
@@ -256,7 +256,7 @@ class Syncer:
         return self._deadlines.remaining(entry.next_attempt, bounds.ATTEMPT_SECONDS) <= 0
 
     def _try(self, entry: Entry, report: SyncResult) -> None:
-        """Deliver one recording, and draw the conclusions."""
+        """Deliver one recording, and do what its failure asks for."""
         self._board.report(transfer=Transfer(entry.id, 0, entry.size_bytes), waiting=None)
         try:
             done = self._holds.deliver(
@@ -264,10 +264,10 @@ class Syncer:
             )
             if done is None:
                 return
-            self._conclusions.delivered(done, report)
+            self._failures.delivered(done, report)
             self._board.report(seconds_each=self._pace.delivered())
         except AgentError as error:
-            self._conclusions.failed(entry.id, error, report)
+            self._failures.failed(entry.id, error, report)
             if isinstance(error, Offline):
                 self._clock_wait.offline()
                 return
@@ -282,11 +282,11 @@ class Syncer:
             self._clock_wait.ask()
         except AgentError as error:
             self._clock_wait.offline()
-            self._conclusions.failed(oldest.id, error, report)
+            self._failures.failed(oldest.id, error, report)
             return
         if not self._clock_wait.may_create(oldest):
             until = self._deadlines.after(self._clock_wait.seconds_left()).wall_ms
-            self._connection.held_back(Waiting(CLOCK, until))
+            self._connection.note_waiting(Waiting(CLOCK, until))
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
         self._board.report(transfer=Transfer(entry.id, sent, entry.size_bytes))

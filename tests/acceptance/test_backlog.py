@@ -172,10 +172,10 @@ def test_parked_ones_are_revived_a_few_at_a_time(parts: DelivererWiring) -> None
             ),
             "park",
         )
-    parts.conclusions.revive_parked()
+    parts.failures.revive_parked()
     assert parts.outbox.store.counts()["pending"] == 20
     for _ in range(5):
-        parts.conclusions.revive_parked()
+        parts.failures.revive_parked()
     assert parts.outbox.store.counts() == {"pending": 59, "parked": 1, "held": 0}
 
 

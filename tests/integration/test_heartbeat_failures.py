@@ -91,8 +91,8 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     bench.run(HOUR)
     if with_recording:
         bench.record()
-    rest = bench.parts.connection.rest
-    assert rest is not None
+    wait = bench.parts.connection.current_wait
+    assert wait is not None
     bench.server.start()
     online = SyncThreads(bench.parts, as_remote(bench.recorder), threading.Event(), bench.stopping)
     online._heartbeat = bench.heartbeat
@@ -100,7 +100,7 @@ def test_a_network_that_is_back_is_tried_at_once(bench: Bench, with_recording: b
     online._try_at_once()
 
     before = bench.clock.wall()
-    assert bench.parts.connection.rest is None
+    assert bench.parts.connection.current_wait is None
     assert bench.parts.outbox.arrived.is_set()
     if with_recording:
         bench.deliver()

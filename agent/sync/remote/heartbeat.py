@@ -27,11 +27,11 @@ from agent.sync.remote.payload import HeartbeatPayload
 log = get_logger(__name__)
 
 POLL_SECONDS = 5.0
-"""How often it looks whether the token has changed or a rest was ended by others."""
+"""How often it looks whether the token has changed or a wait was ended by others."""
 SOON_SECONDS = 0.25
 """How often it looks whether what a command caused has happened."""
 GRACE_SECONDS = 15.0
-"""How long delivery has to try first, when a rest is over that no call got through."""
+"""How long delivery has to try first, when a wait is over in which no call got through."""
 TRYING_SECONDS = 1.0
 """How often it looks whether a try of delivery has ended."""
 FIRST_SECONDS = 10.0
@@ -186,8 +186,8 @@ class Heartbeat:
 
     def _left_to_delivery(self, *, refused: bool) -> float:
         """Return for how long at least delivery is to try what heartbeat and delivery would both fail at."""
-        rest = self._connection.rest
-        if rest is not None and rest.ends_when_answered:
-            return rest.until + GRACE_SECONDS - self._clock.monotonic()
+        wait = self._connection.current_wait
+        if wait is not None and wait.ends_when_answered:
+            return wait.until + GRACE_SECONDS - self._clock.monotonic()
         gets_through = self._board.snapshot.online is not False and not refused
         return TRYING_SECONDS if not gets_through and self._connection.delivering.locked() else 0.0

@@ -21,7 +21,7 @@ from agent.disk import Disk
 from agent.json_file import JsonFile
 from agent.log import Failures, get_logger
 from agent.small_file import OF_THE_DISK, UnusableFile
-from agent.sync.rules.held_back import HeldBack
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ DAYS = msgspec.json.Decoder(dict[str, Count | Used])
 """A number is what an earlier version counted of all."""
 
 
-class DataLimitReached(HeldBack):
+class DataLimitReached(WaitsByRule):
     """The owner's limit for today leaves no room for the next recording, until the next local midnight."""
 
 

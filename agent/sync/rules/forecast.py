@@ -20,7 +20,7 @@ class Pace:
         self.seconds_each: float | None = None
 
     def begins(self) -> None:
-        """Say that delivering begins after a rest."""
+        """Say that delivering begins after a wait."""
         self._since = self._monotonic()
 
     def delivered(self) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from agent.config.schema import SyncConfig
 from agent.hints import typed
 from agent.host.net.uplink import Uplink
-from agent.sync.rules.held_back import HeldBack
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 ROAMING = "the modem roams, and sync.allow_roaming is false"
 
 
-class NetworkForbidden(HeldBack):
+class NetworkForbidden(WaitsByRule):
     """The connection in use is none over which the owner lets recordings go."""
 
     def __init__(self, reason: str) -> None:

@@ -7,9 +7,9 @@ from agent.config.schema import SyncConfig
 from agent.hints import typed
 from agent.host.battery import Battery
 from agent.sync.rules.data_usage import DataUsage
-from agent.sync.rules.held_back import HeldBack
 from agent.sync.rules.networks import NetworkRules
 from agent.sync.rules.off_peak import OffPeak
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 OFF_PEAK = "off-peak"
 LOW_BATTERY = "low battery"
@@ -26,14 +26,14 @@ class Rules:
         self._threshold = settings.low_battery_threshold_percent
         self._hours = OffPeak(settings.off_peak_hours) if settings.off_peak_hours else None
 
-    def obstacle(self) -> HeldBack | None:
+    def obstacle(self) -> WaitsByRule | None:
         """Return why nothing may be sent now, and until when; None when it may."""
         opens_at = self._hours.opens_at(self._now()) if self._hours else None
         if opens_at is not None:
-            return HeldBack(OFF_PEAK, f"{typed('sync')} sends at any hour", round(opens_at * 1000))
+            return WaitsByRule(OFF_PEAK, f"{typed('sync')} sends at any hour", round(opens_at * 1000))
         battery = self._battery()
         if battery is not None and battery.is_low(self._threshold):
-            return HeldBack(LOW_BATTERY, f"charge it, or {typed('sync')}")
+            return WaitsByRule(LOW_BATTERY, f"charge it, or {typed('sync')}")
         return None
 
 

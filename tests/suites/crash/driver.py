@@ -15,10 +15,10 @@ from daemonlife import live_as_daemon
 from life import Life, RemoteCommand
 
 import agent.sync.clock_wait
-import agent.sync.conclusions
 import agent.sync.delivery
+import agent.sync.failures
 
-PRELOADED = (agent.sync.clock_wait, agent.sync.conclusions, agent.sync.delivery)
+PRELOADED = (agent.sync.clock_wait, agent.sync.failures, agent.sync.delivery)
 
 
 def main() -> None:

@@ -36,12 +36,12 @@ def shorten() -> None:
     backoff._VERIFYING_FOR = 3.0
 
     from agent.deliverer import threads
-    from agent.sync import clock_wait, conclusions, connection, syncer
+    from agent.sync import clock_wait, connection, failures, syncer
     from agent.sync.pacing import heartbeat_interval, limits, share
     from agent.sync.remote import commands, heartbeat
 
     clock_wait.WAIT_SECONDS = 9.0
-    connection.PROBE_SECONDS, conclusions.PARKED_RETRY_MS, conclusions.AFTER_VERIFYING = 1.5, 1500, 2
+    connection.PROBE_SECONDS, failures.PARKED_RETRY_MS, failures.AFTER_VERIFYING = 1.5, 1500, 2
     syncer.POLL_SECONDS, threads.DISK_RETRY_SECONDS = 0.5, 1.0
     limits.UPLOAD_URLS_PER_MINUTE, limits.SPREAD_FROM = 1000, 1
     share.WINDOW, share.AFTER_RESET = 3.0, 0.7

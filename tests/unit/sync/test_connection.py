@@ -15,10 +15,10 @@ from agent.errors import AgentError, CredentialError
 from agent.host.battery import Battery
 from agent.host.net.uplink import Uplink
 from agent.status.board import CredentialState
-from agent.sync.connection import PROBE_SECONDS, ROAMING_SECONDS, Connection, Reason, Resting
-from agent.sync.rules.held_back import HeldBack
+from agent.sync.connection import PROBE_SECONDS, ROAMING_SECONDS, Connection, DeliveryWaits, Reason
 from agent.sync.rules.networks import NetworkForbidden, NetworkRules
 from agent.sync.rules.owner_rules import LOW_BATTERY, Rules
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 OFFLINE = Offline("no route", kind=OfflineKind.CONNECT)
 REFUSED = Unauthorized("401", status=401)
@@ -58,18 +58,18 @@ def test_nothing_stands_in_the_way(parts: tuple[DelivererWiring, LoopClock]) -> 
         (NO_TOKEN, CredentialState.MISSING, "device token missing", PROBE_SECONDS),
     ],
 )
-def test_a_failure_that_concerns_every_call_lets_delivery_rest(
+def test_a_failure_that_concerns_every_call_lets_delivery_wait(
     parts: tuple[DelivererWiring, LoopClock],
     error: AgentError,
     state: CredentialState,
     said: str,
     longest: float,
 ) -> None:
-    """It rests until a backoff or a probe; status says why and until when; then it may be tried again."""
+    """It waits until a backoff or a probe; status says why and until when; then it may be tried again."""
     made, clock = parts
     connection = made.connection
     assert connection.failed(error)
-    assert isinstance(connection.obstacle(), Resting)
+    assert isinstance(connection.obstacle(), DeliveryWaits)
     assert reason(connection, made) == said
     assert made.board.snapshot.credential is state
     left = connection.seconds_to_next()
@@ -80,31 +80,31 @@ def test_a_failure_that_concerns_every_call_lets_delivery_rest(
 
 
 def test_a_failure_of_one_recording_is_none_of_its_business(parts: tuple[DelivererWiring, LoopClock]) -> None:
-    """A busy server is an answer: nothing rests."""
+    """A busy server is an answer: nothing waits."""
     made, _clock = parts
     assert not made.connection.failed(Busy("503", status=503))
     assert made.connection.obstacle() is None
 
 
 @pytest.mark.parametrize("cause", list(Reason))
-def test_what_ends_a_rest(parts: tuple[DelivererWiring, LoopClock], cause: Reason) -> None:
+def test_what_ends_a_wait(parts: tuple[DelivererWiring, LoopClock], cause: Reason) -> None:
     """A network that is back ends being offline alone; the first call that gets through ends what none got through."""
     made, _clock = parts
     connection = made.connection
-    connection.begin_rest(cause)
+    connection.begin_wait(cause)
     connection.network_is_back()
-    assert (connection.rest is None) is (cause is Reason.OFFLINE)
+    assert (connection.current_wait is None) is (cause is Reason.OFFLINE)
 
-    connection.begin_rest(cause)
+    connection.begin_wait(cause)
     made.outbox.arrived.clear()
     connection.heartbeat_answered()
     is_over = cause in {Reason.OFFLINE, Reason.NO_TOKEN}
-    assert (connection.rest is None) is is_over
+    assert (connection.current_wait is None) is is_over
     assert made.outbox.arrived.is_set() is is_over
 
-    connection.begin_rest(cause)
+    connection.begin_wait(cause)
     connection.delivery_answered(accepted=True)
-    assert connection.rest is None
+    assert connection.current_wait is None
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -149,8 +149,8 @@ def test_what_sync_ignores_is_asked_before_each_recording(parts: tuple[Deliverer
     connection = made.connection
     assert connection.obstacle() is None
     obstacle = connection.obstacle_to_next()
-    assert isinstance(obstacle, HeldBack)
-    connection.held_back(obstacle.waiting)
+    assert isinstance(obstacle, WaitsByRule)
+    connection.note_waiting(obstacle.waiting)
     assert reason(connection, made) == LOW_BATTERY
     connection.begin_drain()
     assert reason(connection, made) is None

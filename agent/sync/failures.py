@@ -22,12 +22,12 @@ from agent.outbox.entry import Entry, Status
 from agent.sync.connection import Connection, Reason
 from agent.sync.pacing.backoff import Backoff, verifying_delay
 from agent.sync.result import SyncResult
-from agent.sync.rules.held_back import HeldBack
+from agent.sync.rules.waits_by_rule import WaitsByRule
 
 log = get_logger(__name__)
 
 BUSY_IN_A_ROW = 3
-"""After so many recordings met a busy server, the drain rests."""
+"""After so many recordings met a busy server, the drain waits."""
 SYSTEMIC_IN_A_ROW = 3
 """So many recordings in a row refused alike at one step are not refused for what they are."""
 AFTER_VERIFYING = 8
@@ -37,8 +37,8 @@ MOST_COUNTED = 1000
 PARKED_RETRY_MS = 86_400_000
 
 
-class Conclusions:
-    """Draws them: parks, backs off, lets delivery rest (``connection``). Knows what recordings were refused alike."""
+class DeliveryFailures:
+    """Answers them: parks, backs off, lets delivery wait (``connection``). Knows what recordings were refused alike."""
 
     def __init__(self, environment: Environment, outbox: Outbox, connection: Connection) -> None:
         self._outbox = outbox
@@ -99,10 +99,10 @@ class Conclusions:
         )
 
     def failed(self, recording_id: str, error: AgentError, report: SyncResult) -> None:
-        """Draw the conclusion from a failed delivery, by its class (``failures``)."""
-        if isinstance(error, HeldBack):
-            self._connection.held_back(error.waiting)
-        if self._connection.failed(error) or isinstance(error, Aborted | HeldBack):
+        """Do what a failed delivery asks for, by the class of its error (``agent.api.errors``)."""
+        if isinstance(error, WaitsByRule):
+            self._connection.note_waiting(error.waiting)
+        if self._connection.failed(error) or isinstance(error, Aborted | WaitsByRule):
             report.stopped_by = error
             return
         if not isinstance(error, NotSent):
@@ -110,7 +110,7 @@ class Conclusions:
         self._about_one(recording_id, error, report)
 
     def _about_one(self, recording_id: str, error: AgentError, report: SyncResult) -> None:
-        """Draw the conclusion for the recording that the failure concerns."""
+        """Park the recording that the failure concerns, or put it off."""
         entry = self._outbox.store.get(recording_id)
         if isinstance(error, RateLimited):
             report.stopped_by = error  # the pause itself began with the answer (``limits``)
@@ -161,7 +161,7 @@ class Conclusions:
         self._back_off(entry, str(error), self._backoff.delay_after(tries, after), counts=not of_storage)
         self._busy_in_a_row += 1
         if self._busy_in_a_row >= BUSY_IN_A_ROW:
-            self._connection.begin_rest(Reason.BUSY, seconds=self._backoff.delay(self._busy_in_a_row))
+            self._connection.begin_wait(Reason.BUSY, seconds=self._backoff.delay(self._busy_in_a_row))
             report.stopped_by = error
 
     def _heed(self, entry: Entry, after: float | None) -> None:
@@ -206,7 +206,7 @@ class Conclusions:
         log.error(
             "the API refuses every recording", action="sync_systemic", step=error.step, reason=str(error)
         )
-        self._connection.begin_rest(Reason.REFUSES_ALL, f"{Reason.REFUSES_ALL.value}: {error}")
+        self._connection.begin_wait(Reason.REFUSES_ALL, f"{Reason.REFUSES_ALL.value}: {error}")
         report.stopped_by = error
 
     def _park(self, entry: Entry, reason: str, report: SyncResult) -> None:

@@ -1,6 +1,6 @@
 """What is remembered of recordings between their answers stays small."""
 
-from agent.sync.conclusions import MOST_COUNTED, remember_count
+from agent.sync.failures import MOST_COUNTED, remember_count
 
 
 def test_the_oldest_counts_are_forgotten() -> None:

@@ -4,7 +4,7 @@ from agent.errors import StillWaiting
 from agent.status.board import Waiting
 
 
-class HeldBack(StillWaiting):
+class WaitsByRule(StillWaiting):
     """Nothing is sent now because the owner wants it so.
 
     ``reason`` is what ``status`` shows, ``hint`` what the owner can do about it; ``until_ms`` is unix time.
