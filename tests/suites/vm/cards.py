@@ -1,11 +1,12 @@
 """Cards on a real kernel: USB microphones unplugged, swapped, frozen, taken by others, switched off; HDA."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vm import light, line_in
+from vm import light, line_in, settings
 from vm.lab import CARD, Lab
 
 if TYPE_CHECKING:
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
 Act = Callable[[], float]
 """Does something to a card, and returns the host time of that."""
-CONFIG = "/etc/recorder-agent/config.toml"
 NOTICED_SECONDS = 15.0
 AGAIN_SECONDS = 30.0
 START_SECONDS = 45.0
 """The same behind a start of the service."""
 ABSENT_SECONDS = 12.0
+BUFFER_SECONDS = 0.9
 PCMS = ("default", "sysdefault")
 """What ALSA's configuration names beside the cards."""
 
@@ -30,6 +31,7 @@ def run(lab: Lab) -> None:
     lab.power_on()
     machine.wait_ready()
     name_first(lab)
+    buffered(lab, "usb")
     unplug(lab, with_led=False)
     swapped(lab)
     frozen(lab)
@@ -109,7 +111,7 @@ def busy(lab: Lab) -> None:
         machine.run("killall arecord || kill $(pidof arecord)")
         return time.time()
 
-    lost(lab, "busy", take, START_SECONDS)
+    lost(lab, "busy", take, START_SECONDS, "is busy")
     back(lab, "busy", release)
 
 
@@ -126,22 +128,31 @@ def hda(lab: Lab) -> None:
     )
     figure = "not heard" if heard is None else f"heard on the server after {heard:.0f} s"
     lab.findings.check("hda_by_its_sound", figure, "heard", good=heard is not None)
+    buffered(lab, "hda")
+
+
+def buffered(lab: Lab, name: str) -> None:
+    """See that ALSA keeps about a second of the card's sound while nobody takes it."""
+    said = lab.machine.run("cat /proc/asound/card*/pcm*c/sub*/hw_params").output
+    facts = dict(re.findall(r"^(rate|buffer_size): (\d+)", said, re.MULTILINE))
+    seconds = int(facts.get("buffer_size", 0)) / int(facts.get("rate", 1))
+    lab.findings.check(
+        f"{name}_buffer", f"{seconds:.2f} s", f"{BUFFER_SECONDS} s", good=seconds >= BUFFER_SECONDS
+    )
 
 
 def choose(lab: Lab, device: str) -> None:
     """Write a device into the settings, and start the recorder with it."""
-    lab.machine.run(
-        f"sed -i '/^.audio.$/,/^input/d' {CONFIG}; printf '[audio]\\ninput = \"{device}\"\\n' >>{CONFIG}; "
-        "systemctl restart recorder-agent.service"
-    )
+    settings.write(lab.machine, {"audio": {"input": device}})
+    lab.machine.run("systemctl restart recorder-agent.service")
 
 
-def lost(lab: Lab, name: str, act: Act, bound: float = NOTICED_SECONDS) -> None:
-    """Take sound away, and see how soon the status says so."""
+def lost(lab: Lab, name: str, act: Act, bound: float = NOTICED_SECONDS, says: str = "") -> None:
+    """Take sound away, and see how soon the status says so; ``says`` is a pattern of its sentence."""
     answers: list[tuple[Answer, float]] = []
 
     def watch() -> None:
-        answer = lab.machine.run("python3 /lab/wait_state.py no_microphone 60", 90)
+        answer = lab.machine.run(f"python3 /lab/wait_state.py no_microphone 60 '{says}'", 90)
         answers.append((answer, time.time()))
 
     watcher = threading.Thread(target=watch)

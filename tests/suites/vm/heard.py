@@ -1,5 +1,6 @@
 """What the recordings API was given, read by the code in the sound."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,6 +42,8 @@ class Delivered:
     slots: list[Slot]
     objects: int
     """So many of its uploads were completed; more than one is a copy too many."""
+    loudest_dbfs: float = -math.inf
+    """Of the loudest second."""
 
     @property
     def heard_until(self) -> float | None:
@@ -83,7 +86,14 @@ class Collection:
         sound = decoded(self._server.objects / complete[-1]["key"])
         slots = read_slots(sound, started)
         own = row["metadata"].get("client_recording_id", row["id"])
-        return Delivered(own, started, len(sound) / HEARD_RATE, slots, len(complete))
+        return Delivered(own, started, len(sound) / HEARD_RATE, slots, len(complete), loudest(sound))
+
+
+def loudest(sound: Samples) -> float:
+    """Return the level of the loudest whole second in dBFS; of less than a second it is not known: -inf."""
+    seconds = sound[: len(sound) // HEARD_RATE * HEARD_RATE].astype(float).reshape(-1, HEARD_RATE)
+    most = float(np.sqrt((seconds**2).mean(axis=1)).max(initial=0))
+    return 20 * math.log10(most / 32_768) if most else -math.inf
 
 
 def read_slots(sound: Samples, started: float) -> list[Slot]:

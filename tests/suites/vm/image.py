@@ -21,6 +21,7 @@ import registries
 from agent.sandbox.devices import DEFAULT_TOKEN
 from vm import kernel
 from vm.problem import CannotRunError
+from vm.settings import CONFIG_FILE, SETTINGS, toml
 
 PROJECT = Path(__file__).parents[3]
 GUEST = Path(__file__).parent / "guest"
@@ -37,25 +38,10 @@ LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr
 IMAGE_BYTES = 2 << 30
 BASE_FORMAT = "1"
 """Raised when the base is built otherwise from the same parts."""
-GUEST_API_PORT = 5600
 KEPT = 3
 """So many images of each kind stay in the cache, those used last."""
 BUILD_SECONDS = 1200
 
-NAMED = "USB PnP"
-"""The part of its name by which the settings choose the USB microphone."""
-CONFIG = f"""[api]
-base_url = "http://127.0.0.1:{GUEST_API_PORT}/v1"
-[audio]
-input = "{NAMED}"
-[recording]
-segment_seconds = 20
-[storage]
-flush_seconds = 5
-min_free_mb = 50
-[sync]
-calls_per_minute = 1000
-"""
 LOCAL_UNITS = ("lab.service", "lab-api.socket", "lab-api.service")
 UNWANTED_UNITS = (
     "fstrim.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
@@ -72,19 +58,22 @@ class Image:
     initrd: Path
 
 
-def agent_image(deb: Path, say: Callable[[str], None], *, without_sync: bool = False) -> Image:
+def agent_image(
+    deb: Path, say: Callable[[str], None], *, without_sync: bool = False, more_packages: tuple[str, ...] = ()
+) -> Image:
     """Return an image with the package installed; it is built when there is none of these contents.
 
-    ``without_sync`` takes the fsync and fdatasync of the file layer out of the installed package.
+    ``without_sync`` takes the fsync and fdatasync of the file layer out of the installed package; ``more_packages`` are
+    the distribution's.
 
     Raises:
         CannotRunError: there is no distribution to build it from.
     """
-    base = _base(say)
+    base = _base(say, more_packages)
     digest = hashlib.sha256(base.name.encode())
     digest.update(_contents_of_deb(deb))
     digest.update(b"without sync" if without_sync else b"")
-    digest.update(CONFIG.encode())
+    digest.update(toml(SETTINGS).encode())
     digest.update(Path(__file__).read_bytes())
     for file in sorted(GUEST.iterdir()):
         if file.is_file():
@@ -124,12 +113,12 @@ def working_copy(image: Image, folder: Path) -> Image:
     return Image(disk, image.vmlinuz, image.initrd)
 
 
-def _base(say: Callable[[str], None]) -> Path:
+def _base(say: Callable[[str], None], more_packages: tuple[str, ...]) -> Path:
     names = [line.partition("=")[2].strip('"') for line in RELEASE_FILE.read_text("utf-8").splitlines()
              if line.startswith("VERSION_CODENAME=")]  # fmt: skip
     if not names:
         raise CannotRunError("the machine is made of the host's release of Debian, and this host is none.")
-    packages = sorted({*PACKAGES, *_packages_of_deb()})
+    packages = sorted({*PACKAGES, *_packages_of_deb(), *more_packages})
     linux = kernel.newest_package()
     parts = (BASE_FORMAT, names[0], linux, *packages, *kernel.MODULES, kernel.MOUNT_ROOT, *UNWANTED_UNITS)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -151,7 +140,8 @@ def _base(say: Callable[[str], None]) -> Path:
         subprocess.run(["mkfs.ext4", "-q", "-d", root, folder / "disk"], check=True, timeout=300)
         shutil.rmtree(root)
 
-    return _kept("base", digest, f"the base image of {names[0]}, {linux}", build, say)
+    what = ", ".join((f"the base image of {names[0]}", linux, *more_packages))
+    return _kept("base", digest, what, build, say)
 
 
 def _kept(
@@ -253,7 +243,7 @@ def _install_agent(root: Path, deb: Path) -> None:
     if done.returncode:
         raise CannotRunError(f"the package cannot be installed in the image:\n{done.stdout}{done.stderr}")
     (root / "tmp/agent.deb").unlink()
-    (root / "etc/recorder-agent/config.toml").write_text(CONFIG)
+    (root / CONFIG_FILE.lstrip("/")).write_text(toml(SETTINGS))
     (root / "etc/credstore").mkdir(mode=0o700, exist_ok=True)
     token = root / "etc/credstore/device-token"
     token.write_text(DEFAULT_TOKEN + "\n")

@@ -107,6 +107,7 @@ def lab(
     accelerator: tuple[str, ...],
     microphones: int = 1,
     with_line_in: bool = False,
+    channels: int = 1,
 ) -> Iterator[Lab]:
     """Set a lab up over a fresh copy of an image; nothing of it runs afterwards."""  # fmt: skip
     folder.mkdir()
@@ -114,7 +115,8 @@ def lab(
         server = stack.enter_context(SandboxServer(folder / "api"))
         clock = stack.enter_context(HostClock())
         plugged = {
-            number: stack.enter_context(Microphone(folder, number)) for number in range(1, microphones + 1)
+            number: stack.enter_context(Microphone(folder, number, channels))
+            for number in range(1, microphones + 1)
         }
         line_in = stack.enter_context(LineIn(folder)) if with_line_in else None
         machine = Machine(

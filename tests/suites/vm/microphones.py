@@ -20,14 +20,16 @@ NAME = "USB PnP Sound Device"
 class Microphone:
     """One USB microphone; ``number`` counts from 1 and is the port it hangs on."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, channels: int = 1) -> None:
         self.number = number
         self.socket = folder / f"microphone-{number}"
         self._streaming_since: float | None = None
+        self.control = (True, 0.0)
+        """Whether it is switched on, and its volume in dB, as the machine has set them."""
         self._ready = threading.Event()
         path = os.pathsep.join((str(SUITES), str(SUITES / "faults"), str(SUITES.parent / "support")))
         command = [sys.executable, "-m", "vm.usb_microphone", str(self.socket),
-                   str((number - 1) * CODES_APART), NAME]  # fmt: skip
+                   str((number - 1) * CODES_APART), NAME, str(channels)]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
@@ -72,5 +74,8 @@ class Microphone:
                 self._ready.set()
             elif event == "stream":
                 self._streaming_since = float(at)
+            elif event.startswith("control "):
+                _, switch, volume = event.split()
+                self.control = (switch == "on", float(volume))
             elif event in {"still", "gone", "unplug"}:
                 self._streaming_since = None

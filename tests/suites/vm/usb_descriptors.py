@@ -1,9 +1,8 @@
-"""What a USB microphone says of itself: UAC 1.0, mono, 16 bit, 44.1 or 48 kHz, with mute and volume."""
+"""What a USB microphone says of itself: UAC 1.0, 16 bit, 44.1 or 48 kHz, with mute and volume."""
 
 import struct
 
 STREAM_ENDPOINT = 0x81
-STREAM_PACKET_BYTES = 100
 VOLUME_UNIT = 2
 _DEVICE, _CONFIGURATION, _STRING, _INTERFACE, _ENDPOINT, _CLASS_INTERFACE, _CLASS_ENDPOINT = (
     1, 2, 3, 4, 5, 0x24, 0x25,
@@ -12,15 +11,21 @@ _US_ENGLISH = 0x409
 _MAKER = "C-Media Electronics Inc."
 
 
-def descriptor(request: int, vendor: int, product: int, name: str) -> bytes | None:
-    """Return the descriptor that GET_DESCRIPTOR asks for (``wValue``), None when there is none."""
+def packet_bytes(channels: int) -> int:
+    """Return the most that one packet of sound holds."""
+    return 100 * channels
+
+
+def descriptor(request: int, device: tuple[int, int], name: str, channels: int) -> bytes | None:
+    """Return the descriptor that GET_DESCRIPTOR asks for (``wValue``), None when there is none.
+
+    ``device``: the numbers of its vendor and of itself.
+    """
     kind, index = request >> 8, request & 0xFF
     if kind == _DEVICE:
-        return _block(
-            _DEVICE, struct.pack("<HBBBBHHHBBBB", 0x0110, 0, 0, 0, 8, vendor, product, 0x0100, 1, 2, 0, 1)
-        )
+        return _block(_DEVICE, struct.pack("<HBBBBHHHBBBB", 0x0110, 0, 0, 0, 8, *device, 0x0100, 1, 2, 0, 1))
     if kind == _CONFIGURATION:
-        body = _interfaces()
+        body = _interfaces(channels)
         return _block(_CONFIGURATION, struct.pack("<H", 9 + len(body)) + bytes((2, 1, 0, 0x80, 50))) + body
     if kind == _STRING:
         text = {1: _MAKER, 2: name}.get(index, "")
@@ -28,10 +33,14 @@ def descriptor(request: int, vendor: int, product: int, name: str) -> bytes | No
     return None
 
 
-def _interfaces() -> bytes:
+def _interfaces(channels: int) -> bytes:
+    placed = (1 << channels) - 1 if channels > 1 else 0
     units = (
-        _block(_CLASS_INTERFACE, bytes((2, 1)) + struct.pack("<H", 0x0201) + bytes((0, 1, 0, 0, 0, 0)))
-        + _block(_CLASS_INTERFACE, bytes((6, VOLUME_UNIT, 1, 1, 0x03, 0, 0)))
+        _block(
+            _CLASS_INTERFACE,
+            bytes((2, 1)) + struct.pack("<H", 0x0201) + bytes((0, channels, placed, 0, 0, 0)),
+        )
+        + _block(_CLASS_INTERFACE, bytes((6, VOLUME_UNIT, 1, 1, 0x03, *bytes(channels), 0)))
         + _block(_CLASS_INTERFACE, bytes((3, 3)) + struct.pack("<H", 0x0101) + bytes((0, 2, 0)))
     )
     header = _block(_CLASS_INTERFACE, bytes((1, 0, 1)) + struct.pack("<H", 9 + len(units)) + bytes((1, 1)))
@@ -43,10 +52,10 @@ def _interfaces() -> bytes:
         + _block(_INTERFACE, bytes((1, 0, 0, 1, 2, 0, 0)))
         + _block(_INTERFACE, bytes((1, 1, 1, 1, 2, 0, 0)))
         + _block(_CLASS_INTERFACE, bytes((1, 3, 1, 1, 0)))
-        + _block(_CLASS_INTERFACE, bytes((2, 1, 1, 2, 16, 2)) + rates)
+        + _block(_CLASS_INTERFACE, bytes((2, 1, channels, 2, 16, 2)) + rates)
         + _block(
             _ENDPOINT,
-            bytes((STREAM_ENDPOINT, 0x05)) + struct.pack("<H", STREAM_PACKET_BYTES) + bytes((1, 0, 0)),
+            bytes((STREAM_ENDPOINT, 0x05)) + struct.pack("<H", packet_bytes(channels)) + bytes((1, 0, 0)),
         )
         + _block(_CLASS_ENDPOINT, bytes((1, 1, 0, 0, 0)))
     )

@@ -1,7 +1,7 @@
 """A USB microphone in software, plugged into QEMU by the usbredir protocol; its sound is the code of this host's time.
 
-usage: usb_microphone.py SOCKET OFFSET NAME. Commands are lines of standard input, events are lines of standard output
-(host time, words). It ends with its standard input.
+usage: usb_microphone.py SOCKET OFFSET NAME CHANNELS. Commands are lines of standard input, events are lines of standard
+output (host time, words). It ends with its standard input.
 """
 
 import os
@@ -12,10 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from timecode import RATE, SLOT_SECONDS, Samples, slot
-
 from vm import usb_descriptors
+from vm.usb_sound import LOUDEST, QUIETEST, VOLUME_STEP, UsbSound
 
 VENDOR, PRODUCT = 0x0D8C, 0x0014
 HELLO, CONNECT, DISCONNECT, RESET, INTERFACES, ENDPOINTS = 0, 1, 2, 3, 4, 5
@@ -28,8 +26,6 @@ LONG_IDS = 1 << 5
 STALL = 4
 UNKNOWN, FULL_SPEED = 255, 1
 STREAM_SLOT = 0x11
-QUIETEST, LOUDEST, VOLUME_STEP = -0x1000, 0, 0x100
-"""Volume in 1/256 dB."""
 GIVEN_UP_MS = 2000
 """Behind by more than this: this process was stopped."""
 
@@ -37,23 +33,19 @@ GIVEN_UP_MS = 2000
 class UsbMicrophone:
     """The device: what QEMU asks of it, and the packets of sound that are due."""
 
-    def __init__(self, offset: int, name: str) -> None:
-        self._offset = offset
-        self._name = name
+    def __init__(self, offset: int, name: str, channels: int) -> None:
+        self._name, self._channels = name, channels
+        self._sound = UsbSound(offset, channels)
+        self._closed_when_plugged = False
         self._link: socket.socket | None = None
         self._received = b""
         self._long_ids = False
-        self._rate = RATE
         self._setting = 0
-        self._muted = False
-        self._volume = LOUDEST
         self._since: float | None = None
         self._began = 0.0
         self._sent_ms = 0
-        self._slots: dict[int, Samples] = {}
         self.plugged = True
         self.frozen = False
-        self.silent = False
 
     @property
     def link(self) -> socket.socket | None:
@@ -71,9 +63,15 @@ class UsbMicrophone:
         self._send(HELLO, b"microphone".ljust(64, b"\0") + struct.pack("<I", CAPABILITIES))
 
     def obey(self, command: str) -> None:
-        """Plug, unplug, freeze (no packets), silence (zeros), and back."""
+        """Plug, unplug, freeze (no packets), silence (zeros), and back; pauses in what it plays.
+
+        ``closed``: from now on it is switched off and turned down whenever it is plugged in.
+        """
         if command == "plug" and not self.plugged:
             self.plugged = True
+            if self._closed_when_plugged:
+                self._sound.muted, self._sound.volume = True, QUIETEST
+                self._say_control()
             self._appear()
         elif command == "unplug" and self.plugged:
             self.plugged, self._since = False, None
@@ -81,7 +79,11 @@ class UsbMicrophone:
         elif command in {"freeze", "thaw"}:
             self.frozen = command == "freeze"
         elif command in {"silence", "sound"}:
-            self.silent = command == "silence"
+            self._sound.silent = command == "silence"
+        elif command == "pauses":
+            self._sound.pauses = True
+        elif command == "closed":
+            self._closed_when_plugged = True
         say(command)
 
     def receive(self) -> None:
@@ -115,34 +117,11 @@ class UsbMicrophone:
             self._sent_ms = due
         while self._sent_ms < due and self._link is not None:
             if not self.frozen:
-                data = self._packet()
+                data = self._sound.packet(self._began, self._sent_ms)
                 self._send(
                     ISOCHRONOUS, struct.pack("<BBH", usb_descriptors.STREAM_ENDPOINT, 0, len(data)) + data
                 )
             self._sent_ms += 1
-
-    def _packet(self) -> bytes:
-        count = (self._sent_ms + 1) * self._rate // 1000 - self._sent_ms * self._rate // 1000
-        if self.silent or self._muted:
-            return bytes(2 * count)
-        at = self._began + self._sent_ms / 1000
-        number = int(at / SLOT_SECONDS)
-        first = round((at - number * SLOT_SECONDS) * RATE)
-        where = first + np.arange(count) * RATE // self._rate
-        length = round(SLOT_SECONDS * RATE)
-        both = np.concatenate((self._code(number), self._code(number + 1)))
-        sound: Samples = both[np.minimum(where, 2 * length - 1)]
-        if self._volume:
-            sound = (sound * 10 ** (self._volume / 256 / 20)).astype(np.int16)
-        return bytes(sound.tobytes())
-
-    def _code(self, number: int) -> Samples:
-        number = (number + self._offset) & 0xFFFF
-        if number not in self._slots:
-            if len(self._slots) > 4:
-                self._slots.clear()
-            self._slots[number] = slot(number)
-        return self._slots[number]
 
     def _appear(self) -> None:
         self._setting, self._since = 0, None
@@ -160,7 +139,7 @@ class UsbMicrophone:
         sizes[0] = sizes[16] = 8
         kinds[STREAM_SLOT] = 1 if self._setting else UNKNOWN
         intervals[STREAM_SLOT] = interfaces[STREAM_SLOT] = 1
-        sizes[STREAM_SLOT] = usb_descriptors.STREAM_PACKET_BYTES
+        sizes[STREAM_SLOT] = usb_descriptors.packet_bytes(self._channels)
         audio = (bytes((0, 1)), bytes((1, 1)), bytes((1, 2)), b"")
         self._send(INTERFACES, struct.pack("<I", 2) + b"".join(part.ljust(32, b"\0") for part in audio))
         self._send(ENDPOINTS, bytes(kinds + intervals + interfaces) + struct.pack("<32H", *sizes))
@@ -208,9 +187,9 @@ class UsbMicrophone:
         self._send(CONTROL, head + data, number)
 
     def _asked(self, request: int, kind: int, value: int, index: int) -> bytes | None:
-        volume = {0x81: self._volume, 0x82: QUIETEST, 0x83: LOUDEST, 0x84: VOLUME_STEP}
+        volume = {0x81: self._sound.volume, 0x82: QUIETEST, 0x83: LOUDEST, 0x84: VOLUME_STEP}
         if kind == 0x80 and request == 6:
-            return usb_descriptors.descriptor(value, VENDOR, PRODUCT, self._name)
+            return usb_descriptors.descriptor(value, (VENDOR, PRODUCT), self._name, self._channels)
         if request == 0:
             return bytes(2)
         if kind == 0x80 and request == 8:
@@ -218,17 +197,24 @@ class UsbMicrophone:
         if kind == 0x81 and request == 10:
             return bytes((self._setting,))
         if kind == 0xA1 and index >> 8 == usb_descriptors.VOLUME_UNIT:
-            return bytes((self._muted,)) if value >> 8 == 1 else struct.pack("<h", volume.get(request, 0))
-        return self._rate.to_bytes(3, "little") if kind == 0xA2 else None
+            return (
+                bytes((self._sound.muted,)) if value >> 8 == 1 else struct.pack("<h", volume.get(request, 0))
+            )
+        return self._sound.rate.to_bytes(3, "little") if kind == 0xA2 else None
 
     def _set(self, kind: int, value: int, index: int, data: bytes) -> None:
         if kind == 0x21 and index >> 8 == usb_descriptors.VOLUME_UNIT:
             if value >> 8 == 1:
-                self._muted = bool(data[0])
+                self._sound.muted = bool(data[0])
             else:
-                self._volume = struct.unpack("<h", data[:2])[0]
+                self._sound.volume = struct.unpack("<h", data[:2])[0]
+            self._say_control()
         elif kind == 0x22 and data:
-            self._rate = int.from_bytes(data[:3], "little")
+            self._sound.rate = int.from_bytes(data[:3], "little")
+
+    def _say_control(self) -> None:
+        switch = "off" if self._sound.muted else "on"
+        say(f"control {switch} {self._sound.volume / 256:.2f}")
 
     def _send(self, kind: int, body: bytes, number: int = 0) -> None:
         if self._link is None:
@@ -248,8 +234,8 @@ def say(event: str) -> None:
 
 def main() -> None:
     """Serve one QEMU after the other until standard input ends."""
-    path, offset, name = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    device = UsbMicrophone(offset, name)
+    path, offset, name, channels = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    device = UsbMicrophone(offset, name, channels)
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

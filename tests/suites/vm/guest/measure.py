@@ -1,11 +1,13 @@
-"""Measures every process of the recorder's units for measure.py SECONDS [CARD]: wake-ups, processor time, memory.
+"""Measures every process of the recorder's units for measure.py SECONDS [CARD CHANNELS]: wake-ups, processor, memory.
 
 Prints JSON: seconds of a reference loop, kB of a bare interpreter, the processes; with CARD also the share of a
-processor that ``arecord | opusenc`` takes to do the same with that card, for which the recorder is stopped a while.
+processor that ``arecord | opusenc`` takes to do the same with that card, and ffmpeg where it is there, for which the
+recorder is stopped a while. CHANNELS are those of the card.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -72,25 +74,38 @@ def counters(pid: int) -> tuple[int, int]:
     return switches, ticks
 
 
-def usual_tools(card: str, seconds: float) -> float:
-    """Return the share of a processor that ``arecord | opusenc`` takes of a card, resampled as the recorder does it."""
+def usual_tools(card: str, channels: str, seconds: float) -> dict[str, float]:
+    """Return the share of a processor that others take to do the same with a card, by their names."""
+    arecord = ["arecord", "-q", "-D", f"plughw:{card}", "-f", "S16_LE", "-r", "16000", "-c", "1", "-t", "wav"]
+    opusenc = ["opusenc", "--quiet", "--ignorelength", "--bitrate", "32", "--comp", "5", "--framesize", "20",
+               "--set-ctl-int", "4000=2048", "-", "/dev/null"]  # fmt: skip
+    ffmpeg = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "alsa", "-ac", channels, "-ar", "48000",
+              "-i", f"hw:{card}", "-ac", "1", "-ar", "16000", "-c:a", "libopus", "-application", "voip",
+              "-compression_level", "5", "-b:a", "32k", "-frame_duration", "20",
+              "-f", "opus", "-y", "/dev/null"]  # fmt: skip
     subprocess.run(["systemctl", "stop", "recorder-agent.service"], check=True)
-    heard = subprocess.Popen(
-        ["arecord", "-q", "-D", f"plughw:{card}", "-f", "S16_LE", "-r", "16000", "-c", "1", "-t", "wav"],
-        stdout=subprocess.PIPE,
-    )
-    encoder = subprocess.Popen(
-        ["opusenc", "--quiet", "--ignorelength", "--bitrate", "32", "--comp", "5", "--framesize", "20",
-         "--set-ctl-int", "4000=2048", "-", "/dev/null"], stdin=heard.stdout,
-    )  # fmt: skip
-    time.sleep(SETTLE_SECONDS)
-    began, before = time.monotonic(), [counters(process.pid)[1] for process in (heard, encoder)]
-    time.sleep(seconds)
-    passed, after = time.monotonic() - began, [counters(process.pid)[1] for process in (heard, encoder)]
-    heard.terminate()
-    encoder.wait(30)
+    shares = {"arecord | opusenc": share_of([arecord, opusenc], seconds)}
+    if shutil.which("ffmpeg"):
+        shares["ffmpeg"] = share_of([ffmpeg], seconds)
     subprocess.run(["systemctl", "start", "--no-block", "recorder-agent.service"], check=True)
-    return (sum(after) - sum(before)) / TICKS / passed
+    return shares
+
+
+def share_of(commands: list[list[str]], seconds: float) -> float:
+    """Run a pipeline for a while, and return the share of a processor that it takes."""
+    pipeline: list[subprocess.Popen[bytes]] = []
+    for command in commands:
+        before_it = pipeline[-1].stdout if pipeline else subprocess.DEVNULL
+        after_it = subprocess.PIPE if command is not commands[-1] else subprocess.DEVNULL
+        pipeline.append(subprocess.Popen(command, stdin=before_it, stdout=after_it))
+    time.sleep(SETTLE_SECONDS)
+    began, before = time.monotonic(), [counters(process.pid)[1] for process in pipeline]
+    time.sleep(seconds)
+    passed, after = time.monotonic() - began, [counters(process.pid)[1] for process in pipeline]
+    is_alive = all(process.poll() is None for process in pipeline)
+    pipeline[0].terminate()
+    pipeline[-1].wait(30)
+    return (sum(after) - sum(before)) / TICKS / passed if is_alive else 0.0
 
 
 def main() -> None:
@@ -117,7 +132,7 @@ def main() -> None:
         })  # fmt: skip
     found = {"reference_seconds": reference, "bare_kb": bare, "processes": rows}
     if len(sys.argv) > 2:
-        found["usual_tools_share"] = usual_tools(sys.argv[2], seconds)
+        found["usual_tools"] = usual_tools(sys.argv[2], sys.argv[3], seconds)
     print(json.dumps(found))
 
 
