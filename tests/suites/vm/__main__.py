@@ -10,16 +10,20 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from vm import board, cards, control, cuts, priority, short
+from vm import board, cards, control, cuts, long_run, priority, short, startup, unplugs, volume, watchdogs
 from vm.findings import Findings, known_reds, table, verdict
-from vm.image import CACHE, PROJECT, agent_image, mounted
-from vm.lab import lab
+from vm.image import CACHE, PROJECT, Image, agent_image, mounted
+from vm.lab import Lab, lab
 from vm.machine import accelerator, require_tools
 from vm.problem import CannotRunError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 KEPT = ("var/log/journal", "var/lib/recorder-agent")
-PARTS = ("cuts", "cards", "board", "control")
+PARTS = ("cuts", "cards", "unplugs", "volume", "watchdogs", "start", "board", "long", "control")
 
 
 def main() -> int:
@@ -74,30 +78,44 @@ def run(wanted: argparse.Namespace, work: Path, findings: Findings, say: cuts.Sa
     for part in wanted.parts or PARTS:
         say(f"part {part}")
         findings.begin(part)
-        if part == "control":
-            sabotaged = agent_image(wanted.deb or newest_deb(), say, without_sync=True)
-            with lab(sabotaged, work / part, findings, rng, options) as one:
-                control.run(one)
-                one.machine.power_off()
-                findings.host(one.machine.waited_share)
-            continue
         with lab(
-            image,
+            image_of(part, wanted, say),
             work / part,
             findings,
             rng,
             options,
             microphones=2 if part == "cards" else 1,
             with_line_in=part == "cards",
+            channels=long_run.CHANNELS if part == "long" else 1,
         ) as one:
-            if part == "cuts":
-                cuts.run(one, wanted.cuts, blind=True)
-                one.machine.power_off()
-            elif part == "cards":
-                cards.run(one)
-            else:
-                board.run(one)
+            run_part(part, one, wanted)
             findings.host(one.machine.waited_share)
+
+
+def image_of(part: str, wanted: argparse.Namespace, say: cuts.Say) -> Image:
+    """Return the image that a part needs."""
+    deb = wanted.deb or newest_deb()
+    if part == "control":
+        return agent_image(deb, say, without_sync=True)
+    return agent_image(deb, say, more_packages=long_run.PACKAGES if part == "long" else ())
+
+
+def run_part(part: str, one: Lab, wanted: argparse.Namespace) -> None:
+    """Run a part on a machine of its own."""
+    runs: dict[str, Callable[[], object]] = {
+        "cuts": lambda: cuts.run(one, wanted.cuts, blind=True),
+        "cards": lambda: cards.run(one),
+        "unplugs": lambda: unplugs.run(one, wanted.unplugs),
+        "volume": lambda: volume.run(one),
+        "watchdogs": lambda: watchdogs.run(one),
+        "start": lambda: startup.run(one),
+        "board": lambda: board.run(one),
+        "long": lambda: long_run.run(one, wanted.minutes),
+        "control": lambda: control.run(one),
+    }
+    runs[part]()
+    if one.machine.is_on():
+        one.machine.power_off()
 
 
 def arguments() -> argparse.Namespace:
@@ -109,6 +127,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="three cuts, one unplug, the LED, one reboot")
     parser.add_argument("--deb", type=Path, help="the package; the newest in dist/ when left out")
     parser.add_argument("--cuts", type=int, default=12, help="power cuts in the part cuts")
+    parser.add_argument("--unplugs", type=int, default=5, help="unplugs in the part unplugs")
+    parser.add_argument("--minutes", type=int, default=3, help="minutes of sound in the part long")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     parser.add_argument("--keep", type=Path, help="a folder for serial lines, journals and recordings")
     wanted = parser.parse_args()
