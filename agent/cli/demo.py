@@ -1,6 +1,6 @@
 """``recorder-agent demo``: the way of a recording from sound to delivery, with nothing but this machine.
 
-Procedure: sandbox (a process) → sound → settings and device token → daemon (a process) → record through its
+Procedure: sandbox (a process) → sound → settings and device token → recorder (a process) → record through its
 control socket → follow the queue until the recording is delivered → read the file that the sandbox stored.
 """
 
@@ -24,7 +24,7 @@ import tomli_w
 
 from agent import log
 from agent.audio.ogg import read_summary
-from agent.control.server import NoDaemon, ask
+from agent.control.server import NotRunning, ask
 from agent.demo.follow import Follower
 from agent.demo.process import Process, command_line, environment
 from agent.demo.screen import Screen
@@ -182,7 +182,7 @@ def _set_token(config: Path, environ: dict[str, str]) -> None:
 def _answers(state: StateDirectory) -> bool:
     try:
         ask(state.socket, {"command": "status"})
-    except NoDaemon:
+    except NotRunning:
         return False
     return True
 

@@ -34,7 +34,7 @@ def devices(session: Session, as_json: bool) -> None:
     An id of this list is a stable audio.input.
     """
     with contextlib.suppress(AgentError):  # settings that are wrong hide no microphone
-        session.look()  # as the owner of the recordings: ALSA loads what its settings name, and not as root
+        session.for_reading()  # as the owner of the recordings: ALSA loads what its settings name, and not as root
     found = list_devices(SoundCards())
     if as_json:
         print_json([_shown(device) for device in found])

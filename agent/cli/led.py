@@ -7,7 +7,7 @@ import time
 import click
 
 from agent import log
-from agent.control.server import NoDaemon
+from agent.control.server import NotRunning
 from agent.errors import AgentError, ConfigError
 from agent.facade.context import Session
 from agent.panel.led import FAST_SECONDS, identify_by_hand
@@ -40,7 +40,7 @@ def identify(session: Session, seconds: float) -> None:
         raise AgentError('there is no LED: led.driver is "none"', 'set it to "sysfs" or "gpio"')
     try:
         session.ask(Process.RECORDER, {"command": "identify", "seconds": seconds})
-    except NoDaemon:
+    except NotRunning:
         driver = led_driver_for(session.loaded.config.led)
         if driver is not None:
             identify_by_hand(driver, seconds, time.sleep)

@@ -110,7 +110,7 @@ def export_command(session: Session, folder: Path, ids: tuple[str, ...]) -> None
 
     Without IDs all that is not delivered.
     """
-    with TargetFolder(folder) as target, reading(session.look()) as recordings:
+    with TargetFolder(folder) as target, reading(session.for_reading()) as recordings:
         copies = export(recordings, target, ids)
     for path in copies:
         echo(path)
@@ -136,7 +136,7 @@ def _chosen(ids: tuple[str, ...], everything: bool) -> list[str] | None:
 
 
 def _request(session: Session, action: str, ids: list[str] | None) -> None:
-    """Do what is asked, by the daemon when one runs."""
+    """Do what is asked, by the deliverer when one runs."""
     log.configure("error", session.loaded.config.log.format)
     state = session.enter()
     if session.serves(Process.DELIVERER):

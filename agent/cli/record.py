@@ -1,4 +1,4 @@
-"""``recorder-agent record``: one recording, by this process or by the daemon that runs."""
+"""``recorder-agent record``: one recording, by this process or by the recorder that runs."""
 
 import contextlib
 import signal
@@ -66,7 +66,7 @@ def record(
         wav = Path(str(wav).removeprefix(FILE))
     request = ManualRequest(name=name, seconds=seconds)
     if wav is None and session.serves(Process.RECORDER):
-        rows = _ask_daemon(session.state, request)
+        rows = _ask_recorder(session.state, request)
     else:
         rows = _record_here(session, session.enter(), request, wav)
     for row in rows:
@@ -169,8 +169,8 @@ def _progress(wiring: RecorderWiring, request: ManualRequest, source: Source) ->
     return text
 
 
-def _ask_daemon(state: StateDirectory, request: ManualRequest) -> list[Any]:
-    """Let the daemon record; Ctrl-C ends the recording, not this command."""
+def _ask_recorder(state: StateDirectory, request: ManualRequest) -> list[Any]:
+    """Let the recorder that runs do it; Ctrl-C ends the recording, not this command."""
     newest: dict[str, Any] = {}
     total_ms = None if request.seconds is None else round(request.seconds * 1000)
 

@@ -70,7 +70,7 @@ def _tell_changes(session: Session) -> None:
 
 
 def _over_and_over(session: Session) -> Iterator[StatusDocument]:
-    """Yield the status twice a second; a daemon that has gone away is *stopped* until it is back."""
+    """Yield the status twice a second; a recorder that has gone away is *stopped* until it is back."""
     now = facade.status(session)
     while True:
         yield now

@@ -1,9 +1,9 @@
-"""``start``, ``stop``, ``mute``, ``unmute``, ``mark``, ``reload``: what the running daemon is told by a person."""
+"""``start``, ``stop``, ``mute``, ``unmute``, ``mark``, ``reload``: what a person tells the recorder that runs."""
 
 import click
 
 from agent import hints, log
-from agent.control.server import NoDaemon
+from agent.control.server import NotRunning
 from agent.disk import Disk
 from agent.errors import AgentError
 from agent.facade.context import Session
@@ -13,7 +13,7 @@ from agent.recording.asked.requests import LONGEST_SECONDS
 from agent.terminal.output import duration, echo, print_json
 from agent.text import valid
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 
 def _say(answer: object, text: str, *, as_json: bool) -> None:
@@ -76,7 +76,7 @@ def _turn(session: Session, *, on: bool, as_json: bool) -> None:
     log.configure("error", session.loaded.config.log.format)
     try:
         answer = session.ask(Process.RECORDER, {"command": "mute", "on": on})
-    except NoDaemon:
+    except NotRunning:
         state = session.enter()
         with session.lock(Process.RECORDER):
             switch = Mute(state.path, Disk())
@@ -114,7 +114,7 @@ def reload(session: Session, as_json: bool) -> None:
     later: list[str] = []
     missing = [process for process in Process if not _reload(session, process, later)]
     if len(missing) == len(Process):
-        raise NoDaemon("no daemon is running", f"start it with {hints.start()}")
+        raise NotRunning("recorder-agent is not running", f"start it with {hints.start()}")
     answer = {"needs_restart": later}
     for process in missing:
         echo(f"recorder-agent: no {process.value} is running", err=True)
@@ -126,7 +126,7 @@ def _reload(session: Session, process: Process, later: list[str]) -> bool:
     """Let one process read its settings, and note what needs a restart; False where it does not run."""
     try:
         answer = session.ask(process, {"command": "reload"})
-    except NoDaemon:
+    except NotRunning:
         return False
     later += [key for key in answer["needs_restart"] if key not in later]
     return True

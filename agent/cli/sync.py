@@ -37,7 +37,7 @@ def sync(session: Session, as_json: bool, any_network: bool) -> int:
     newest: dict[str, Any] = {}
     with moving_line(lambda: _line(newest)):
         answer = (
-            _ask_daemon(session.state, newest, any_network=any_network)
+            _ask_deliverer(session.state, newest, any_network=any_network)
             if session.serves(Process.DELIVERER)
             else _sync_here(session, newest, any_network=any_network)
         )
@@ -60,7 +60,7 @@ def _line(newest: dict[str, Any]) -> str:
     return f"{percent(sent, total)}{size(sent)} of {size(total)}  {newest['id']}"
 
 
-def _ask_daemon(state: StateDirectory, newest: dict[str, Any], *, any_network: bool) -> dict[str, Any]:
+def _ask_deliverer(state: StateDirectory, newest: dict[str, Any], *, any_network: bool) -> dict[str, Any]:
     message = {"command": "sync", **({"any_network": True} if any_network else {})}
     answer = ask(state.delivery_socket, message, newest.update)
     return dict(answer)

@@ -60,7 +60,7 @@ def set_token(session: Session, same_owner: bool) -> None:
     that the owner is the same, unless --same-owner says so.
     """
     log.configure("error", session.loaded.config.log.format)
-    session.look()
+    session.for_reading()
     on_terminal = sys.stdin.isatty()
     if on_terminal:
         text = click.prompt("Device token", hide_input=True, err=True)
@@ -126,7 +126,7 @@ def status(session: Session, as_json: bool) -> None:
 
 
 def _status(session: Session) -> dict[str, Any]:
-    """Return the answer; whether the API accepts the token is known to the daemon only, else ``unknown``."""
+    """Return the answer; whether the API accepts the token is known to the deliverer only, else ``unknown``."""
     fingerprint, source = in_use(credentials_of(session))
     if fingerprint is None:
         return {"state": CredentialState.MISSING.value, "fingerprint": None, "source": None}

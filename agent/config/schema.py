@@ -234,12 +234,12 @@ class ButtonConfig(Section, frozen=True):
 
 
 class ControlConfig(Section, frozen=True):
-    """Who may talk to the running daemon."""
+    """Who may talk to the processes that run."""
 
     group: Annotated[
         str, Meta(pattern=r"\A([a-z_][a-z0-9_-]{0,31})?\Z", description="the name of a group, or empty")
     ] = "recorder-agent"
-    """Empty: the owner of the daemon and root only."""
+    """Empty: the owner of the processes and root only."""
 
 
 class MetricsConfig(Section, frozen=True):

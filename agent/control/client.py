@@ -21,8 +21,8 @@ _NOBODY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ENOT
 _MOST_CODE = 255
 
 
-class NoDaemon(AgentError):  # noqa: N818 - a state, asked for by many commands
-    """No daemon answers on this state directory."""
+class NotRunning(AgentError):  # noqa: N818 - a state, asked for by many commands
+    """Nobody answers on this state directory."""
 
 
 def ask(
@@ -32,12 +32,12 @@ def ask(
     *,
     timeout: float | None = None,
 ) -> Any:
-    """Send a command to the daemon and return its result; ``timeout`` is for each word of the answer, in seconds.
+    """Send a command to a process and return its result; ``timeout`` is for each word of the answer, in seconds.
 
     Raises:
-        NoDaemon: nobody listens.
+        NotRunning: nobody listens.
         TimeoutError: it is silent for longer than ``timeout``, or takes no connection.
-        AgentError: the daemon's sentence, with its exit code.
+        AgentError: the sentence of the process, with its exit code.
     """
     deadline = time.monotonic() + (CONNECT_SECONDS if timeout is None else timeout)
     while True:
@@ -69,7 +69,7 @@ def _ask_once(
                 if "event" not in answer:
                     return answer
                 on_event(answer)
-    raise AgentError("the daemon went away before it answered", f"see {journal()}")
+    raise AgentError("recorder-agent went away before it answered", f"see {journal()}")
 
 
 def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
@@ -80,22 +80,22 @@ def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
             connect(connection, path)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise TimeoutError("the daemon takes no connection: all are in use") from None
+                raise TimeoutError("recorder-agent takes no connection: all are in use") from None
             time.sleep(_RETRY_SECONDS)
         except PermissionError as error:
-            raise AgentError(f"you may not speak with the daemon ({path})", reach(path.parent)) from error
+            raise AgentError(f"you may not speak with recorder-agent ({path})", reach(path.parent)) from error
         except OSError as error:
             if error.errno in _NOBODY:
-                raise NoDaemon("no daemon is running", f"start it with {start()}") from error
+                raise NotRunning("recorder-agent is not running", f"start it with {start()}") from error
             raise AgentError(
-                f"the daemon cannot be asked at {path} ({error.strerror or error})", f"see {journal()}"
+                f"recorder-agent cannot be asked at {path} ({error.strerror or error})", f"see {journal()}"
             ) from error
         else:
             return
 
 
 def as_failed(answer: Message) -> AgentError:
-    """Return the daemon's error as one of ours, with its exit code."""
+    """Return the error of the process as one of ours, with its exit code."""
     hint = text.cut(str(answer.get("hint") or ""), SENTENCE_CHARS)
     error = sentence_of(text.cut(str(answer["error"]), SENTENCE_CHARS), hint)
     code = answer.get("exit_code")

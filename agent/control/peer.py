@@ -29,7 +29,7 @@ class Peer:
         self._connection = connection
 
     def is_admin(self) -> bool:
-        """Whether it is the daemon's own user, or root."""
+        """Whether it is the user of this process, or root."""
         credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from agent.control.client import NoDaemon, ask
+from agent.control.client import NotRunning, ask
 from agent.control.messages import REQUEST_BYTES, USAGE, Message, Request, encoded, request_of
 from agent.control.peer import Handler, Peer, failed, say_at_once, share_with
 from agent.errors import AgentError
@@ -24,7 +24,7 @@ from agent.hints import restart
 from agent.log import Failures, get_logger
 from agent.process.state_directory import bind
 
-__all__ = ["ControlServer", "Handler", "Message", "NoDaemon", "Peer", "Request", "ask"]
+__all__ = ["ControlServer", "Handler", "Message", "NotRunning", "Peer", "Request", "ask"]
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ RETRY_SECONDS = 5.0
 SHORT_SECONDS = 0.5
 """When there is no descriptor for a connection it waits so long in the backlog."""
 _BUSY = 75
-_TOO_MANY = failed("the daemon is busy with too many others", _BUSY, "try again later") | {"busy": True}
+_TOO_MANY = failed("recorder-agent is busy with too many others", _BUSY, "try again later") | {"busy": True}
 """For those that were not listened to: they may try again."""
 _TIME = struct.Struct("@ll")
 """``struct timeval``."""
@@ -72,13 +72,13 @@ class ControlServer:
         handlers: dict[str, Handler],
         *,
         group: str = "",
-        owners_own: Collection[str] = (),
+        admin_commands: Collection[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._handlers = handlers
         self._group = group
-        self._owners_own = owners_own
+        self._admin_commands = admin_commands
         self._monotonic = monotonic
         self._connections: dict[int, _Connection] = {}
         self._answered: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
@@ -262,7 +262,8 @@ class ControlServer:
             connection.is_busy = False
             self._poll.register(connection.socket, select.EPOLLIN)
             say_at_once(
-                connection.socket, failed("the daemon has no thread to answer with", _BUSY, "try again later")
+                connection.socket,
+                failed("recorder-agent has no thread to answer with", _BUSY, "try again later"),
             )
             self._drop(connection)
 
@@ -302,8 +303,10 @@ class ControlServer:
             command = request.command
             handler = self._handlers.get(request.command)
             if handler is None:
-                raise AgentError(f"this daemon does not know the command {request.command!r}", restart())
-            if request.command in self._owners_own and not peer.is_admin():
+                raise AgentError(
+                    f"this recorder-agent does not know the command {request.command!r}", restart()
+                )
+            if request.command in self._admin_commands and not peer.is_admin():
                 raise AgentError(
                     "this decides over recordings or the token, which the group may not", "use sudo"
                 )
@@ -312,4 +315,4 @@ class ControlServer:
             return encoded(failed(error.message, error.exit_code, error.hint))
         except Exception as error:  # whatever it was, it is this command's, and the process goes on
             log.exception("a command failed", action="control_failed", command=command)
-            return encoded(failed(f"the daemon failed at this command ({error})", 1, "its log says more"))
+            return encoded(failed(f"recorder-agent failed at this command ({error})", 1, "its log says more"))

@@ -65,7 +65,7 @@ class DelivererHandlers:
 
     def _sync(self, request: Request, peer: Peer) -> Any:
         """Try everything now, and tell the asking side how far each upload is."""
-        self._house.look()
+        self._house.poll()
         syncer = self._threads.syncer
         told, is_left = 0.0, False
 

@@ -69,7 +69,7 @@ class Housekeeping:
                 self.disk_fails = False
                 self._wait(POLL_SECONDS)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Adopt now what has arrived, once files and index have been brought together."""
         if self.reconciled.is_set():
             self._arrivals.look()

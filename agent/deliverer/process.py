@@ -106,7 +106,7 @@ class DelivererProcess(SupervisedProcess):
             self._state.runtime / DELIVERY_SOCKET,
             handlers.handlers,
             group=self._loaded.config.control.group,
-            owners_own=ADMIN_COMMANDS,
+            admin_commands=ADMIN_COMMANDS,
         )
         for left in left_elsewhere(self._state, service_folder(os.environ)):
             logger.warning(

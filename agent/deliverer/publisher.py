@@ -116,17 +116,17 @@ class Publisher:
     def turn(self) -> None:
         """Look at the recorder and the queue, and write what is due."""
         board, now = self._wiring.board, self._wiring.clock.monotonic()
-        self._look_at_recorder()
-        self._look_at_network()
+        self._poll_recorder()
+        self._poll_network()
         self._count()
-        self._look_at_hook()
+        self._poll_hook()
         changed = board.changed.is_set()
         board.changed.clear()
         for file in self._published:
             if changed or file.is_due(now):
                 file.write(now)
 
-    def _look_at_network(self) -> None:
+    def _poll_network(self) -> None:
         """Show the connection in use, and what crossed it today; one that has moved leads no kept call any more."""
         now, used = self._wiring.networks.uplink, self._wiring.usage.used()
         shown = NetworkNow(now.kind, now.metered, now.roaming, used.metered, used.total)
@@ -136,10 +136,10 @@ class Publisher:
                 self._wiring.give_up_old_connections()
             self._interface = now.interface
 
-    def _look_at_recorder(self) -> None:
+    def _poll_recorder(self) -> None:
         """Take over what the recorder says of itself, and whether it lives."""
         board, state = self._wiring.board, self._wiring.state
-        recorder = self._recorder.look()
+        recorder = self._recorder.poll()
         self._said = recorder.document
         if recorder.is_hung:
             board.report(
@@ -151,7 +151,7 @@ class Publisher:
             gone = not state.was_orderly(Process.RECORDER) and state.has_holder(Process.RECORDER)
             board.report(**NO_RECORDER, gone=gone)
         if self._remote is not None:
-            self._remote.look()
+            self._remote.poll()
 
     def _count(self) -> None:
         """Ask the index what waits; while it fails, or is held by others, what was known last stays."""
@@ -176,11 +176,11 @@ class Publisher:
             board.changed.set()
         self._queue = queue
 
-    def _look_at_hook(self) -> None:
+    def _poll_hook(self) -> None:
         if self._hook is not None and self._command is not None:
             snapshot = self._wiring.board.snapshot
-            self._hook.look(condition(snapshot, self._queue.counts), sentence(snapshot, self._queue.counts))
-            self._command.look()
+            self._hook.update(condition(snapshot, self._queue.counts), sentence(snapshot, self._queue.counts))
+            self._command.poll()
 
     def _metrics_file(self) -> list[PublishedFile]:
         file = self._wiring.config.metrics.file

@@ -27,12 +27,12 @@ GRACE_SECONDS = 30.0
 DELIVERY_SECONDS = 240.0
 """More than the 180 s for which a recording may wait until this machine's clock is set."""
 POLL_SECONDS = 0.1
-"""How often the daemon is asked for level and state."""
+"""How often the recorder is asked for level and state."""
 CLOSE_POLL_SECONDS = 0.004
 """How often the queue is read when something is about to change: a delivery on one machine is quick."""
 CLOSE_MS = 1000
 END_SECONDS = 2.0
-"""How soon a daemon that hangs up has ended, and has a reason to show."""
+"""How soon a recorder that hangs up has ended, and has a reason to show."""
 
 _REQUEST = re.compile(r"^\S+ ([A-Z]+ /\S+) (\d{3}|no answer) (\d+)$")
 _MEANING = {
@@ -44,7 +44,7 @@ _MEANING = {
 
 
 class Follower:
-    """Has the daemon make one recording, and shows what becomes of it."""
+    """Has the recorder make one recording, and shows what becomes of it."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Follower:
         self._store: Store | None = None
         self._shown: Status | None = None
         self._waiting = ""
-        self._look_at = 0.0
+        self._poll_at = 0.0
         self._closely = False
 
     def follow(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Follower:
                 self._store.close()
 
     def _ask(self) -> None:
-        """Ask the daemon for the recording, and wait until it is made."""
+        """Ask the recorder for the recording, and wait until it is made."""
         try:
             ask(self._state.socket, {"command": "record", "seconds": self._seconds})
         except AgentError as error:
@@ -109,9 +109,9 @@ class Follower:
         if self._error is not None:
             self._recorder.check(END_SECONDS)
             raise self._error
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + POLL_SECONDS
-            self._show_daemon(recorded=recorded)
+        if time.monotonic() >= self._poll_at:
+            self._poll_at = time.monotonic() + POLL_SECONDS
+            self._show_recorder(recorded=recorded)
         for line in self._sandbox.new_lines():
             if request := _REQUEST.match(line):
                 call, answer, sent = request.groups()
@@ -129,7 +129,7 @@ class Follower:
             now = merged(now, status_document(deliverer))
         return now
 
-    def _show_daemon(self, *, recorded: bool) -> None:
+    def _show_recorder(self, *, recorded: bool) -> None:
         now = self._status()
         if recorded:
             reason = now.waiting.reason if now.waiting else ""

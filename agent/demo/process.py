@@ -13,7 +13,7 @@ from typing import Self
 from agent.errors import AgentError
 
 STOP_SECONDS = 12.0
-"""The daemon itself takes at most 10 s."""
+"""The recorder itself takes at most 10 s."""
 POLL_SECONDS = 0.02
 _LOOPBACK = "127.0.0.1,localhost"
 _PREFIX = "recorder-agent: "

@@ -5,7 +5,7 @@ Invariants
         The one exception is asked for by name: ``--record`` makes and delivers one test recording.
     H2  Checks stand in the order of cause and effect; what a failed check makes pointless is *skipped*, so that the
         first critical line is the cause and not one of its effects.
-    H3  Beside a running daemon the microphone is not opened a second time: the daemon is asked.
+    H3  Beside a running recorder the microphone is not opened a second time: the recorder is asked.
 
 States: healthy · warning (works, but not well) · critical (does not work) · unknown (cannot be told here) · skipped.
 """

@@ -1,6 +1,6 @@
 """The list of checks, in the order of cause and effect."""
 
-from agent.doctor import daemon, extras, local, network, sound
+from agent.doctor import extras, local, network, processes, sound
 from agent.doctor.copy import ListenCopy
 from agent.doctor.examination import Check
 from agent.doctor.machine import Machine
@@ -24,15 +24,15 @@ def checks(
         Check("disk speed", local.disk_speed, needs=("disk space",)),
         Check("SQLite", local.sqlite_version),
         Check("index", local.index, needs=("SQLite", "state directory")),
-        Check("daemon", daemon.daemon, needs=("config",)),
+        Check("daemon", processes.answers, needs=("config",)),
         Check("extras", extras.extras, needs=("config",)),
         Check("libopus", sound.libopus),
         Check("PortAudio", sound.portaudio),
         Check("voice trigger", sound.voice, needs=("config",)),
         Check("capture volume", sound.capture_volume, needs=("config",)),
         Check("microphone", sound.microphone, needs=("config", "state directory", "daemon", "PortAudio")),
-        Check("recorder", daemon.recorder, needs=("daemon",)),
-        Check("delivery", daemon.delivery, needs=("daemon",)),
+        Check("recorder", processes.recorder, needs=("daemon",)),
+        Check("delivery", processes.delivery, needs=("daemon",)),
         Check("clock", machine.clock),
         Check("DNS", network.dns, needs=("config",)),
         Check("TLS", network.tls, needs=("DNS",)),

@@ -35,7 +35,7 @@ class ListenCopy:
         made = self._trial.made
         if made is None:
             return skipped("there is no test recording to keep")
-        session.look()
+        session.for_reading()
         for path in (made.path, session.state.sent / made.path.name, session.state.outbox / made.path.name):
             try:
                 sound = wav_of(path) if self._path.suffix.lower() == WAV else path.read_bytes()

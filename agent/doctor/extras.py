@@ -16,7 +16,7 @@ from agent.recording.triggers import wants_voice
 STALE_SECONDS = 120.0
 """The file is written every few seconds while the deliverer runs."""
 MISSED = {
-    "gpio": "the light or the button on pins does nothing",
+    "gpio": "the LED or the button on pins does nothing",
     "metrics": "metrics.file is not written",
     "voice": 'voice.trigger is "speech", and any sound that stands out begins a recording',
 }

@@ -53,7 +53,7 @@ def state_directory(session: Session) -> Finding:
             "a card that fails does that: `sudo dmesg` says why, then check or replace it",
         )
     try:
-        session.look()
+        session.for_reading()
     except NoRight as error:
         if _is_heard(session):  # a member of the group: what it may not look at is no fault
             raise
@@ -66,7 +66,7 @@ def state_directory(session: Session) -> Finding:
 
 def earlier_place(session: Session) -> Finding:
     """Look whether recordings or a token wait where the state lay before ``storage.directory`` was changed."""
-    session.look()
+    session.for_reading()
     left = left_before(session)
     if left is None:
         return healthy("nothing waits at an earlier place")
@@ -114,7 +114,7 @@ def disk_speed(session: Session) -> Finding:
     path = session.state.path
     if not path.exists():
         return unknown("there is no state directory yet")
-    session.look()
+    session.for_reading()
     probe = path / "doctor.tmp"
     try:
         began = time.monotonic()
@@ -141,7 +141,7 @@ def sqlite_version(_session: Session) -> Finding:
 
 def index(session: Session) -> Finding:
     """Look whether the index is sound, and what waits in it."""
-    path = session.look().database
+    path = session.for_reading().database
     if not path.exists():
         return healthy("there is no index yet")
     problem = diagnose(path, SCHEMA)

@@ -1,4 +1,4 @@
-"""Checks of the machine itself: clock, light, service, temperature and power."""
+"""Checks of the machine itself: clock, LED, service, temperature and power."""
 
 import os
 import shlex
@@ -50,7 +50,7 @@ class Machine:
         """Look whether the LED can be driven, without driving it."""
         settings = session.loaded.config.led
         if settings.driver == "none":
-            return skipped("no light is configured")
+            return skipped("no LED is configured")
         if settings.driver == "gpio":
             return _gpio_light(settings)
         root = self.sysfs / "class/leds"
@@ -64,10 +64,10 @@ class Machine:
             os.access(folder / name, os.W_OK, effective_ids=True) for name in ("brightness", "trigger")
         ):
             return warning(
-                f"the light {settings.name} may not be driven",
+                f"the LED {settings.name} may not be driven",
                 f"give the service's group the right to it: the udev rule of the installation does; {settle()}",
             )
-        return healthy(f"the light {settings.name} is there")
+        return healthy(f"the LED {settings.name} is there")
 
     def service(self, _session: Session) -> Finding:
         """Ask systemd about both services; the first trouble counts."""
@@ -151,4 +151,4 @@ class Machine:
 def _gpio_light(settings: LedConfig) -> Finding:
     if not is_there("gpiozero"):
         return skipped("not looked at: its library comes first, see extras")
-    return unknown(f"a light on the pins {list(settings.pins)}: {typed('led identify')} shows it")
+    return unknown(f"an LED on the pins {list(settings.pins)}: {typed('led identify')} shows it")

@@ -100,9 +100,9 @@ def api(session: Session) -> Finding:
 
 
 def token(session: Session) -> Finding:
-    """Ask the daemon what the API said; without one, send a heartbeat without any field.
+    """Ask the deliverer what the API said; without one, send a heartbeat without any field.
 
-    The daemon must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
+    The deliverer must be asked where it runs: the answer to a heartbeat may hold a command, which is given only once.
     """
     now = session.ask_status(Process.DELIVERER)
     if now is None:
@@ -136,7 +136,7 @@ def _try_token(session: Session) -> Finding:
             return critical(error.message, _offline_hint(error))
         except ApiFailure as error:
             return critical(error.message, "check api.base_url")
-    if not answer:  # api.md section 6: a daemon takes that for an answer, whoever gave it
+    if not answer:  # api.md section 6: the deliverer takes that for an answer, whoever gave it
         host, _, _ = _target(session)
         return critical(f"something else answers in the place of the API at {host}", PORTAL_HINT)
     return healthy(f"the API takes the device token {fingerprint}")

@@ -103,7 +103,7 @@ def _used(wanted: str, cards: list[Card]) -> Card | None:
 
 
 def microphone(session: Session) -> Finding:
-    """Hear for a moment: by the daemon when one runs, else by opening the microphone."""
+    """Hear for a moment: by the recorder when one runs, else by opening the microphone."""
     now = recorder_status(session)
     if now is None:
         return _listen(session)

@@ -1,7 +1,7 @@
 """One test recording, end to end: from the microphone into the queue, and from there to the API.
 
-Beside a daemon it is the daemon that records and delivers, by its own rules: off-peak hours, the battery and the data
-limit of the owner hold for the test as for everything else. Without one this process does both, as ``record`` and
+Processes that run record and deliver it, by their own rules: off-peak hours, the battery and the data limit of the
+owner hold for the test as for everything else. Without one this process does both, as ``record`` and
 ``sync`` do, but stops once the test recording is delivered. What waits before it is sent before it, and is not waited
 for any longer than the test itself.
 """
@@ -48,7 +48,7 @@ LONGEST_SECONDS = 60
 DELIVERY_SECONDS = 60.0
 """How long the delivery may take before it is said where it stands."""
 NUDGE_SECONDS = 5.0
-"""After which a daemon that sends nothing else is asked to try now."""
+"""After which a deliverer that sends nothing else is asked to try now."""
 POLL_SECONDS = 0.25
 STEPS = {
     Status.READY: "it waits to be created at the API",
@@ -188,7 +188,7 @@ class Trial:
             with contextlib.suppress(AgentError, OSError):  # what stands in the way is seen at the next look
                 ask(session.state.delivery_socket, {"command": "sync"})
 
-        return self._follow(lambda: _standing_with_daemon(session, recording_id), nudge)
+        return self._follow(lambda: _standing_beside_deliverer(session, recording_id), nudge)
 
     def _deliver_here(self, session: Session, recording_id: str) -> Finding:
         with session.lock(Process.DELIVERER), contextlib.closing(deliverer_here(session)) as parts:
@@ -238,7 +238,7 @@ def _run(syncer: "Syncer", stopping: threading.Event) -> None:
         syncer.run(stopping)
 
 
-def _standing_with_daemon(session: Session, recording_id: str) -> Standing | None:
+def _standing_beside_deliverer(session: Session, recording_id: str) -> Standing | None:
     """Return where it stands; None while the deliverer is away or the index cannot be read."""
     now = session.ask_status(Process.DELIVERER)
     if now is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.schema import LoadedConfig, load
-from agent.control.server import Message, NoDaemon, ask
+from agent.control.server import Message, NotRunning, ask
 from agent.errors import AgentError
 from agent.hints import journal, restart
 from agent.process import state_directory
@@ -18,17 +18,17 @@ from agent.process.state_lock import LockHeld, NoRight
 from agent.status.status_document import StatusDocument, status_document
 
 WAIT_SECONDS = 10.0
-"""How long a command waits for another one, or for a daemon that is just starting."""
+"""How long a command waits for another one, or for a process that is just starting."""
 POLL_SECONDS = 0.1
 Rows = list[dict[str, Any]]
 
 
 ANSWER_SECONDS = 5.0
-"""A daemon that takes longer to say how it is hangs."""
+"""A process that takes longer to say how it is hangs."""
 
 
 class Hangs(AgentError):  # noqa: N818 - says what it does
-    """A daemon listens and does not answer."""
+    """A process listens and does not answer."""
 
 
 class Session:
@@ -59,7 +59,7 @@ class Session:
             self.state = self.state.create_runtime()
         return self.state
 
-    def look(self) -> StateDirectory:
+    def for_reading(self) -> StateDirectory:
         """Return the state directory for reading; AgentError without the right."""
         state_directory.become_owner(self.state, os.environ)
         return self.state
@@ -71,7 +71,7 @@ class Session:
             Hangs: it does not answer.
             AgentError: one may not ask it, or another version answers.
         """
-        with contextlib.suppress(NoDaemon):
+        with contextlib.suppress(NotRunning):
             return status_document(self.ask_soon(process, {"command": "status"}))
         return None
 
@@ -79,7 +79,7 @@ class Session:
         """Send a command to a process that is known to answer, and return its result, however long the work takes.
 
         Raises:
-            NoDaemon: it does not run.
+            NotRunning: it does not run.
             Hangs: it does not answer.
             AgentError: one may not ask it, or what it says itself.
         """
@@ -87,7 +87,7 @@ class Session:
         return ask(self.socket(process), message)
 
     def ask_soon(self, process: Process, message: Message) -> Any:
-        """Ask a process for what it has at hand; NoDaemon, Hangs and AgentError as ``ask``."""
+        """Ask a process for what it has at hand; NotRunning, Hangs and AgentError as ``ask``."""
         try:
             return ask(self.socket(process), message, timeout=ANSWER_SECONDS)
         except TimeoutError:
@@ -111,7 +111,7 @@ class Session:
             AgentError: one may neither read nor ask, or nobody answers.
         """
         try:
-            state = self.look()
+            state = self.for_reading()
         except NoRight as error:
             rows: Rows = []
 
@@ -122,7 +122,7 @@ class Session:
 
             try:
                 ask(self.socket(process), {"command": command, **more}, heard, timeout=ANSWER_SECONDS)
-            except (NoDaemon, TimeoutError):
+            except (NotRunning, TimeoutError):
                 raise error from None
             return rows
         return read(state)

@@ -57,7 +57,7 @@ def deliverer_here(session: Session) -> DelivererWiring:
 
 def _seen(session: Session, delivery: Delivery) -> StatusDocument:
     """Return the status as far as files tell it."""
-    state, config = session.look(), session.loaded.config
+    state, config = session.for_reading(), session.loaded.config
     snapshot = Snapshot(state=State.STOPPED, delivery=delivery)
     with reading(state) as recordings:
         queue = recordings.queue()

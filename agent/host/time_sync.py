@@ -17,7 +17,7 @@ def clock_state(
 ) -> str | None:
     """Return ``"ntp"``, ``"unsynchronized"``, or None when the machine does not tell.
 
-    systemd-timesyncd touches ``flag`` once it is synchronised; any other time daemon tells the kernel.
+    systemd-timesyncd touches ``flag`` once it is synchronised; any other time service tells the kernel.
     """
     if flag.exists():
         return "ntp"

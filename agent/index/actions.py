@@ -1,4 +1,4 @@
-"""What a person asks of the queue: retry, release, delete, export. The daemon does it for them while it runs."""
+"""What a person asks of the queue: retry, release, delete, export. The deliverer does it for them while it runs."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Logging: the standard library's, as text for people or JSON for machines, and nothing secret in either.
 
 Every record has an ``action``, so that text and JSON come from one call. Under systemd the journal keeps the
-time, and a line begins with its priority instead (sd-daemon(3)). A program that runs for long puts its lines into
+time, and a line begins with its priority instead (``sd-daemon(3)``). A program that runs for long puts its lines into
 a bounded queue before one writing thread, so that a log which nobody reads holds up nothing (``writer``).
 """
 

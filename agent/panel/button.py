@@ -23,7 +23,7 @@ LONG_SECONDS = 2.0
 class Presses:
     """Turns the edges of a contact into short and long presses; one thread.
 
-    ``edge`` for each edge, ``look`` when ``next_look`` says: both return what has just been recognised.
+    ``edge`` for each edge, ``poll`` when ``next_poll`` says: both return what has just been recognised.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class Presses:
 
     def edge(self, at: float, *, down: bool) -> str | None:
         """Take an edge at a moment of the monotonic clock."""
-        recognised = self.look(at)
+        recognised = self.poll(at)
         self._contact = down
         self._changed_at = at
         return recognised
 
-    def look(self, now: float) -> str | None:
+    def poll(self, now: float) -> str | None:
         """Return ``short`` or ``long`` when a press has become one by now."""
         if self._contact != self._is_down and now >= self._changed_at + BOUNCE_SECONDS:
             self._is_down = self._contact
@@ -55,7 +55,7 @@ class Presses:
             return "long"
         return None
 
-    def next_look(self) -> float | None:
+    def next_poll(self) -> float | None:
         """When something may be recognised without another edge; None: never."""
         if self._contact != self._is_down:
             return self._changed_at + BOUNCE_SECONDS
@@ -102,14 +102,14 @@ class Button:
     def _listen(self) -> None:
         while True:
             with self._changed:
-                look_at = self._presses.next_look()
+                look_at = self._presses.next_poll()
                 if not self._edges and not self._is_closed:
                     self._changed.wait(None if look_at is None else max(0.0, look_at - self._monotonic()))
                 if self._is_closed:
                     return
                 edges, self._edges = self._edges, []
             found = [self._presses.edge(at, down=down) for at, down in edges]
-            found.append(self._presses.look(self._monotonic()))
+            found.append(self._presses.poll(self._monotonic()))
             for press in found:
                 if press is not None:
                     self._do(press)

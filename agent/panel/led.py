@@ -1,4 +1,4 @@
-"""The LED: plays the pattern of the present condition, by this process, so that a hung daemon does not look alive."""
+"""The LED: plays the pattern of the present condition, by this process, so that a hung recorder does not look alive."""
 
 import threading
 from collections.abc import Callable
@@ -127,7 +127,7 @@ class StatusLed:
 
 
 def identify_by_hand(driver: LedDriver, seconds: float, wait: Callable[[float], object]) -> None:
-    """Flicker without a daemon, then go dark."""
+    """Flicker without a recorder, then go dark."""
     try:
         for number in range(round(seconds / IDENTIFY[0].seconds)):
             step = IDENTIFY[number % len(IDENTIFY)]

@@ -34,7 +34,7 @@ class Starting:
         """The service has started, or never will."""
         self._ended.set()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask for more time when there was progress since the last look."""
         now = self._progress()
         if now != self._seen:
@@ -43,4 +43,4 @@ class Starting:
 
     def _tell(self) -> None:
         while not self._ended.wait(TELL_SECONDS):
-            self.look()
+            self.poll()

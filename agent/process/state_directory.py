@@ -2,7 +2,7 @@
 
 RemoteCommand: ``storage.directory``, else ``$STATE_DIRECTORY``, else ``/var/lib/recorder-agent`` when the settings
 are the system's, else ``$XDG_STATE_HOME/recorder-agent``. Root becomes the owner of the directory before it
-writes there, so that no file of root's appears among the daemon's.
+writes there, so that no file of root's appears among theirs.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ command that wants to know nothing of it can leave on the word ``muted``; one th
 
 
 class FaultHook:
-    """Tells ``begin`` and ``end``; ``look`` is to be called every few seconds with the present condition.
+    """Tells ``begin`` and ``end``; ``update`` is to be called every few seconds with the present condition.
 
     ``begin`` is told once of a condition of ``TROUBLE`` that has lasted a minute. Conditions that follow each other
     without a good moment between are one trouble: together they may fill the minute, and one that takes the place
@@ -45,7 +45,7 @@ class FaultHook:
         self._present_since = self._trouble_since = 0.0
         self._told: Condition | None = None
 
-    def look(self, condition: Condition, sentence: str) -> None:
+    def update(self, condition: Condition, sentence: str) -> None:
         """Take note of the present condition, and of the one line that describes it."""
         now = self._monotonic()
         present = condition if condition in TROUBLE else None
@@ -67,8 +67,8 @@ class FaultHook:
 class HookRunner:
     """Runs an executable, one call after the other, without a shell; nobody ever waits for it.
 
-    Its arguments are ``begin`` or ``end``, the condition and the sentence. What it prints goes where the daemon's own
-    log goes. ``look`` starts what is next and ends what takes too long; a command that fails is a warning.
+    Its arguments are ``begin`` or ``end``, the condition and the sentence. What it prints goes where the deliverer's
+    own log goes. ``poll`` starts what is next and ends what takes too long; a command that fails is a warning.
     """
 
     def __init__(self, path: str, monotonic: Callable[[], float]) -> None:
@@ -87,7 +87,7 @@ class HookRunner:
         """Run it as soon as its last call has ended."""
         self._waiting.append([event, condition.value, sentence])
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Start, end or take leave of it, whichever is due; to be called every few seconds."""
         running = self._running
         if running is not None:
@@ -113,7 +113,7 @@ class HookRunner:
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # standard output of the daemon is not read by anybody
+                stdout=2,  # standard output of the deliverer is not read by anybody
                 process_group=0,
             )
         except (OSError, ValueError) as error:  # a word with a null byte is a ValueError

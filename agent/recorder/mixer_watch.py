@@ -29,7 +29,7 @@ class MixerWatch:
         self._looked_at = 0.0
         self._said = ""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look at what has changed."""
         now = self._board.snapshot
         if now.microphone_state not in SOUNDING:

@@ -75,7 +75,7 @@ class RecorderProcess(SupervisedProcess):
         self._with_deliverer = with_deliverer
         self._recorder: Recorder | None = None
         self._status_led: StatusLed | None = None
-        self._lighting: threading.Thread | None = None
+        self._led_thread: threading.Thread | None = None
         self._supervisor: Supervisor | None = None
         self._days_failed = False
 
@@ -126,8 +126,8 @@ class RecorderProcess(SupervisedProcess):
             self._status_led.stop()
         recording.join(STOP_SECONDS)
         publishing.join(PUBLISHER_SECONDS)
-        if self._lighting is not None:
-            self._lighting.join(LIGHT_SECONDS)
+        if self._led_thread is not None:
+            self._led_thread.join(LIGHT_SECONDS)
         control.close()
         if delivering is not None:
             delivering.join(DELIVERER_SECONDS)
@@ -186,7 +186,7 @@ class RecorderProcess(SupervisedProcess):
 
     def _account(self) -> None:
         """Read what earlier runs left; then ask the calendar about absences, and write the days that are over."""
-        self._downtime.look()
+        self._downtime.poll()
         is_by_calendar = self._loaded.config.recording.mode == "schedule"
         while not self._signals.stopping.wait(JUDGE_SECONDS if is_by_calendar else DAYS_SECONDS):
             if is_by_calendar:
@@ -267,7 +267,7 @@ class RecorderProcess(SupervisedProcess):
             status_led.identify(OUTCOME_SECONDS)
         elif outcome is not None:
             status_led.show_refused(OUTCOME_SECONDS)
-        self._lighting = self._threads.start("light", status_led.run)
+        self._led_thread = self._threads.start("light", status_led.run)
         return status_led
 
     def _with_button(self, handlers: RecorderHandlers) -> Button | None:

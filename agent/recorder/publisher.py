@@ -17,7 +17,7 @@ from agent.log import get_logger
 from agent.outbox.files import SIDECAR, names
 from agent.recorder.mixer_watch import MixerWatch
 from agent.recorder.wiring import RecorderWiring
-from agent.recording.calendar.lines import Stretch
+from agent.recording.calendar.lines import Window
 from agent.recording.calendar.schedule import next_windows, windows_shown
 from agent.status.board import Delivery
 from agent.status.other_process import deliverer_seen, delivery_state
@@ -66,7 +66,7 @@ class Publisher:
     """Runs in a thread of its own; nothing that goes wrong with a file ends it."""
 
     def __init__(self, wiring: RecorderWiring) -> None:
-        self._windows: list[Stretch] = []
+        self._windows: list[Window] = []
         self._windows_at = 0
         self._wiring = wiring
         self._deliverer = deliverer_seen(
@@ -108,9 +108,9 @@ class Publisher:
         """Look at what is told, and write what is due."""
         wiring = self._wiring
         wiring.read_what_is_told()
-        self._look_at_delivery()
+        self._poll_deliverer()
         wiring.space.care_for_reserve()
-        self._mixer.look()
+        self._mixer.poll()
         changed = wiring.board.changed.is_set()
         wiring.board.changed.clear()
         now = wiring.clock.monotonic()
@@ -118,9 +118,9 @@ class Publisher:
             if changed or file.is_due(now):
                 file.write(now)
 
-    def _look_at_delivery(self) -> None:
+    def _poll_deliverer(self) -> None:
         """Take over what the deliverer says of itself, and whether it lives."""
-        deliverer = self._deliverer.look()
+        deliverer = self._deliverer.poll()
         state, said = delivery_state(deliverer), deliverer.document
         board = self._wiring.board
         queue = said.queue if said is not None else self.queue
@@ -165,7 +165,7 @@ class Publisher:
             return None
         return round(max(0.0, windows[0].begin.timestamp() - self._wiring.now().wall_ms / 1000), 1)
 
-    def _next_windows(self) -> list[Stretch]:
+    def _next_windows(self) -> list[Window]:
         """Return the next windows of the schedule; worked out anew each minute, and when the clock has jumped."""
         minute = int(self._wiring.now().wall_ms // 60_000)
         if minute != self._windows_at:

@@ -59,7 +59,7 @@ class Supervisor:
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._due = self._look_at = 0.0
+        self._due = self._poll_at = 0.0
         self._delay = FIRST_DELAY
 
     def run(self, stopping: threading.Event) -> None:
@@ -74,10 +74,10 @@ class Supervisor:
         if self._child is not None and self._child.poll() is not None:
             self._has_ended(self._child)
         now = self._monotonic()
-        if self._child is not None and now < self._look_at:
+        if self._child is not None and now < self._poll_at:
             return
-        self._look_at = now + STATUS_SECONDS
-        deliverer = self._deliverer.look()
+        self._poll_at = now + STATUS_SECONDS
+        deliverer = self._deliverer.poll()
         if deliverer.is_running:
             if deliverer.silent_seconds > KILL_SECONDS:
                 self._kill()

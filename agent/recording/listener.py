@@ -18,7 +18,7 @@ SILENT = "silent"
 BAD = {Quality.SILENT, Quality.QUIET, Quality.CLIPPING}
 
 
-class Heard(NamedTuple):
+class HeardBlock(NamedTuple):
     """One block, and what has to be known to write it."""
 
     block: Block
@@ -49,7 +49,7 @@ class Listener:
         self._said: Quality | None = None
         board.sound = self._sound
 
-    def read(self, timeout: float) -> Heard | None:
+    def read(self, timeout: float) -> HeardBlock | None:
         """Return the next block, or None; raises SourceLost and EndOfSource as the source does."""
         try:
             block = self.source.read(timeout)
@@ -69,7 +69,7 @@ class Listener:
                 milliseconds=missing * 1000 // self.sample_rate,
             )
         begins_at = self._samples.begins_at(block)
-        return Heard(block, missing, clipped, begins_at, resumed=self._samples.resumed)
+        return HeardBlock(block, missing, clipped, begins_at, resumed=self._samples.resumed)
 
     def close(self) -> None:
         """Let go of the device."""

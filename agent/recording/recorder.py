@@ -5,7 +5,7 @@ from agent.errors import AgentError
 from agent.gaps.log import Cause
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest, MarkRequest, StopRequest, muted, nothing_to_mark
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.session import Session
 from agent.recording.session_in_hand import SessionInHand
 from agent.recording.triggers import manual_session
@@ -187,7 +187,7 @@ class Recorder(SessionInHand):
             if self._listener.is_missing:
                 self._show_no_microphone()
 
-    def _take(self, heard: Heard) -> None:
+    def _take(self, heard: HeardBlock) -> None:
         """Record what was heard, listen to it for a voice, or keep it."""
         if self._standby.for_voice:
             for event in self._standby.hear(heard, is_recording=self._session is not None):

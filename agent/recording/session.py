@@ -7,7 +7,7 @@ from agent.log import get_logger
 from agent.recording.asked.pending_marks import PendingMarks
 from agent.recording.asked.requests import ManualRequest
 from agent.recording.binding import is_other_owner
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.ring import Prelude
 from agent.recording.segment import OpenSegment, SegmentStart, end_of
 from agent.recording.segment_factory import SegmentFactory
@@ -62,7 +62,7 @@ class Session:
         if prelude.is_interrupted:
             self.interrupt()
 
-    def take(self, heard: Heard) -> Heard | None:
+    def take(self, heard: HeardBlock) -> HeardBlock | None:
         """Write what was heard, cutting where a segment is full; return what lies behind the session's end."""
         ends_at = heard.begins_at + len(heard.block.samples) / self._width / self.sample_rate
         self.marks.settle(self.open_segment, ends_at, longest_ms=self._longest_ms)
@@ -80,7 +80,7 @@ class Session:
             return None
         taken = (len(heard.block.samples) - len(rest)) / self._width / self.sample_rate
         block = heard.block._replace(samples=bytes(rest))
-        return Heard(block, missing, 0, heard.begins_at + taken)
+        return HeardBlock(block, missing, 0, heard.begins_at + taken)
 
     def _divide_between_owners(self) -> None:
         """Begin another segment where the device was bound to another person: one file is one person's."""

@@ -13,7 +13,7 @@ from agent.log import get_logger
 from agent.recording.asked.inbox import Inbox
 from agent.recording.asked.mute import Mute
 from agent.recording.asked.requests import ManualRequest  # noqa: TC001 - no second way to import
-from agent.recording.listener import Heard, Listener
+from agent.recording.listener import HeardBlock, Listener
 from agent.recording.listening.standby import Standby, StandbySettings
 from agent.recording.listening.voice import Begin, End, Event, Write
 from agent.recording.segment_factory import SegmentFactory
@@ -113,7 +113,7 @@ class SessionInHand(Inbox):
                 self._follow(event)
             self._standby.stop_listening()
 
-    def _write(self, heard: Heard | None) -> None:
+    def _write(self, heard: HeardBlock | None) -> None:
         """Write what was heard, as far as the disk takes it."""
         while self._session is not None and heard is not None:
             session, block = self._session, heard
@@ -125,7 +125,7 @@ class SessionInHand(Inbox):
                 if self._unattended:
                     self._begin()
 
-    def _try(self, session: Session, write: Callable[[], Heard | None]) -> Heard | None:
+    def _try(self, session: Session, write: Callable[[], HeardBlock | None]) -> HeardBlock | None:
         """Let a session write; a failure ends it, and is shown."""
         try:
             rest = write()

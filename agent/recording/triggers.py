@@ -11,7 +11,7 @@ from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig
 from agent.config.values import sun_moment
 from agent.log import get_logger
 from agent.recording.asked.requests import ManualRequest
-from agent.recording.calendar.lines import Stretch, stays
+from agent.recording.calendar.lines import Window, stays
 from agent.recording.calendar.schedule import Calendar
 
 log = get_logger(__name__)
@@ -143,7 +143,7 @@ class Schedule:
         windows = self.windows_between(since, since + timedelta(milliseconds=length))
         return round(sum((window.end - window.begin).total_seconds() * 1000 for window in windows))
 
-    def windows_between(self, since: datetime, until: datetime) -> list[Stretch]:
+    def windows_between(self, since: datetime, until: datetime) -> list[Window]:
         """Return the stretches between two moments in which a window was open, merged; at most a year back."""
         return self._calendar.between(since, until)
 

@@ -40,7 +40,7 @@ _EXTRA = frozenset({"starlette", "uvicorn", "trustme", "anyio", "h11"})
 def load_server_class() -> "type[SandboxServer]":
     """Return ``SandboxServer``, or raise AgentError when the extra is not installed."""
     try:
-        # Imported late: the daemon must start without the extra.
+        # Imported late: the processes must start without the extra.
         from agent.sandbox.server import SandboxServer  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:

@@ -70,7 +70,7 @@ class OtherProcess(Generic[Document]):
             self._running_since = self._monotonic()
         return running
 
-    def look(self) -> Seen[Document]:
+    def poll(self) -> Seen[Document]:
         """Look whether it runs, and read its status file once."""
         if not self.is_running() or self._running_since is None:
             return Seen(False, 0.0, None)

@@ -6,7 +6,7 @@ another token than it did then: that one was put there later, by a person. Conte
 because a deployment tool may write the same file every night.
 
 ``device-token.json`` beside the token remembers fingerprints: for each token written here, what lay beneath
-it, and what was last seen beneath by anybody (a shell does not see systemd's credentials, the daemon does).
+it, and what was last seen beneath by anybody (a shell does not see systemd's credentials, the deliverer does).
 It is written before the token, so that a crash between the two leaves the old token with its own entry.
 """
 
@@ -89,7 +89,7 @@ class Sources:
         return beneath
 
     def hidden(self) -> str | None:
-        """Return the fingerprint of the systemd credential that counts for the daemon, unseen from here."""
+        """Return the fingerprint of the systemd credential that counts for the deliverer, unseen from here."""
         seen = self._record().seen.get(CREDENTIAL)
         if CREDENTIAL in self._beneath or not seen:
             return None

@@ -200,7 +200,7 @@ class Credentials:
         return self._sources.find()
 
     def hidden(self) -> str | None:
-        """Return the fingerprint of the systemd credential that counts for the daemon, unseen from here."""
+        """Return the fingerprint of the systemd credential that counts for the deliverer, unseen from here."""
         return self._sources.hidden()
 
     def store(self, token: Token, *, same_owner: bool = False) -> None:

@@ -18,7 +18,7 @@ from speech import speech, write_wav
 
 from agent.control import server as control
 from agent.control.messages import REQUEST_BYTES
-from agent.control.server import ControlServer, NoDaemon, Peer, Request, ask
+from agent.control.server import ControlServer, NotRunning, Peer, Request, ask
 from agent.process.state_directory import StateDirectory
 
 __all__ = ["machine", "server"]
@@ -195,7 +195,7 @@ def test_a_full_backlog_is_no_absent_daemon(tmp_path: Path) -> None:
                 client.connect(str(path))
         with pytest.raises(TimeoutError, match="all are in use"):
             ask(path, {"command": "status"}, timeout=0.3)
-    with pytest.raises(NoDaemon):
+    with pytest.raises(NotRunning):
         ask(path, {"command": "status"}, timeout=0.3)
 
 

@@ -67,7 +67,7 @@ def test_reload_says_what_needs_a_restart_and_what_is_wrong(speaking: Machine) -
 @pytest.mark.parametrize("command", [["start"], ["mark"], ["stop"], ["reload"]])
 def test_without_a_daemon_there_is_nobody_to_tell(speaking: Machine, command: list[str]) -> None:
     """One sentence, and how to start it."""
-    assert speaking.run(*command).sentence(1).startswith("no daemon is running")
+    assert speaking.run(*command).sentence(1).startswith("recorder-agent is not running")
 
 
 def as_somebody(groups: list[int], *command: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -143,7 +143,7 @@ def test_a_request_that_is_wrong_is_refused_at_the_desk(
 def test_what_is_the_owners_own_is_not_for_the_group(tmp_path: Path) -> None:
     """A member may ask for the status, and not delete; root may both."""
     path = tmp_path / "control.sock"
-    control = ControlServer(path, {"delete": lambda _request, _peer: "done"}, owners_own={"delete"})
+    control = ControlServer(path, {"delete": lambda _request, _peer: "done"}, admin_commands={"delete"})
     path.chmod(0o666)
     let_pass(tmp_path)
     client = (

@@ -44,7 +44,7 @@ def told(*course: tuple[Condition, float]) -> Told:
     for condition, seconds in course:
         end = clock.monotonic() + seconds
         while clock.monotonic() < end:
-            hook.look(condition, "a sentence")
+            hook.update(condition, "a sentence")
             clock.sleep(min(2.0, end - clock.monotonic()))
     return heard
 
@@ -120,7 +120,7 @@ def finish(runner: HookRunner) -> None:
     """Look until nothing runs."""
 
     def idle() -> bool:
-        runner.look()
+        runner.poll()
         return runner.is_idle
 
     wait_for(idle)
@@ -156,14 +156,14 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(
     runner.tell("begin", FAULT, "fault")
     longest = 0.0
     with capture_logs() as logs:
-        runner.look()
+        runner.poll()
         wait_for(lambda: (tmp_path / "out").exists() and (tmp_path / "out").read_text().endswith("\n"))
         child = int((tmp_path / "out").read_text())
         for _ in range(20):
             clock.sleep(2.0)
             assert runner.is_idle == (clock.monotonic() - 1000 >= COMMAND_SECONDS + 2)
             before = time.monotonic()
-            runner.look()
+            runner.poll()
             longest = max(longest, time.monotonic() - before)
     wait_for(lambda: not alive(child))
     assert [line["action"] for line in logs] == ["hook_started", "hook_ended"]

@@ -22,7 +22,7 @@ import pytest
 import tomli_w
 
 import agent
-from agent.control.server import NoDaemon, ask
+from agent.control.server import NotRunning, ask
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
@@ -176,7 +176,7 @@ class Daemon:
     def answers(self) -> bool:
         """Whether it listens to commands."""
         assert self.process.poll() is None, self.log()
-        with contextlib.suppress(NoDaemon):
+        with contextlib.suppress(NotRunning):
             return bool(self.status())
         return False
 

@@ -158,7 +158,7 @@ class Life:
         recorder, downtime = self._recorder(card)
         self._deliver(self.rng.choice([0.0, 0.5]))
         if self.rng.random() < 0.5:
-            downtime.look()
+            downtime.poll()
             self._deliver(0.3)
         return recorder, downtime
 

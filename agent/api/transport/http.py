@@ -3,7 +3,7 @@
 Whatever stalls a call ends by itself: connecting and the TLS handshake by the connect time-out, each read
 and write by its own, a dribbled answer by the ``answer`` deadline, a huge one by the cap. ``abort`` ends all
 of them at once, except a name being resolved and a TCP connection being made, which no thread can interrupt:
-the thread that calls must be a daemon thread.
+the thread that calls must be one that the end of the process does not wait for.
 
 No request is repeated here: a complete whose answer was lost must be known to who asked (api.md section 4).
 """

@@ -62,10 +62,10 @@ class SocketTracker:
         """Tell the meter what has crossed the open connections since it was told last, in bytes above TCP."""
         fresh = 0
         with self._lock:
-            for wire in self._open:
-                crossed = _crossed(wire)
+            for connection in self._open:
+                crossed = _crossed(connection)
                 if crossed is not None:
-                    descriptor = wire.fileno()
+                    descriptor = connection.fileno()
                     fresh += max(0, crossed - self._metered.get(descriptor, 0))
                     self._metered[descriptor] = crossed
         if fresh:
@@ -79,9 +79,9 @@ class SocketTracker:
     def cut_stranded(self) -> None:
         """Cut the connections that no answer can reach: the way to the other side now begins at another address."""
         with self._lock:
-            for wire in self._open:
-                if _is_stranded(wire):
-                    _shut_down(wire)
+            for connection in self._open:
+                if _is_stranded(connection):
+                    _shut_down(connection)
 
     def abort(self) -> None:
         """Cut all connections, now and in future."""
@@ -95,9 +95,9 @@ class SocketTracker:
             case "connect_tcp.started":
                 self.peer = str(info["host"])
             case "connect_tcp.complete":
-                wire = info["return_value"].get_extra_info("socket")
-                self._metered.pop(wire.fileno(), None)
-                self._add(wire)
+                connection = info["return_value"].get_extra_info("socket")
+                self._metered.pop(connection.fileno(), None)
+                self._add(connection)
             case "start_tls.started":
                 self._hold()
             case "start_tls.failed":
@@ -112,19 +112,23 @@ class SocketTracker:
             case "receive_response_headers.complete" | "response_closed.started":
                 self.count()  # the connection may be closed at the end of this answer
 
-    def _add(self, wire: socket.socket) -> None:
+    def _add(self, connection: socket.socket) -> None:
         with self._lock:
             if self._send_buffer is not None:
-                wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
             self._open = [known for known in self._open if known.fileno() >= 0]
-            self._open.append(wire)
+            self._open.append(connection)
             if self.aborted:
                 self._cut()
 
     def _hold(self) -> None:
         """Keep a second handle on the socket that the TLS handshake takes over, for as long as it lasts."""
         with self._lock:
-            raw = [wire for wire in self._open if wire.fileno() >= 0 and not isinstance(wire, ssl.SSLSocket)]
+            raw = [
+                connection
+                for connection in self._open
+                if connection.fileno() >= 0 and not isinstance(connection, ssl.SSLSocket)
+            ]
             if raw:
                 self._in_handshake = raw[-1].dup()
 
@@ -155,30 +159,30 @@ class SocketTracker:
 
     def _cut(self) -> None:
         """Who calls holds the lock."""
-        wires = [*self._open, self._in_handshake] if self._in_handshake is not None else self._open
-        for wire in wires:
-            _shut_down(wire)
+        connections = [*self._open, self._in_handshake] if self._in_handshake is not None else self._open
+        for connection in connections:
+            _shut_down(connection)
 
 
-def _shut_down(wire: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):  # already closed, or the other side was first
-        socket.socket.shutdown(wire, socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
-def _is_stranded(wire: socket.socket) -> bool:
+def _is_stranded(connection: socket.socket) -> bool:
     """Whether the kernel would give a new connection to the same place another address; no way at all may come back."""
     try:
-        with socket.socket(wire.family, socket.SOCK_DGRAM) as probe:
-            probe.connect(wire.getpeername())  # of a datagram socket: nothing is sent
-            return bool(probe.getsockname()[0] != wire.getsockname()[0])
+        with socket.socket(connection.family, socket.SOCK_DGRAM) as probe:
+            probe.connect(connection.getpeername())  # of a datagram socket: nothing is sent
+            return bool(probe.getsockname()[0] != connection.getsockname()[0])
     except OSError:  # closed, or unreachable
         return False
 
 
-def _crossed(wire: socket.socket) -> int | None:
+def _crossed(connection: socket.socket) -> int | None:
     """Return the bytes that a connection has sent, as far as they were acknowledged, and received; None: not known."""
     try:
-        told = socket.socket.getsockopt(wire, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        told = socket.socket.getsockopt(connection, socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         acked, received = _BYTES.unpack_from(told, _BYTES_AT)
     except (OSError, struct.error):  # closed, or a kernel that does not tell
         return None

@@ -148,7 +148,7 @@ class _Watch:
         self._ended = False
         self._begun = time.monotonic()
         self._window_begins(self._begun)
-        self._next = self._look_later()
+        self._next = self._check_later()
 
     def end(self) -> None:
         """The upload has ended."""
@@ -156,7 +156,7 @@ class _Watch:
             self._ended = True
         self._alarms.call_off(self._next)
 
-    def _look_later(self) -> Alarm:
+    def _check_later(self) -> Alarm:
         return self._alarms.after(min(self._sending.slowest.window / WATCHES, POLL_SECONDS), self._look)
 
     def _look(self) -> None:
@@ -168,7 +168,7 @@ class _Watch:
             if sending.forbidden or sending.too_slow:
                 self._cut()
             else:
-                self._next = self._look_later()
+                self._next = self._check_later()
 
     def _verdict(self, now: float) -> str:
         """Return what is wrong; empty when nothing is."""

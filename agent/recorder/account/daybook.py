@@ -14,7 +14,7 @@ import msgspec
 
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.disk import Disk
-from agent.recorder.account.earlier import Stretch
+from agent.recorder.account.earlier import RecordedSpan
 from agent.recorder.account.memory import Memory
 from agent.recorder.account.open_days import OpenDays, Rules
 from agent.recording.days.dayfile import DayFile
@@ -70,7 +70,7 @@ class DayBook:
             account.since = account.since or began
             self._open.count(number, Undated(began, milliseconds))
 
-    def recount(self, found: list[Stretch], began: Instant, missing: Instant | None = None) -> None:
+    def recount(self, found: list[RecordedSpan], began: Instant, missing: Instant | None = None) -> None:
         """Count what an earlier run had no time to count; to be called before a run remembers anything.
 
         The first call ever says since when every second counts (``OpenDays.recount``).
@@ -89,7 +89,7 @@ class DayBook:
         if now.clock == UNSYNCHRONIZED and now.boot_ms < BELIEVED_MS:
             return
         with self._memory.changing:
-            since = self._open.look_at_clock(now)
+            since = self._open.check_clock(now)
         if since is None:
             return
         until = now.wall_ms - SETTLED_MS

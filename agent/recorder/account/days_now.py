@@ -20,7 +20,7 @@ from agent.recorder.account.absence import missed
 from agent.recorder.account.daybook import DAY_DECODER, windows_of
 from agent.recorder.account.earlier import stretches
 from agent.recorder.account.memory import FILE as MEMORY_FILE
-from agent.recorder.account.memory import REMEMBERED, Remembered
+from agent.recorder.account.memory import RECORDER_JSON, RecorderJson
 from agent.recorder.account.open_days import OpenDays, Rules
 from agent.recording.days.dayfile import read_days
 from agent.recording.days.days import FILE, Day, day_at, end_of, wall_of
@@ -52,7 +52,7 @@ def days_now(
     summed up that is not over; None of one that is.
     """
     lines = read_days(folder / FILE, DAY_DECODER)
-    remembered = load_or_none(folder / MEMORY_FILE, REMEMBERED) or Remembered(1)
+    remembered = load_or_none(folder / MEMORY_FILE, RECORDER_JSON) or RecorderJson(1)
     account, files = remembered.account, Files(folder, Disk())
     home = zone(zone_name)
     schedule = (
@@ -63,7 +63,7 @@ def days_now(
     found = stretches(files, since_number=account.counted + 1, recorders=remembered.recording)
     if found or account.since is not None:
         days.recount(found, now)
-    since = days.look_at_clock(now)
+    since = days.check_clock(now)
     until = now.wall_ms
     if not is_running:
         ends = [*(stretch.ended for stretch in found), *_ends(folder, remembered)]
@@ -101,7 +101,7 @@ def _is_open(folder: Path, number: Sequence) -> bool:
     return any(number_of(name) == number for name in names(folder) if name.endswith(AUDIO + PART))
 
 
-def _ends(folder: Path, remembered: Remembered) -> list[Instant]:
+def _ends(folder: Path, remembered: RecorderJson) -> list[Instant]:
     """Return up to when all is known, where no recorder runs: the ends of its last run and of the newest gaps."""
     moments = [remembered.until] if remembered.until is not None else []
     for gap in last_gaps(folder, end_of_gap_log(folder)):
@@ -113,7 +113,7 @@ def _ends(folder: Path, remembered: Remembered) -> list[Instant]:
 
 
 def _not_judged_yet(
-    remembered: Remembered, recording: RecordingConfig, location: LocationConfig, time: KnownTime
+    remembered: RecorderJson, recording: RecordingConfig, location: LocationConfig, time: KnownTime
 ) -> list[Gap]:
     """Return what the calendar wanted of absences that stand in no line of the gap log yet."""
     if recording.mode != "schedule":

@@ -17,7 +17,7 @@ from agent.log import get_logger
 from agent.outbox.files import Files
 from agent.recorder.account.absence import is_certain, missed
 from agent.recorder.account.daybook import DayBook
-from agent.recorder.account.earlier import NEWEST, Stretch, stretches
+from agent.recorder.account.earlier import NEWEST, RecordedSpan, stretches
 from agent.recorder.account.memory import MOST_ABSENCES, Absence, Memory
 from agent.recording.asked.requests import Asked
 from agent.recording.days.gapsfile import end_of_gap_log, last_gaps
@@ -38,14 +38,14 @@ class Before(NamedTuple):
     """Where recording went on after it; None: nothing was recorded since."""
     until: Instant | None
     """The newest moment that is accounted for; None: there was none."""
-    found: list[Stretch]
+    found: list[RecordedSpan]
     """The newest files of earlier runs, oldest first."""
 
 
 class Downtime:
     """Notes the absence before a start, once; made before anything is recorded or noted by this run.
 
-    ``look`` reads, and may run in a thread of its own while the microphone opens; ``note`` waits for it.
+    ``poll`` reads, and may run in a thread of its own while the microphone opens; ``note`` waits for it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Downtime:
         self._reading, self._noting = threading.Lock(), threading.Lock()
         self._is_noted = False
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read what the files tell; nothing is written."""
         with self._reading:
             if self._before is None:
@@ -80,7 +80,7 @@ class Downtime:
 
     def note(self, began: Instant) -> None:
         """Write what is missing up to ``began``; in continuous mode the gap stays open until the first sample."""
-        self.look()
+        self.poll()
         with self._noting:
             if self._before is not None and not self._is_noted:
                 self._note(self._before, began)
@@ -88,7 +88,7 @@ class Downtime:
 
     def recount(self, days: DayBook, began: Instant) -> None:
         """Let the sums of days have what the files of earlier runs tell; to be called before ``note``."""
-        self.look()
+        self.poll()
         if self._before is not None:
             gap = self._before.left_open
             days.recount(self._before.found, began, gap.start if gap is not None else None)
@@ -119,7 +119,7 @@ class Downtime:
         ends += [stretch.ended for stretch in found]
         return Before(open_gap, after[0].began if after else None, self._newest(ends), found)
 
-    def _follows(self, stretch: Stretch, gap: Gap) -> bool:
+    def _follows(self, stretch: RecordedSpan, gap: Gap) -> bool:
         """Whether a file was recorded after a gap had opened."""
         if gap.before_number:
             return stretch.number >= gap.before_number

@@ -29,7 +29,7 @@ TRIES = 20
 AGAIN_SECONDS = 0.02
 
 
-class Stretch(NamedTuple):
+class RecordedSpan(NamedTuple):
     """A file of an earlier run that holds sound."""
 
     number: int
@@ -37,7 +37,7 @@ class Stretch(NamedTuple):
     ended: Instant
 
 
-def stretches(files: Files, *, since_number: int, recorders: int | None) -> list[Stretch]:
+def stretches(files: Files, *, since_number: int, recorders: int | None) -> list[RecordedSpan]:
     """Return the stretches of an earlier recorder in the files from a number on, oldest first.
 
     ``recorders`` is the number of a file that is certainly the recorder's own, whatever its mode: commands record
@@ -54,7 +54,7 @@ def stretches(files: Files, *, since_number: int, recorders: int | None) -> list
     return [stretch for stretch in found if stretch is not None]
 
 
-def _stretch(files: Files, stem: str, *, is_recorders: bool) -> Stretch | None:
+def _stretch(files: Files, stem: str, *, is_recorders: bool) -> RecordedSpan | None:
     for _ in range(TRIES):
         for read in (_from_sidecar, _from_audio):
             try:
@@ -70,7 +70,7 @@ def _stretch(files: Files, stem: str, *, is_recorders: bool) -> Stretch | None:
                 )
                 return None
             is_one = (is_recorders or mode in UNASKED) and ended.boot_ms > start.boot_ms
-            return Stretch(number_of(stem), start, ended) if is_one else None
+            return RecordedSpan(number_of(stem), start, ended) if is_one else None
         if not any(path.exists() for path in _places(files, stem)):
             return None
         time.sleep(AGAIN_SECONDS)

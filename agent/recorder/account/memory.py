@@ -37,7 +37,7 @@ class Absence(msgspec.Struct, frozen=True):
     until: Instant
 
 
-class Remembered(msgspec.Struct, omit_defaults=True):
+class RecorderJson(msgspec.Struct, omit_defaults=True):
     """What ``recorder.json`` holds."""
 
     next_seq: NextSequence
@@ -57,12 +57,12 @@ class Remembered(msgspec.Struct, omit_defaults=True):
     """What was recorded on days that are not over yet."""
 
 
-REMEMBERED = msgspec.json.Decoder(Remembered)
+RECORDER_JSON = msgspec.json.Decoder(RecorderJson)
 
 
 def absences_of(folder: Path) -> list[Absence]:
     """Return the times of which the calendar could not tell yet what is missing, as ``recorder.json`` has them."""
-    found = load_or_none(folder / FILE, REMEMBERED)
+    found = load_or_none(folder / FILE, RECORDER_JSON)
     return [] if found is None else found.absences
 
 
@@ -136,8 +136,8 @@ class Memory:
         self._path = folder / FILE
         self._disk = disk
         self._lock = threading.Lock()
-        found = load_or_none(self._path, REMEMBERED)
-        self._now = found or Remembered(1)
+        found = load_or_none(self._path, RECORDER_JSON)
+        self._now = found or RecorderJson(1)
         self.asked_before = self._now.asked
         """The manual recording in which an earlier run ended."""
         self._written = msgspec.json.encode(found) if found is not None else b""

@@ -15,7 +15,7 @@ import msgspec
 from agent.bounds import MOST_DAYS
 from agent.clock import UNSYNCHRONIZED, Instant
 from agent.gaps.log import Gap
-from agent.recorder.account.earlier import Stretch
+from agent.recorder.account.earlier import RecordedSpan
 from agent.recording.days.dayfile import is_date, newest_before
 from agent.recording.days.days import (
     MOST_BOOTS,
@@ -85,7 +85,7 @@ class OpenDays:
             first = account.undated.pop(0)
             self._give(wall_of(first.began, account.boots), first.milliseconds)
 
-    def recount(self, found: list[Stretch], began: Instant, missing: Instant | None = None) -> None:
+    def recount(self, found: list[RecordedSpan], began: Instant, missing: Instant | None = None) -> None:
         """Count the files that are not counted yet, and say since when every second counts if that is not said.
 
         It is since this run ``began``, or since the first of ``found`` or of what was ``missing`` already, by an
@@ -109,7 +109,7 @@ class OpenDays:
         for day in sorted(account.recorded)[:-MOST_OPEN]:
             del account.recorded[day]
 
-    def look_at_clock(self, now: Instant) -> int | None:
+    def check_clock(self, now: Instant) -> int | None:
         """Date what waited for the clock, and remember the clock of this boot; return since when every second counts.
 
         Of a boot whose time was never known, what was recorded counts for today, and the time before this boot not.

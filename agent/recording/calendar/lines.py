@@ -18,7 +18,7 @@ from agent.recording.calendar.sun import RISING, Sun
 DAY = timedelta(days=1)
 
 
-class Stretch(NamedTuple):
+class Window(NamedTuple):
     """A time in which some window is open, in UTC."""
 
     begin: datetime
@@ -35,7 +35,7 @@ class Line(Protocol):
     longest: timedelta
     """No window is longer."""
 
-    def windows(self, since: datetime, until: datetime) -> Iterator[Stretch]:
+    def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         """Yield the windows that begin from ``since`` to before ``until``, in order; all in UTC."""
 
 
@@ -79,11 +79,11 @@ class _CronLine:
         self._starts = CronStarts(window)
         self._end = end
 
-    def windows(self, since: datetime, until: datetime) -> Iterator[Stretch]:
+    def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         for begin in self._starts.starts(since, until):
             end = begin + self.longest if self._end is None else self._end.after(begin)
             if end is not None:
-                yield Stretch(begin, end)
+                yield Window(begin, end)
 
 
 class _SunLine:
@@ -94,14 +94,14 @@ class _SunLine:
         self._sun = Sun(location.latitude, location.longitude)
         self._end = end
 
-    def windows(self, since: datetime, until: datetime) -> Iterator[Stretch]:
+    def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         first, last = self._sun.day_of(since) - DAY, self._sun.day_of(until) + DAY
         found = (self._of(first + number * DAY) for number in range((last - first).days + 1))
         for window in sorted({window for window in found if window is not None}):
             if since <= window.begin < until:
                 yield window
 
-    def _of(self, day: date) -> Stretch | None:
+    def _of(self, day: date) -> Window | None:
         """Return the window of a solar day."""
         begin = self._sun.at(self._moment.name, day)
         if begin is not None:
@@ -111,7 +111,7 @@ class _SunLine:
         if begin is None:
             return None
         end = begin + self.longest if self._end is None else self._end.after(begin)
-        return None if end is None else Stretch(begin, end)
+        return None if end is None else Window(begin, end)
 
     def _begin_of_a_whole_day(self, day: date) -> datetime | None:
         """Return where a window begins on a day on which the sun stays where the window wants it."""
@@ -132,13 +132,13 @@ class _Duty:
         self._line = line
         self._every = timedelta(minutes=window.every_minutes or 0)
 
-    def windows(self, since: datetime, until: datetime) -> Iterator[Stretch]:
+    def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         for window in self._line.windows(since - self._line.longest, until):
             first = max(0, -((window.begin - since) // self._every)) if window.begin < since else 0
             begin = window.begin + first * self._every
             while begin < min(window.end, until):
                 if begin >= since:
-                    yield Stretch(begin, min(begin + self.longest, window.end))
+                    yield Window(begin, min(begin + self.longest, window.end))
                 begin += self._every
 
 

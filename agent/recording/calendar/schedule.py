@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from agent.clock import rfc3339
 from agent.config.schema import NOWHERE, LocationConfig, RecordingConfig, ScheduleWindow
-from agent.recording.calendar.lines import Stretch, line_of
+from agent.recording.calendar.lines import Window, line_of
 from agent.status.status_document import WindowStatus
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
@@ -31,14 +31,14 @@ class Opening(NamedTuple):
     closes_at: datetime
 
 
-def next_windows(settings: RecordingConfig, location: LocationConfig, unix_seconds: float) -> list[Stretch]:
+def next_windows(settings: RecordingConfig, location: LocationConfig, unix_seconds: float) -> list[Window]:
     """Return the next three windows of the settings, the one that is open now first; none in another mode."""
     if settings.mode != "schedule":
         return []
     return Calendar(settings.schedule, location).upcoming(datetime.fromtimestamp(int(unix_seconds), tz=UTC))
 
 
-def windows_shown(windows: Iterable[Stretch]) -> list[WindowStatus]:
+def windows_shown(windows: Iterable[Window]) -> list[WindowStatus]:
     """Return windows as ``status`` and ``config show`` tell them."""
     return [WindowStatus(_rfc3339(each.begin), _rfc3339(each.end)) for each in windows]
 
@@ -73,20 +73,20 @@ class Calendar:
         opening = self.open_at(moment)
         return min([horizon, *begins, *([opening.closes_at] if opening else [])])
 
-    def between(self, since: datetime, until: datetime) -> list[Stretch]:
+    def between(self, since: datetime, until: datetime) -> list[Window]:
         """Return the time between two moments in which some window was open, merged; at most ``LOOK_BACK`` of it."""
         since = max(since, until - LOOK_BACK)
         if since >= until:
             return []
         found = [
-            Stretch(max(window.begin, since), min(window.end, until))
+            Window(max(window.begin, since), min(window.end, until))
             for line in self._lines
             for window in line.windows(since - line.longest, until)
             if window.end > since
         ]
         return _merged(found)
 
-    def upcoming(self, moment: datetime, count: int = 3) -> list[Stretch]:
+    def upcoming(self, moment: datetime, count: int = 3) -> list[Window]:
         """Return the next stretches, the one that is open now first; fewer where there are none for years."""
         for horizon in (timedelta(days=32), timedelta(days=400), LOOK_AHEAD):
             found = [
@@ -107,16 +107,16 @@ class Calendar:
         return stretches
 
 
-def _first(windows: Iterator[Stretch], count: int) -> Iterator[Stretch]:
+def _first(windows: Iterator[Window], count: int) -> Iterator[Window]:
     return (window for window, _ in zip(windows, range(count), strict=False))
 
 
-def _merged(found: list[Stretch]) -> list[Stretch]:
-    merged: list[Stretch] = []
+def _merged(found: list[Window]) -> list[Window]:
+    merged: list[Window] = []
     for begin, end in sorted(found):
         if merged and begin <= merged[-1].end:
             if end > merged[-1].end:
-                merged[-1] = Stretch(merged[-1].begin, end)
+                merged[-1] = Window(merged[-1].begin, end)
         else:
-            merged.append(Stretch(begin, end))
+            merged.append(Window(begin, end))
     return merged

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from agent.audio.opus import GRANULE_RATE, OpusEncoder
 from agent.audio.pcm import LIMIT, WIDTH, Measure, clipped, measure
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 
 LEAD_SECONDS: Final = 0.08
 """So long a decoder takes to forget that it did not hear the beginning."""
@@ -140,7 +140,7 @@ class PacketRing:
         """Samples are missing before the next block, and nobody knows how many."""
         self._is_interrupted = True
 
-    def take(self, heard: Heard) -> None:
+    def take(self, heard: HeardBlock) -> None:
         """Take the next block."""
         if self._is_interrupted or heard.resumed:
             self._bridge(heard)
@@ -186,7 +186,7 @@ class PacketRing:
         self.clear()
         return prelude
 
-    def _bridge(self, heard: Heard) -> None:
+    def _bridge(self, heard: HeardBlock) -> None:
         """Put silence in the place of a break; begin anew where it was longer than what is kept."""
         apart = heard.begins_at - self._ends_at
         if self._is_new or not -APART_SECONDS < apart < self._longest:

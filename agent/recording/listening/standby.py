@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agent.recording.binding import is_other_owner
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.ring import PacketRing, Prelude
 from agent.recording.listening.voice import Event, VoiceGate
 from agent.recording.listening.voicewatch import VoiceWatch
@@ -57,7 +57,7 @@ class Standby:
             self._owner = self._segment_factory.binding()
             self.for_voice = bool(self.watch)
 
-    def hear(self, heard: Heard, *, is_recording: bool) -> list[Event]:
+    def hear(self, heard: HeardBlock, *, is_recording: bool) -> list[Event]:
         """Listen to a block for a voice; return what is to be done, in order."""
         owner = self._segment_factory.binding()
         events: list[Event] = []
@@ -71,7 +71,7 @@ class Standby:
         self.for_voice = False
         self.watch.closed()
 
-    def keep(self, heard: Heard) -> None:
+    def keep(self, heard: HeardBlock) -> None:
         """Keep a block for a recording that may be asked for."""
         if self._ring is None:
             encoder = self._segment_factory.encoder(*self._format)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from agent.audio.detection.detector import FrameFeed
 from agent.audio.pcm import WIDTH, clipped
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 
 BATCH_SECONDS: Final = 0.96
 
@@ -30,7 +30,7 @@ class Begin(NamedTuple):
 class Write(NamedTuple):
     """Samples of the stretch."""
 
-    heard: Heard
+    heard: HeardBlock
 
 
 class End(NamedTuple):
@@ -53,7 +53,7 @@ class _Held(NamedTuple):
     """A block in memory, and the number of its first sample."""
 
     position: int
-    heard: Heard
+    heard: HeardBlock
 
 
 class VoiceGate:
@@ -98,7 +98,7 @@ class VoiceGate:
             + self._written_of_held()
         )
 
-    def take(self, heard: Heard) -> list[Event]:
+    def take(self, heard: HeardBlock) -> list[Event]:
         """Take the next block; return what is to be done, in order."""
         events: list[Event] = []
         if heard.missing:
@@ -165,7 +165,7 @@ class VoiceGate:
                 self._written_to = position + end
                 self._written += end - begin
 
-    def _piece(self, heard: Heard, begin: int, end: int, *, missing: int) -> Heard:
+    def _piece(self, heard: HeardBlock, begin: int, end: int, *, missing: int) -> HeardBlock:
         count = len(heard.block.samples) // self._width
         if (begin, end, missing) == (0, count, heard.missing):
             return heard
@@ -173,7 +173,7 @@ class VoiceGate:
         at_limit = clipped(samples) if heard.clipped else 0
         captured_at = heard.block.captured_at - (count - end) / self._rate
         block = heard.block._replace(samples=samples, captured_at=captured_at)
-        return Heard(block, missing, at_limit, heard.begins_at + begin / self._rate)
+        return HeardBlock(block, missing, at_limit, heard.begins_at + begin / self._rate)
 
     def _close(self, events: list[Event]) -> None:
         self._hand_on(events)

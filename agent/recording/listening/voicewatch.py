@@ -1,6 +1,6 @@
 """Listening for a voice: what the gate hands on, and the account of what it was listened to and not wanted."""
 
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.voice import Event, Missed, VoiceGate
 from agent.recording.segment_factory import SegmentFactory
 
@@ -29,7 +29,7 @@ class VoiceWatch:
         """Samples, per channel, that were heard and belong to no recording."""
         return self._gate.not_wanted
 
-    def take(self, heard: Heard) -> list[Event]:
+    def take(self, heard: HeardBlock) -> list[Event]:
         """Listen to a block; return what is to be done, in order."""
         gap_tracker = self._segment_factory.gap_tracker
         if gap_tracker.is_open:

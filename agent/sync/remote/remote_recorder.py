@@ -39,10 +39,10 @@ class RemoteRecorder:
         """The manual recording that runs: our own, or one of which no more is known than that it runs."""
         if self._own is not None and not self._own.done.is_set():
             return self._own
-        self.look()
+        self.poll()
         return self._other
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Note whether a recording of somebody else runs, or has ended."""
         runs = self._is_manual()
         if runs and self._other is None:

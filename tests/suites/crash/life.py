@@ -232,7 +232,7 @@ class Life:
             self._parts.note_finished(self._hears.sink)
             self._downtime = self._hears.downtime()
             discard_never_begun(self._hears.files.recording, self._parts.disk)
-            self._downtime.look()
+            self._downtime.poll()
             self._parts.outbox.store.needs_reconcile.set()
             self._background()
             if self._order.wav:

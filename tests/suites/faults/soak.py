@@ -27,7 +27,7 @@ from rig import at_the_microphone, say
 from timecode import Player, code_time, decoded
 from virtual_microphone import VirtualMicrophone
 
-from agent.control.server import NoDaemon, ask
+from agent.control.server import NotRunning, ask
 from agent.process.state_directory import Process, StateDirectory
 from agent.process.state_lock import holder_of
 from agent.sandbox.devices import DEFAULT_TOKEN
@@ -95,7 +95,7 @@ class Soak:
             now = dict(
                 ask(StateDirectory(self.machine.state, self.machine.state).socket, {"command": "status"})
             )["recording"]
-        except NoDaemon:
+        except NotRunning:
             return False
         return now is not None and now["duration_ms"] > 0
 

@@ -119,7 +119,7 @@ def _credentials(folder: Path) -> None:
 def _delivery(folder: Path) -> None:
     state = StateDirectory(folder, folder)
     with state.lock(Process.DELIVERER):
-        seen = deliverer_seen(state, boot_id=BOOT, monotonic=lambda: 1.0).look()
+        seen = deliverer_seen(state, boot_id=BOOT, monotonic=lambda: 1.0).poll()
     if seen.document is not None:
         delivery_fields(seen.document)
     delivery_state(seen)
@@ -128,7 +128,7 @@ def _delivery(folder: Path) -> None:
 def _recorder(folder: Path) -> None:
     state = StateDirectory(folder, folder)
     with state.lock(Process.RECORDER):
-        seen = recorder_seen(state, boot_id=BOOT, monotonic=lambda: 1.0).look()
+        seen = recorder_seen(state, boot_id=BOOT, monotonic=lambda: 1.0).poll()
     if seen.document is not None:
         recorder_fields(seen.document)
         assert not seen.is_hung

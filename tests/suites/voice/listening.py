@@ -13,7 +13,7 @@ from acceptance import Json, Machine, wait_for
 from numpy.typing import NDArray
 from virtual_microphone import RATE, VirtualMicrophone
 
-from agent.control.server import NoDaemon, ask
+from agent.control.server import NotRunning, ask
 from agent.process.state_directory import StateDirectory
 
 ROOM_DBFS = -50.0
@@ -85,7 +85,7 @@ def status(machine: Machine) -> Json:
     """Return what its recorder says of itself; a state of its own where none answers."""
     try:
         return dict(ask(StateDirectory(machine.state, machine.state).socket, {"command": "status"}))
-    except NoDaemon:
+    except NotRunning:
         return {"state": "gone"}
 
 

@@ -29,7 +29,7 @@ from agent.audio.detection.detector import FrameFeed, Verdict
 from agent.audio.source import Block
 from agent.config.schema import VoiceConfig
 from agent.recorder.standby import detector_of
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.voice import End, Missed, VoiceGate, Write
 
 SHARE = float(os.environ.get("VOICE_SHARE", "1"))
@@ -99,7 +99,7 @@ def listened(stream: Stream, trigger: str) -> Listened:
 
     for number, samples in enumerate(blocks(stream.samples, BLOCK)):
         end = at + len(samples) // 2
-        follow(list(gate.take(Heard(Block(number, end / RATE, False, samples), 0, 0, at / RATE))))
+        follow(list(gate.take(HeardBlock(Block(number, end / RATE, False, samples), 0, 0, at / RATE))))
         at = end
     follow(list(gate.reset()))
     assert written + gate.not_wanted == len(stream.samples)

@@ -10,7 +10,7 @@ from speech import speech
 from agent.audio.opus import OpusEncoder
 from agent.audio.source import Block
 from agent.config.schema import OpusConfig
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.ring import PacketRing
 
 RATE = 16_000
@@ -40,7 +40,7 @@ def test_memory_is_flat() -> None:
         for begin in range(0, len(sound), BLOCK * 2):
             samples = sound[begin : begin + BLOCK * 2]
             began, until = until, until + len(samples) / 2 / RATE
-            ring.take(Heard(Block(0, until, False, samples), 0, 0, began))
+            ring.take(HeardBlock(Block(0, until, False, samples), 0, 0, began))
     sizes, memory = zip(*found, strict=True)
     say(
         f"ring {min(sizes):.2f} to {max(sizes):.2f} MB; process {memory[0]:.1f}, then {max(memory):.1f} MiB at most"

@@ -28,8 +28,8 @@ from agent.errors import AgentError
         (b'{"error": "x", "exit_code": 75}\n', "x", 75),
         (b"[" * 100_000 + b"\n", "what answers is no recorder-agent of this version", 1),
         (b"no json\n", "what answers is no recorder-agent of this version", 1),
-        (b'{"event": "x"}\n', "the daemon went away before it answered", 1),
-        (b"", "the daemon went away before it answered", 1),
+        (b'{"event": "x"}\n', "recorder-agent went away before it answered", 1),
+        (b"", "recorder-agent went away before it answered", 1),
     ],
 )
 def test_an_odd_answer_is_one_sentence(tmp_path: Path, answer: bytes, sentence: str, code: int) -> None:

@@ -30,11 +30,11 @@ def recognised(edges: Sequence[Edge], until: float) -> list[tuple[str, float]]:
     presses, said = Presses(), []
 
     def look_until(moment: float) -> None:
-        while (look := presses.next_look()) is not None and look <= moment:
-            press = presses.look(look)
+        while (look := presses.next_poll()) is not None and look <= moment:
+            press = presses.poll(look)
             if press is not None:
                 said.append((press, look))
-            assert presses.next_look() != look, "it would be looked at for ever"
+            assert presses.next_poll() != look, "it would be looked at for ever"
 
     for at, down in edges:
         look_until(at)

@@ -39,7 +39,7 @@ def test_progress_buys_time_and_standing_still_buys_none(listener: socket.socket
     telling = Starting(Notifier({"NOTIFY_SOCKET": str(listener.getsockname())}), lambda: next(steps))
     asked = []
     for _ in range(6):
-        telling.look()
+        telling.poll()
         asked.append(said(listener))
     assert asked == [[EXTENDED], [EXTENDED], [], [], [EXTENDED], []]
 

@@ -23,7 +23,7 @@ from agent.clock import Instant
 from agent.recorder.account import earlier, open_days
 from agent.recorder.account.daybook import DayBook
 from agent.recorder.account.downtime import Downtime
-from agent.recorder.account.earlier import Stretch
+from agent.recorder.account.earlier import RecordedSpan
 from agent.recorder.account.memory import Memory
 from agent.recording import segment_factory
 from agent.recording.days import days
@@ -124,7 +124,7 @@ def test_control_a_file_that_a_kill_left_is_not_counted(monkeypatch: pytest.Monk
     recount = DayBook.recount
 
     def nothing_found(
-        self: DayBook, _found: list[Stretch], began: Instant, missing: Instant | None = None
+        self: DayBook, _found: list[RecordedSpan], began: Instant, missing: Instant | None = None
     ) -> None:
         recount(self, [], began, missing)
 
@@ -136,7 +136,9 @@ def test_control_a_file_that_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -
     """The newest file of an earlier run, counted when it was finished and again at the next start."""
     recount = DayBook.recount
 
-    def again(self: DayBook, found: list[Stretch], began: Instant, missing: Instant | None = None) -> None:
+    def again(
+        self: DayBook, found: list[RecordedSpan], began: Instant, missing: Instant | None = None
+    ) -> None:
         self._memory.account.counted = 0
         recount(self, found, began, missing)
 

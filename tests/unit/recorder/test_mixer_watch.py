@@ -31,7 +31,7 @@ class Scene:
         """Let something change and time pass; return the reason that is shown."""
         self.board.report(**changes)
         self.now += seconds
-        self.watch.look()
+        self.watch.poll()
         return self.board.snapshot.microphone_reason
 
 

@@ -296,14 +296,14 @@ def test_it_is_shown_that_it_listens(tmp_path: Path) -> None:
 def test_half_an_hour_of_it_takes_eight_megabytes(tmp_path: Path) -> None:
     """At 32 kbit/s, however long it listens; measured in what its own containers hold."""
     from agent.audio.opus import OpusEncoder
-    from agent.recording.listener import Heard
+    from agent.recording.listener import HeardBlock
 
     encoder = OpusEncoder(OpusConfig(complexity=0), 16000, 1)
     ring = PacketRing(encoder, 16000, 1, 60)
     sound = speech(16000, 1, 16000)
     sizes = []
     for second in range(240):
-        ring.take(Heard(Block(second, second + 1.0, False, sound), 0, 0, float(second)))
+        ring.take(HeardBlock(Block(second, second + 1.0, False, sound), 0, 0, float(second)))
         sizes.append(ring.size_bytes)
     assert max(sizes[120:]) <= max(sizes[62:120])
     half_an_hour = sizes[-1] / 62 * 1802

@@ -12,7 +12,7 @@ from astral.sun import elevation
 from agent.clock import NTP, UNSYNCHRONIZED, Instant
 from agent.config.schema import LocationConfig, RecordingConfig, ScheduleWindow
 from agent.config.values import sun_moment
-from agent.recording.calendar.lines import Stretch, stays
+from agent.recording.calendar.lines import Window, stays
 from agent.recording.calendar.schedule import Calendar
 from agent.recording.calendar.sun import HEIGHTS, Sun
 from agent.recording.triggers import Schedule
@@ -151,10 +151,10 @@ def test_days_without_sunrise_or_sunset() -> None:
     june, december = datetime(2026, 6, 21, 6, tzinfo=UTC), datetime(2026, 12, 21, 6, tzinfo=UTC)
     status_led = calendar("Hammerfest", start="sunrise-1h", end="sunset+1h")
     night = calendar("Hammerfest", start="sunset", end="sunrise")
-    assert status_led.between(june, june + DAY) == [Stretch(june, june + DAY)]
+    assert status_led.between(june, june + DAY) == [Window(june, june + DAY)]
     assert night.between(june, june + DAY) == []
     assert status_led.between(december, december + DAY) == []
-    assert night.between(december, december + DAY) == [Stretch(december, december + DAY)]
+    assert night.between(december, december + DAY) == [Window(december, december + DAY)]
     assert calendar("Hammerfest", start="sunrise", minutes=60).between(june, june + DAY) == []
     until_dark = calendar("Hammerfest", start="0 9 * * *", end="sunset").between(june, june + DAY)
     assert until_dark[0].begin == datetime(2026, 6, 21, 7, tzinfo=UTC)
@@ -171,14 +171,14 @@ def test_a_duty_cycle_records_part_of_a_window() -> None:
     """Five minutes of each fifteen, from the window's begin on; the last is cut by its end."""
     asked = calendar("Berlin", start="0 9 * * *", minutes=32, record_minutes=5, every_minutes=15)
     nine = datetime(2026, 3, 2, 8, tzinfo=UTC)
-    wanted = [Stretch(nine + m * MINUTE, nine + (m + n) * MINUTE) for m, n in ((0, 5), (15, 5), (30, 2))]
+    wanted = [Window(nine + m * MINUTE, nine + (m + n) * MINUTE) for m, n in ((0, 5), (15, 5), (30, 2))]
     assert asked.between(nine - HOUR, nine + HOUR) == wanted
     assert asked.open_at(nine + 4.9 * MINUTE) is not None
     assert asked.open_at(nine + 5 * MINUTE) is None
     assert asked.next_change(nine + 6 * MINUTE) == nine + 15 * MINUTE
     assert asked.between(nine + 3 * MINUTE, nine + 16 * MINUTE) == [
-        Stretch(nine + 3 * MINUTE, nine + 5 * MINUTE),
-        Stretch(nine + 15 * MINUTE, nine + 16 * MINUTE),
+        Window(nine + 3 * MINUTE, nine + 5 * MINUTE),
+        Window(nine + 15 * MINUTE, nine + 16 * MINUTE),
     ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.audio.detection.detector import SPEECH_FRAME, FrameFeed
 from agent.audio.source import Block
-from agent.recording.listener import Heard
+from agent.recording.listener import HeardBlock
 from agent.recording.listening.voice import BATCH_SECONDS, Begin, End, Event, Missed, VoiceGate, Write
 
 RATE = 16_000
@@ -44,7 +44,7 @@ def pcm(stretches: Sequence[tuple[float, bool]]) -> "array[int]":
     return out
 
 
-def blocks(samples: "array[int]", size: int, lost_before: dict[int, int] | None = None) -> list[Heard]:
+def blocks(samples: "array[int]", size: int, lost_before: dict[int, int] | None = None) -> list[HeardBlock]:
     """Cut samples into blocks; before some of them samples were lost."""
     heard, at = [], 0
     for number, begin in enumerate(range(0, len(samples), size)):
@@ -52,14 +52,14 @@ def blocks(samples: "array[int]", size: int, lost_before: dict[int, int] | None 
         at += missing
         piece = samples[begin : begin + size]
         block = Block(number, 100.0 + (at + len(piece)) / RATE, overflow=False, samples=piece.tobytes())
-        heard.append(Heard(block, missing, 0, 100.0 + at / RATE))
+        heard.append(HeardBlock(block, missing, 0, 100.0 + at / RATE))
         at += len(piece)
     return heard
 
 
-def run(gate: VoiceGate, heard: Sequence[Heard]) -> list[list[Heard]]:
+def run(gate: VoiceGate, heard: Sequence[HeardBlock]) -> list[list[HeardBlock]]:
     """Return the stretches that a gate hands on."""
-    stretches: list[list[Heard]] = []
+    stretches: list[list[HeardBlock]] = []
     is_open = False
     events: list[Event] = [event for each in heard for event in gate.take(each)]
     for event in [*events, *gate.reset()]:
@@ -77,7 +77,7 @@ def run(gate: VoiceGate, heard: Sequence[Heard]) -> list[list[Heard]]:
     return stretches
 
 
-def sound(stretch: Sequence[Heard]) -> "array[int]":
+def sound(stretch: Sequence[HeardBlock]) -> "array[int]":
     """Join the samples of a stretch."""
     return array("h", b"".join(each.block.samples for each in stretch))
 

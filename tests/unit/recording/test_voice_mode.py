@@ -10,7 +10,7 @@ from voice_mode import HANG, HUSH, PRE_ROLL, VOICE, ending, gate, not_wanted, vo
 from agent.config.schema import RecordingConfig, ScheduleWindow
 from agent.errors import AgentError
 from agent.gaps.log import Cause
-from agent.recorder.account.memory import REMEMBERED
+from agent.recorder.account.memory import RECORDER_JSON
 from agent.recording.listening.standby import StandbySettings
 from agent.recording.recorder import Recorder
 from agent.status.board import State
@@ -93,7 +93,7 @@ def test_while_it_listens_the_card_rests(tmp_path: Path) -> None:
     setup.record(ending(steps))
     assert {step.split(".")[0] for step in steps_of_disk} == {"finish"}
     assert sum("rename" in step for step in steps_of_disk) == 10
-    until = REMEMBERED.decode((tmp_path / "recorder.json").read_bytes()).until
+    until = RECORDER_JSON.decode((tmp_path / "recorder.json").read_bytes()).until
     assert until is not None
     assert until.wall_ms == pytest.approx(1_767_225_600_000 + 601_000, abs=300)
 

@@ -11,7 +11,7 @@ from agent.config.schema import Config, SyncConfig
 from agent.control.messages import encoded
 from agent.errors import AgentError
 from agent.host.storage import DiskUsage
-from agent.recording.calendar.lines import Stretch
+from agent.recording.calendar.lines import Window
 from agent.recording.calendar.schedule import windows_shown
 from agent.status import status_now as module
 from agent.status.board import (
@@ -107,7 +107,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def everything() -> StatusDocument:
     """Return a document with a value in each field."""
-    hour = Stretch(datetime(2026, 11, 27, 9, tzinfo=UTC), datetime(2026, 11, 27, 10, tzinfo=UTC))
+    hour = Window(datetime(2026, 11, 27, 9, tzinfo=UTC), datetime(2026, 11, 27, 10, tzinfo=UTC))
     sync = SyncConfig(enabled_connections=("ethernet",), daily_data_limit_mb=50)
     return status_now(
         EVERYTHING,

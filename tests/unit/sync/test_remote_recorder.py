@@ -49,5 +49,5 @@ def test_the_recordings_of_an_answer_are_taken(monkeypatch: pytest.MonkeyPatch) 
 def test_a_stop_that_reaches_nobody_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command was called obeyed when it was handed on."""
     with capture_logs() as logs:
-        asked(monkeypatch, AgentError("no daemon is running"))._stop()
+        asked(monkeypatch, AgentError("recorder-agent is not running"))._stop()
     assert [line["action"] for line in logs] == ["command_stop_failed"]

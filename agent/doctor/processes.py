@@ -11,15 +11,15 @@ NOBODY = "no recorder is running now"
 DELIVERY_UNIT = "recorder-agent-delivery"
 
 
-def daemon(session: Session) -> Finding:
-    """Look whether the daemon answers, where one runs."""
+def answers(session: Session) -> Finding:
+    """Look whether the recorder answers, where one runs."""
     return (
         skipped(NOBODY) if recorder_status(session) is None else healthy("a recorder is running, and answers")
     )
 
 
 def recorder(session: Session) -> Finding:
-    """Look at what the daemon is doing."""
+    """Look at what the recorder is doing."""
     now = recorder_status(session)
     if now is None:
         return skipped(NOBODY)
