@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent.config import schema as settings
+from agent.config import loader as settings
+from agent.config.schema import SYSTEM_FILE
 from agent.errors import ConfigError
 from agent.facade.context import Session
 from agent.recording.calendar.lines import stays
@@ -32,7 +33,7 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
 
     Exit 0 when it is right, 78 when it is not.
     """
-    used = file or settings.locate(session.config_path, os.environ, settings.SYSTEM_FILE)
+    used = file or settings.locate(session.config_path, os.environ, SYSTEM_FILE)
     errors = settings.check(used) if used else []
     if as_json:
         path = str(used.absolute()) if used else None

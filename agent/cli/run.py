@@ -14,7 +14,7 @@ from agent.process.systemd import Notifier, is_service
 from agent.recorder.last_good import last_good
 
 if TYPE_CHECKING:
-    from agent.config.schema import LoadedConfig
+    from agent.config.loader import LoadedConfig
     from agent.facade.context import Session
 
 PROCESSES = ("recorder", "deliverer")
@@ -62,7 +62,7 @@ def _settings(session: Session) -> tuple[LoadedConfig, str | None]:
     Raises:
         ConfigError: they are wrong, and this is no service, or it has never started well.
     """
-    from agent.config.schema import LoadedConfig, load  # noqa: PLC0415 - likewise
+    from agent.config.loader import LoadedConfig, load  # noqa: PLC0415 - likewise
 
     try:
         return session.loaded, None

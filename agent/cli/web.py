@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from agent import log, text
-from agent.config.schema import SYSTEM_FILE, Config, LoadedConfig, locate
+from agent.config.loader import LoadedConfig, locate
+from agent.config.schema import SYSTEM_FILE, Config
 from agent.disk import Disk
 from agent.errors import AgentError, ConfigError
 from agent.facade.context import Session

@@ -1,16 +1,13 @@
 """Settings that are each right by themselves, and cannot be together."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from agent.config.loader import Problem
+from agent.config.schema import Config
+from agent.config.toml_file import Problem
 from agent.config.windows import windows_that_cannot_be, zones_left_out
 
-if TYPE_CHECKING:
-    from agent.config.schema import Config
 
-
-def contradictions(config: "Config") -> Iterator[Problem]:
+def contradictions(config: Config) -> Iterator[Problem]:
     """Yield what is wrong between settings that are each right by themselves."""
     recording, led = config.recording, config.led
     yield from zones_left_out(config)
@@ -41,7 +38,7 @@ def contradictions(config: "Config") -> Iterator[Problem]:
         yield Problem("button.gpio", f"is {config.button.gpio}, but led.pins uses that one already")
 
 
-def _of_hearing(config: "Config") -> Iterator[Problem]:
+def _of_hearing(config: Config) -> Iterator[Problem]:
     """Yield what is wrong between settings of what is listened to."""
     recording = config.recording
     if isinstance(config.audio.channel, int) and config.audio.channels != 1:

@@ -5,18 +5,13 @@ One that was named must exist; without any the defaults below hold. ``config/rec
 list with explanations for a person.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct, field
 
 from agent.config import values
-from agent.config.contradictions import contradictions
-from agent.config.loader import locate, read, render
 from agent.config.values import Checked, expand_cron, render_name
-from agent.errors import ConfigError
 
 __all__ = [
     "NOWHERE",
@@ -29,7 +24,6 @@ __all__ = [
     "HeartbeatConfig",
     "HooksConfig",
     "LedConfig",
-    "LoadedConfig",
     "LocationConfig",
     "LogConfig",
     "MetricsConfig",
@@ -40,12 +34,7 @@ __all__ = [
     "StorageConfig",
     "SyncConfig",
     "VoiceConfig",
-    "changed_keys",
-    "check",
     "expand_cron",
-    "load",
-    "locate",
-    "render",
     "render_name",
 ]
 
@@ -289,37 +278,3 @@ class Config(Section, frozen=True):
     hooks: HooksConfig = HooksConfig()
     provision: ProvisionConfig = ProvisionConfig()
     log: LogConfig = LogConfig()
-
-
-class LoadedConfig(NamedTuple):
-    """The settings in use and the file they came from (None: the defaults)."""
-
-    config: Config
-    file: Path | None
-
-
-def load(path: Path | None, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE) -> LoadedConfig:
-    """Return the settings in use; ConfigError holds one sentence a line, one for each thing that is wrong."""
-    file = locate(path, environ, system_file)
-    if file is None:
-        return LoadedConfig(Config(), None)
-    config, sentences = read(file, Config, contradictions)
-    if config is None:
-        raise ConfigError("\n".join(sentences))
-    return LoadedConfig(config, file)
-
-
-def check(path: Path) -> list[str]:
-    """Return one sentence for each thing that is wrong with a file, none for a good one."""
-    return read(path, Config, contradictions)[1]
-
-
-def changed_keys(old: Config, new: Config) -> list[str]:
-    """Return the dotted keys whose values differ, in the order of the schema."""
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    return [
-        f"{section}.{key}"
-        for section in after
-        for key in after[section]
-        if before[section][key] != after[section][key]
-    ]

@@ -1,16 +1,13 @@
 """What is wrong between the keys of windows that are each right by themselves: zones, ends, duty cycles, the sun."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from agent.config import values
-from agent.config.loader import Problem
-
-if TYPE_CHECKING:
-    from agent.config.schema import Config
+from agent.config.schema import Config
+from agent.config.toml_file import Problem
 
 
-def zones_left_out(config: "Config") -> Iterator[Problem]:
+def zones_left_out(config: Config) -> Iterator[Problem]:
     """Yield where a time zone is needed, left out, and not to be told from the machine."""
     for number, window in enumerate(config.recording.schedule):
         if not window.timezone:
@@ -20,7 +17,7 @@ def zones_left_out(config: "Config") -> Iterator[Problem]:
         yield Problem("sync.off_peak_hours.timezone", values.no_timezone())
 
 
-def windows_that_cannot_be(config: "Config") -> Iterator[Problem]:
+def windows_that_cannot_be(config: Config) -> Iterator[Problem]:
     """Yield what is wrong between the keys of an entry of the schedule."""
     place = config.location
     for number, window in enumerate(config.recording.schedule):

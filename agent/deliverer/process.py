@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from agent import __version__
-from agent.config.schema import LoadedConfig
+from agent.config.loader import LoadedConfig
 from agent.control.server import ControlServer
 from agent.deliverer.handlers import ADMIN_COMMANDS, DelivererHandlers
 from agent.deliverer.housekeeping import Housekeeping

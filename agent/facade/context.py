@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agent.config.schema import LoadedConfig, load
+from agent.config.loader import LoadedConfig, load
 from agent.control.server import Message, NotRunning, ask
 from agent.errors import AgentError
 from agent.hints import journal, restart

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from agent.config.schema import SYSTEM_FILE, LoadedConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import SYSTEM_FILE
 from agent.disk import Disk, set_aside
 from agent.errors import AgentError
 from agent.log import get_logger

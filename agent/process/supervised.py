@@ -11,7 +11,7 @@ from types import FrameType
 from typing import ClassVar
 
 from agent import log
-from agent.config.schema import LoadedConfig, changed_keys, load
+from agent.config.loader import LoadedConfig, changed_keys, load
 from agent.errors import AgentError, ConfigError
 from agent.log import get_logger
 from agent.process.starting import Starting

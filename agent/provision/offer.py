@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.api.device_token import Token
-from agent.config import schema as settings
+from agent.config import loader as settings
+from agent.config.schema import Config
 from agent.errors import AgentError, CredentialError
 from agent.small_file import UnusableFile, is_regular, read_bytes
 from agent.token.file import token_of
@@ -95,7 +96,7 @@ def _mistakes(data: bytes) -> list[str]:
     return parsed(data)[1]
 
 
-def parsed(data: bytes) -> tuple[settings.Config | None, list[str]]:
+def parsed(data: bytes) -> tuple[Config | None, list[str]]:
     """Return settings, or None and a sentence for each thing that is wrong, as ``config check`` has them."""
     with tempfile.TemporaryDirectory(prefix="recorder-agent-") as folder:
         file = Path(folder) / CONFIG

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.config.schema import SYSTEM_FILE, Config, LoadedConfig, load, locate
+from agent.config.loader import LoadedConfig, load, locate
+from agent.config.schema import SYSTEM_FILE, Config
 from agent.control.server import ask
 from agent.disk import Disk
 from agent.errors import AgentError, ConfigError, CredentialError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.clock import Instant
-from agent.config.schema import LoadedConfig
+from agent.config.loader import LoadedConfig
 from agent.control.server import ControlServer
 from agent.errors import AgentError, sentence_of
 from agent.gaps.log import Cause

@@ -16,7 +16,8 @@ from agent.audio.ogg import read_summary
 from agent.audio.ogg_page import build_page
 from agent.audio.ogg_repair import holds_sound, plan_repair
 from agent.clock import Instant
-from agent.config.schema import Config, LoadedConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import Config
 from agent.deliverer.daybook import DELIVERY_DAY
 from agent.deliverer.takeover import take_over
 from agent.disk import Disk

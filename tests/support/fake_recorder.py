@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from agent.config.schema import load
+from agent.config.loader import load
 from agent.control.server import ControlServer, Peer, Request
 from agent.process import state_directory
 from agent.process.state_directory import Process

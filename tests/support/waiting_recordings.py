@@ -12,7 +12,8 @@ from simulated import BEGINNING, SimulatedClock
 from socket_api import Reply, SocketApi, as_json
 
 from agent.clock import Instant
-from agent.config.schema import ApiConfig, Config, LoadedConfig, StorageConfig, SyncConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import ApiConfig, Config, StorageConfig, SyncConfig
 from agent.deliverer.wiring import DelivererWiring
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.schema import check
+from agent.config.loader import check
 from agent.zone import UnknownZone, is_known, local_zone, zone
 
 BERLIN = Path("/usr/share/zoneinfo/Europe/Berlin")

@@ -15,7 +15,8 @@ import agent.deliverer.process
 import agent.recorder.process
 from agent import log
 from agent.audio.source import Block, SourceState
-from agent.config.schema import Config, load
+from agent.config.loader import load
+from agent.config.schema import Config
 from agent.deliverer.wiring import DelivererWiring
 from agent.index.repair import Repair
 from agent.process.state_directory import StateDirectory, resolve

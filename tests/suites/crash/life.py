@@ -25,7 +25,7 @@ from faults import Fault, Observer
 from agent import log
 from agent.api.client import RecordingsApi
 from agent.audio.source import Block, EndOfSource, SourceState
-from agent.config.schema import load
+from agent.config.loader import load
 from agent.deliverer.housekeeping import Housekeeping
 from agent.deliverer.wiring import DelivererWiring
 from agent.disk import Disk

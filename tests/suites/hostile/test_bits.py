@@ -12,7 +12,7 @@ from used_card import Device, place, template
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.ogg_repair import Unrepairable, plan_repair
 from agent.clock import SystemClock
-from agent.config.schema import load
+from agent.config.loader import load
 from agent.disk import Disk, share_with_nobody
 from agent.errors import AgentError, ConfigError, CredentialError
 from agent.host.boot import boot_id

@@ -23,7 +23,7 @@ from matrix_server import Server
 
 from agent import log
 from agent.api.client import RecordingsApi, Timeouts
-from agent.config.schema import load
+from agent.config.loader import load
 from agent.deliverer.wiring import DelivererWiring
 from agent.outbox.entry import Entry, Status
 from agent.process.state_directory import resolve

@@ -10,8 +10,9 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import schema as settings
-from agent.config.schema import Config, LoadedConfig
+from agent.config import loader as settings
+from agent.config.loader import LoadedConfig
+from agent.config.schema import Config
 from agent.errors import ConfigError
 
 

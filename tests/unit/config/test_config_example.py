@@ -11,8 +11,9 @@ import msgspec
 from click.testing import CliRunner
 
 from agent.cli.config import config as config_commands
-from agent.config import schema as settings
-from agent.config.schema import Config, LoadedConfig
+from agent.config import loader as settings
+from agent.config.loader import LoadedConfig
+from agent.config.schema import Config, OpusConfig
 from agent.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "recorder-agent.toml"
@@ -83,7 +84,7 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
 def test_the_examples_of_something_else_are_valid_too(tmp_path: Path) -> None:
     """The lines with two marks, taken instead of the defaults, pass the check and show the optional keys."""
     config = load(tmp_path, example("##"))
-    assert config.opus == settings.OpusConfig(bitrate_kbps=96, complexity=9, application="audio")
+    assert config.opus == OpusConfig(bitrate_kbps=96, complexity=9, application="audio")
     assert config.sync.off_peak_hours is not None
     assert config.recording.schedule
     assert config.recording.metadata == {"site": "north meadow"}

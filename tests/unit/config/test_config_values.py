@@ -10,7 +10,8 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import schema as settings
+from agent.config import loader as settings
+from agent.config import values
 from agent.config.schema import Config
 from agent.config.values import local_timezone
 
@@ -84,7 +85,7 @@ def test_metadata_is_measured_as_it_will_be_sent(tmp_path: Path) -> None:
 def test_a_name_is_rendered_from_its_template() -> None:
     """All four fields, formats included, and never more than 255 characters."""
     started = datetime(2026, 5, 9, 7, 8, tzinfo=UTC)
-    name = settings.render_name(
+    name = values.render_name(
         "{hostname} {started_at:%d.%m. %H:%M} {seq:04d} {mode}",
         hostname="pi",
         started_at=started,
@@ -93,8 +94,7 @@ def test_a_name_is_rendered_from_its_template() -> None:
     )
     assert name == "pi 09.05. 07:08 0007 manual"
     assert (
-        len(settings.render_name("{hostname}", hostname="x" * 999, started_at=started, seq=1, mode="m"))
-        == 255
+        len(values.render_name("{hostname}", hostname="x" * 999, started_at=started, seq=1, mode="m")) == 255
     )
 
 
@@ -136,7 +136,7 @@ def test_templates_that_are_wrong(tmp_path: Path, template: str) -> None:
 )
 def test_cron_is_read_as_cron_reads_it(cron: str, expanded: tuple[str, ...]) -> None:
     """Numbers of weekdays count from Sunday; day and weekday together mean either."""
-    assert settings.expand_cron(cron) == expanded
+    assert values.expand_cron(cron) == expanded
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_cron_is_read_as_cron_reads_it(cron: str, expanded: tuple[str, ...]) -> 
 def test_cron_mistakes_are_explained(cron: str, reason: str) -> None:
     """The end of the sentence, word for word."""
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
-        settings.expand_cron(cron)
+        values.expand_cron(cron)
 
 
 CRON_FIELD = st.sampled_from(["*", "*/2", "1", "3-5", "1,4", "2-6/2"])
@@ -171,7 +171,7 @@ CRON_FIELD = st.sampled_from(["*", "*/2", "1", "3-5", "1,4", "2-6/2"])
 @given(st.lists(CRON_FIELD, min_size=5, max_size=5), st.integers(0, 40_000_000))
 def test_apscheduler_takes_every_expansion_and_means_the_same(fields: list[str], minute: int) -> None:
     """The next moment APScheduler finds in an expansion is one that a plain reading of cron allows too."""
-    expansion = settings.expand_cron(" ".join(fields))
+    expansion = values.expand_cron(" ".join(fields))
     start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
     for crontab in expansion:
         found = CronTrigger.from_crontab(crontab, timezone=ZoneInfo("UTC")).get_next_fire_time(None, start)

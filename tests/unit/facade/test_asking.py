@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from agent.cli.root import root
-from agent.config.schema import Config, LoadedConfig, StorageConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import Config, StorageConfig
 from agent.control.server import ControlServer
 from agent.facade import context, service
 from agent.facade.context import Hangs, Session

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.schema import Config, LoadedConfig, StorageConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import Config, StorageConfig
 from agent.errors import AgentError
 from agent.process import state_directory
 from agent.process.state_directory import Process, StateDirectory

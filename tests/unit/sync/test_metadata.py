@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from logcapture import capture_logs
 
 from agent.clock import Instant
-from agent.config.schema import Config, check
+from agent.config.loader import check
+from agent.config.schema import Config
 from agent.config.values import is_ours
 from agent.config.values import metadata as complaint_of
 from agent.outbox.entry import Entry, changed

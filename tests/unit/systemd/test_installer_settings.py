@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import schema
+from agent.config import loader
 
 PROJECT = Path(__file__).parents[3]
 EXAMPLE = PROJECT / "config/recorder-agent.toml"
@@ -35,7 +35,7 @@ def test_what_it_writes_leaves_every_comment_where_it_was(tmp_path: Path, input_
     assert [old for old, _ in changed] == ['#base_url = "https://api.bota.dev/v1"', '#input = "default"']
     assert changed[0][1] == 'base_url = "https://api.example.org/v1"'
     assert changed[1][1].startswith("input = ")
-    assert schema.check(file) == []
+    assert loader.check(file) == []
     assert tomllib.loads(file.read_text("utf-8"))["audio"]["input"] == input_
 
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli.token import token as token_commands
-from agent.config.schema import ApiConfig, Config, LoadedConfig
+from agent.config.loader import LoadedConfig
+from agent.config.schema import ApiConfig, Config
 from agent.disk import Disk
 from agent.errors import CredentialError
 from agent.facade.context import Session
