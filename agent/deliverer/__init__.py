@@ -16,11 +16,13 @@ Invariants
     D2  Whoever sends, moves, prunes or drops a recording holds the lock of its audio file, taken without waiting, to
         the end. A ``.part`` file is touched only under its lock.
     D3  What has vanished from ``sent/`` was pruned by the recorder, from ``outbox/`` dropped: the row goes, and
-        nothing is written. A sidecar alone is the rest of it when a gap log names it; otherwise its audio is missing.
+        nothing is written. A sidecar alone is the rest of it when it says that it was delivered, or when a gap log
+        names it by now; otherwise its audio is missing.
     D4  ``binding`` is written before the first call with a token of another binding, and never taken away.
 
 Procedures
-    Adopt   sidecar without a row → row (held when it is another owner's). Heard by datagram, looked for every 5 s.
+    Adopt   sidecar without a row → row (held when it is another owner's). Heard by datagram, looked for every 5 s;
+            one that a recorder which died has left under its temporary name beside its audio takes its own first.
     Repair  a ``.part`` file that nobody has locked: its sidecar is in ``outbox/`` under its temporary or own name →
             finish its Finish; pages of sound → cut after the last whole one, EOS, ``recovered``, Finish; no page of
             sound → it is no recording, and goes; nothing readable → ``damaged/``.

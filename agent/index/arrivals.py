@@ -12,7 +12,7 @@ from agent.index.repair import Repair
 from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
-from agent.outbox.files import AUDIO, SIDECAR, is_damaged, names
+from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, is_damaged, names
 from agent.recording.segment import PART, is_being_written
 from agent.small_file import is_regular
 
@@ -43,10 +43,10 @@ class Arrivals:
         with self._looking:
             for folder in self._known:
                 self._changed.pop(folder, None)
-                self._known[folder] = _stems(folder)
+                self._known[folder] = _stems(names(folder))
 
     def look(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Adopt what is new, let rows go whose files have vanished, and repair what a dead recorder has left open.
+        """Adopt what is new, let rows go whose files have vanished, finish and repair what a dead recorder has left.
 
         ``stopped`` is asked before each page of recordings, and before each repair.
         """
@@ -71,7 +71,12 @@ class Arrivals:
         changed = folder.stat().st_mtime_ns
         if self._changed.get(folder) == changed:
             return
-        now = _stems(folder)
+        present = names(folder)
+        unnamed = [name for name in present if name.endswith(SIDECAR + TEMPORARY)]
+        if unnamed:
+            self._finish_what_was_cut_short(unnamed)
+            present = names(folder)
+        now = _stems(present)
         before = self._known[folder]
         for stems, look_into in ((now - before, came), (before - now, went)):
             for chunk in _chunks(stems):
@@ -79,8 +84,16 @@ class Arrivals:
                     return
                 look_into(chunk)
         self._known[folder] = now
-        if self._wall_ns() - changed > SETTLED_NS:
+        # Whoever writes one that has no name yet may die, and then nothing changes here.
+        if self._wall_ns() - changed > SETTLED_NS and not unnamed:
             self._changed[folder] = changed
+
+    def _finish_what_was_cut_short(self, unnamed: list[str]) -> None:
+        """Give the sidecars their names that a dead recorder has left without beside their audio in ``outbox/``."""
+        for name in unnamed:
+            audio = self._files.outbox / f"{name.removesuffix(SIDECAR + TEMPORARY)}{AUDIO}"
+            with self._outbox.moving, Findings().of_one(audio):
+                self._repair.finish(audio)
 
     def _arrived(self, stems: list[str]) -> None:
         """Adopt what has no row; what cannot be adopted as it stands is left to reconciliation."""
@@ -122,8 +135,8 @@ def arrivals_of(outbox: Outbox, disk: Disk, wall_ns: Callable[[], int] = time.ti
     return Arrivals(outbox, Repair(outbox, disk, Findings()), wall_ns)
 
 
-def _stems(folder: Path) -> set[str]:
-    return {name.removesuffix(SIDECAR) for name in names(folder) if name.endswith(SIDECAR)}
+def _stems(present: list[str]) -> set[str]:
+    return {name.removesuffix(SIDECAR) for name in present if name.endswith(SIDECAR)}
 
 
 def _chunks(stems: Iterable[str]) -> Iterable[list[str]]:

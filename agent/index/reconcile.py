@@ -1,7 +1,5 @@
 """Bringing index, sidecars and files together again after whatever happened: the outbox's procedure Reconcile."""
 
-import contextlib
-import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,8 +14,7 @@ from agent.log import get_logger
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status, changed
 from agent.outbox.files import AUDIO, SIDECAR, TEMPORARY, digest, is_damaged, names, stems
-from agent.outbox.locks import claimed
-from agent.recording.days.gapsfile import let_go
+from agent.recording.days.gapsfile import End, end_of_gap_log, let_go
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written
 from agent.small_file import is_regular
 
@@ -47,14 +44,15 @@ class Reconciler:
         self._stopped = stopped
         self.findings = Findings(dry_run)
         self._repair = Repair(outbox, disk, self.findings)
+        self._let_go: set[str] = set()
+        self._let_go_until: End | None = None
 
     def run(self) -> Findings:
         """Go through all folders, then through the rows that have no file."""
         files = self._files
         self._each(files.recording, names(files.recording), PART, self._repair.open_file)
-        self._each(files.outbox, names(files.outbox), SIDECAR + TEMPORARY, self._finish)
         for folder in (files.recording, files.outbox, files.sent, files.damaged):
-            self._each(folder, names(folder), TEMPORARY, self._discard)
+            self._each(folder, names(folder), TEMPORARY, self._repair.discard_temporary)
         waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
         self._chunks(waiting, self._check_waiting)
         sent = sorted(stems(files.sent, AUDIO) | stems(files.sent, SIDECAR))
@@ -97,15 +95,6 @@ class Reconciler:
         elif is_damaged(entry):
             self._files.move_to_damaged(entry)
 
-    def _discard(self, path: Path) -> None:
-        """Remove a temporary file that a crash left behind; not one that belongs to a Finish or is being written."""
-        stem = path.name.removesuffix(TEMPORARY).removesuffix(SIDECAR)
-        part, audio = self._files.recording / f"{stem}{AUDIO}{PART}", self._files.outbox / f"{stem}{AUDIO}"
-        if is_being_written(part) or is_being_written(audio) or not path.exists():
-            return
-        if self.findings.found("a temporary file was left behind, removed", "reconcile_discarded", path):
-            self._files.discard_temporary(path)
-
     def _is_foreign(self, path: Path) -> bool:
         """Whether something stands at the name of a file that is none; it is named, and left alone."""
         if not os.path.lexists(path) or is_regular(path):
@@ -115,17 +104,6 @@ class Reconciler:
 
     # outbox/
 
-    def _finish(self, path: Path) -> None:
-        """Do the rest of a Finish that was cut short between its two renames: the audio is there already."""
-        audio = self._files.outbox / f"{path.name.removesuffix(SIDECAR + TEMPORARY)}{AUDIO}"
-        entry = sidecar.read(path)
-        if entry is None or entry.stem != audio.stem or audio.with_suffix(SIDECAR).exists():
-            return
-        with contextlib.suppress(FileNotFoundError), claimed(audio) as mine:
-            whole = mine and audio.stat().st_size == entry.size_bytes
-            if whole and self.findings.found("its sidecar takes its name", "reconcile_moved", audio):
-                self._files.finish_move(audio, entry)
-
     def _check_waiting(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.outbox / f"{stem}{AUDIO}"
         written = sidecar.read(audio.with_suffix(SIDECAR))
@@ -133,9 +111,13 @@ class Reconciler:
             return None
         if not audio.exists():
             self._check_missing(stem, row, written)
-        elif row is None:
-            return None if written is None and is_being_written(audio) else self._adoptable(audio, written)
-        elif row.status is Status.UPLOADED:
+            return None
+        if written is None and row is None and is_being_written(audio):
+            return None
+        found = written or self._left_elsewhere(audio)
+        if row is None:
+            return self._adoptable(audio, found)
+        if row.status is Status.UPLOADED:
             if self.findings.found("is delivered, its move to sent/ is finished", "reconcile_moved", audio):
                 self._files.write_sidecar(row, "reconcile.sidecar")
                 self._files.move_to_sent(row)
@@ -144,8 +126,19 @@ class Reconciler:
                 self._files.move_to_damaged(row)
                 self._files.write_sidecar(row, "reconcile.sidecar")
         elif written is None or (written.progress, written.status) != (row.progress, row.status):
-            self._agree(audio, row, written)
+            self._agree(audio, row, found)
         return None
+
+    def _left_elsewhere(self, audio: Path) -> Entry | None:
+        """Return the sidecar of audio that has none beside it, where a Finish or a Move was cut short.
+
+        It has its name by now, has it not yet, or is where the audio was going: of a Move's two renames a power cut
+        may leave the second alone.
+        """
+        own = audio.with_suffix(SIDECAR)
+        if (entry := sidecar.read(own) or self._repair.finish(audio)) is not None:
+            return entry
+        return sidecar.read(self._files.sent / own.name) or sidecar.read(self._files.damaged / own.name)
 
     def _check_missing(self, stem: str, row: Entry | None, written: Entry | None) -> None:
         """Look into a sidecar that has no audio beside it."""
@@ -169,19 +162,23 @@ class Reconciler:
                 "is a torn sidecar without audio, moved to damaged/", "reconcile_moved", lone
             ):
                 self._files.set_aside(lone)
-        elif entry.id in self._dropped:
+        elif (delivered := entry.status is Status.UPLOADED) or self._was_let_go(entry):
+            gone = "pruned" if delivered else "dropped"
             if self.findings.found(
-                "is what is left of a dropped recording, removed", "reconcile_pruned", lone
+                f"is what is left of a {gone} recording, removed", "reconcile_pruned", lone
             ):
                 self._outbox.forget(entry)
                 self._files.discard_sidecar(lone)
         elif self.findings.found("its audio file is missing", "reconcile_missing", lone):
             self._outbox.damaged(entry, "its audio file is missing")
 
-    @functools.cached_property
-    def _dropped(self) -> set[str]:
-        """What the recorder, or a person, has let go undelivered: the gap logs have it before the audio goes."""
-        return let_go(self._files.root, {Cause.DROPPED, Cause.DELETED})
+    def _was_let_go(self, entry: Entry) -> bool:
+        """Whether the recorder, or a person, has let it go undelivered: the gap logs have it before the audio goes."""
+        end = end_of_gap_log(self._files.root)
+        if entry.id not in self._let_go and end != self._let_go_until:  # the recorder makes room meanwhile
+            self._let_go = let_go(self._files.root, {Cause.DROPPED, Cause.DELETED})
+            self._let_go_until = end
+        return entry.id in self._let_go
 
     def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:
         """Return the entry of a file that has no row: from its sidecar, else from its own tags."""

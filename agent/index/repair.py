@@ -1,5 +1,6 @@
 """Files that were left open: finish the move of whole ones, repair torn ones, set aside what nothing can be made of."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from agent.index.outbox import Outbox
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry
 from agent.outbox.files import AUDIO, DAMAGED, SIDECAR, TEMPORARY, digest
+from agent.outbox.locks import claimed
 from agent.recording.filename import start_of_stem
-from agent.recording.segment import PART, FinishedSegment, SegmentStart, lock_open_file
-from agent.small_file import open_file
+from agent.recording.segment import PART, FinishedSegment, SegmentStart, is_being_written, lock_open_file
+from agent.small_file import is_regular, open_file
 
 
 class Repair:
-    """Takes up the ``.part`` files that nobody is writing."""
+    """Takes up the ``.part`` files that nobody is writing, and what a Finish has left under a temporary name."""
 
     def __init__(self, outbox: Outbox, disk: Disk, findings: Findings) -> None:
         self._outbox = outbox
@@ -33,6 +35,35 @@ class Repair:
         with file:
             if lock_open_file(file):
                 self._take_up(path)
+
+    def finish(self, audio: Path) -> Entry | None:
+        """Do the rest of a Finish that was cut short between its two renames; None: it was not, or is under way."""
+        if not is_regular(audio):
+            return None
+        with contextlib.suppress(FileNotFoundError), claimed(audio) as mine:
+            entry = _awaited(audio) if mine else None
+            if entry is not None and self._findings.found(
+                "its sidecar takes its name", "reconcile_moved", audio
+            ):
+                self._outbox.files.finish_move(audio, entry)
+            return entry
+        return None
+
+    def discard_temporary(self, path: Path) -> None:
+        """Remove a temporary file that a crash left behind; not one that is being written, or that a Finish needs.
+
+        A recorder may die at any moment of this: what its open file, or its audio, still needs is there for the next
+        look.
+        """
+        files = self._outbox.files
+        stem = path.name.removesuffix(TEMPORARY).removesuffix(SIDECAR)
+        part, audio = files.recording / f"{stem}{AUDIO}{PART}", files.outbox / f"{stem}{AUDIO}"
+        if is_being_written(part) or is_being_written(audio) or not path.exists():
+            return
+        if path.parent == files.outbox and (is_regular(part) or _awaited(audio) is not None):
+            return
+        if self._findings.found("a temporary file was left behind, removed", "reconcile_discarded", path):
+            files.discard_temporary(path)
 
     def _take_up(self, path: Path) -> None:
         stem = path.name.removesuffix(AUDIO + PART)
@@ -94,3 +125,12 @@ class Repair:
         segment = FinishedSegment(start, path, 0, path.stat().st_size, digest(path), recovered=True)
         reason = f"{DAMAGED} {reason}"
         self._outbox.take_damaged(path, Entry.of(segment), reason)
+
+
+def _awaited(audio: Path) -> Entry | None:
+    """Return what audio that has moved without its sidecar awaits: the one under its temporary name."""
+    own = audio.with_suffix(SIDECAR)
+    entry = sidecar.read(own.with_name(own.name + TEMPORARY))
+    if entry is None or own.exists() or not is_regular(audio) or audio.stat().st_size != entry.size_bytes:
+        return None
+    return entry

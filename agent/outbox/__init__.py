@@ -5,7 +5,7 @@ Folders under the state directory: ``recording/`` (open ``.part`` files), ``outb
 stem: ``<stem>.opus`` and its sidecar ``<stem>.json``.
 
 Invariants
-    I1  Every finished file is in the index, or will be adopted after the next start.
+    I1  Every finished file is in the index, or will be adopted: by the next look, or after the next start.
     I2  No file in ``recording/``, ``outbox/`` or ``damaged/`` is deleted by the program, except by what the owner
         chose.
     I3  A file leaves ``outbox/`` only after the API has confirmed it (api.md section 4).
@@ -27,10 +27,13 @@ Procedures
     Reconcile, per stem, in the order of the folders
         recording/  a ``.part`` that nobody writes: its sidecar is in ``outbox/`` → finish its move; else repair
                     (cut after the last good page, EOS), mark it ``recovered``, finish it; nothing usable →
-                    ``damaged/``. A temporary file → gone.
-        outbox/     no row → adopt, from the sidecar or from the file's own tags; row says completed → finish its
-                    move; sidecar without audio → the audio is in ``sent/`` (finish the move), or lost (parked,
-                    ``damaged:``).
+                    ``damaged/``. A temporary file, here and elsewhere → gone, but for the sidecar of a Finish that
+                    its ``.part`` or its audio in ``outbox/`` still needs.
+        outbox/     audio whose sidecar has not its name yet → finish its Finish. No row → adopt, from the sidecar
+                    (of a Move's renames a power cut may leave any: it may be in ``sent/`` or ``damaged/`` already)
+                    or from the file's own tags; row says completed → finish its move; sidecar without audio → the
+                    audio is in ``sent/`` (finish the move), or was delivered or let go (the rest of a Prune or a
+                    drop, removed), or is lost (parked, ``damaged:``).
         sent/       no row → adopt as delivered; row not completed → completed (the further fact); sidecar alone →
                     the rest of a Prune, removed.
 """

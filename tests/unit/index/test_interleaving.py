@@ -17,7 +17,7 @@ import pytest
 from simulated import SimulatedClock
 
 import agent.index.outbox
-import agent.index.reconcile
+import agent.index.repair
 from agent.clock import Instant
 from agent.config.schema import StorageConfig
 from agent.disk import Disk
@@ -314,7 +314,7 @@ def test_without_the_locks_something_is_wrong(in_memory: Path, monkeypatch: pyte
         audio.stat()
         yield True
 
-    for module in (space, agent.index.outbox, agent.index.reconcile):
+    for module in (space, agent.index.outbox, agent.index.repair):
         monkeypatch.setattr(module, "claimed", taken)
     for attempt in range(20):
         folder = in_memory / str(attempt)
