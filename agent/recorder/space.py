@@ -146,6 +146,8 @@ class RoomKeeper:
     def _give_way(self, audio: Path, undelivered: Entry | None) -> bool:
         """Prune what is delivered, drop what is not; False when somebody works on it, it has gone, or will not go.
 
+        A deliverer that was killed leaves delivered ones in ``outbox/``: their sidecars say so, and they are no loss.
+
         Raises:
             OSError: the whole file system is read-only.
         """
@@ -153,6 +155,8 @@ class RoomKeeper:
             with claimed(audio) as mine:
                 if not mine:
                     return False
+                if undelivered is not None and (now := _sidecar_of(audio)) is not None:
+                    undelivered = None if now.status is Status.UPLOADED else now
                 self._remove(audio, undelivered)
         except FileNotFoundError:
             return False

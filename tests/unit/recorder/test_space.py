@@ -12,6 +12,7 @@ from card_of_recordings import SIZE, Make, make
 from logcapture import capture_logs
 
 from agent.disk import Disk
+from agent.index.reconcile import Reconciler
 from agent.recorder import space
 
 
@@ -61,6 +62,21 @@ def test_drop_oldest_drops_the_oldest_and_held_ones_last(make: Make) -> None:
 
     assert order == [[1, 2, 3, 4, 5], [1, 3, 4, 5], [1, 4, 5], [1, 5], [5]]
     assert card.dropped == [ids[1], ids[2], ids[3], ids[0]]
+
+
+def test_what_was_delivered_and_not_moved_is_no_loss(make: Make) -> None:
+    """A deliverer killed between the last facts and the move: its recording gives way, and no gap log names it."""
+    card = make(when_full="drop_oldest")
+    files = card.outbox.files
+    done, waiting = card.add("verified"), card.add("ready")
+    for name in (done.audio_name, done.sidecar_name):
+        (files.sent / name).rename(files.outbox / name)
+    card.free = 11 * SIZE
+    assert card.space.problem(False) is None
+    assert [path.name for path in files.outbox.glob("*.opus")] == [waiting.audio_name]
+    assert card.dropped == []
+    Reconciler(card.outbox, Disk()).run()
+    assert card.left == [waiting.seq]
 
 
 def test_what_will_not_go_is_passed_over_and_noted_as_lost_by_nobody(
