@@ -247,7 +247,7 @@ class World:
                 wrong.append(f"{entry.id} has a row and no file")
             if entry.status is Status.PARKED and entry.id in self.made:
                 wrong.append(f"{entry.id} is parked: {entry.parked_reason}")
-        for name in ("outbox", "sent"):
+        for name in ("outbox", "sent", "damaged"):
             names = [path.name for path in (self.folder / name).iterdir()]
             wrong += [f"{name} has no row" for name in names if name[26:62] not in rows]
         return wrong
