@@ -32,6 +32,8 @@ WAYS = (
 """What survives, whether the index is lost, and whether the server is strict."""
 NEXT_SYNCS = 45
 """How many syncs behind the one that is left out the power may go."""
+FATES = 24
+"""So many draws of what survives at the end of the trace: two names of which one comes back are one draw in four."""
 MOST_TRIED = 100
 ONLY = re.compile(os.environ.get("CRASH_POINTS", ""))
 """A pattern of steps, to look at some of them again."""
@@ -159,11 +161,16 @@ def missed(
 
 
 def candidates(trace: Trace, step: str, seed: int) -> Iterator[Cut]:
-    """Yield cuts behind two places where a step's sync is missed, those first of which nothing unsynced survives."""
+    """Yield cuts at the end, when all was delivered and pruned, then behind two places where a step's sync is missed.
+
+    Of the latter those first of which nothing unsynced survives.
+    """
     places = trace.sync_steps[step]
     syncs = sorted(at for each in trace.sync_steps.values() for at in each)
     chosen = dict.fromkeys((places[-1], places[len(places) // 2]))
     moments = [at + 1 for place in chosen for at in syncs[syncs.index(place) :][:NEXT_SYNCS]]
+    for number in range(FATES):
+        yield Cut(len(trace.calls), HALF, seed + number, index_lost=True, without=step)
     for (chance, index_lost, strict), at in product(WAYS, moments):
         yield Cut(at, chance, seed + at, index_lost=index_lost, without=step, strict=strict)
 
