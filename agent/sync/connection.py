@@ -19,7 +19,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from agent import bounds
-from agent.api.errors import Aborted, Busy, Offline, RateLimited, Unauthorized
+from agent.api.errors import Aborted, Busy, Offline, OfflineKind, RateLimited, Unauthorized
 from agent.environment import Environment
 from agent.errors import AgentError, CredentialError, StillWaiting
 from agent.index.outbox import Outbox
@@ -38,6 +38,8 @@ PROBE_SECONDS = 900.0
 """How often a refused token, or an API that refuses everything, is tried again."""
 ROAMING_SECONDS = 30.0
 """So long heartbeats wait at a time while a modem roams against the owner's will."""
+UPLOADING_SECONDS = 30.0
+"""An upload whose bytes were taken so lately shows that the network is there."""
 
 
 class Reason(Enum):
@@ -96,6 +98,8 @@ class Connection:
         self._backoff = Backoff(rng=environment.rng)
         self._offline_failures = 0
         self._wait: Wait | None = None
+        self._upload_moved: float | None = None
+        """When bytes of the upload that is under way were taken, on the monotonic clock."""
         self._noted: Waiting | None = None
         """Why recordings wait by a rule of the owner or the clock, in the drain that runs or ran last."""
 
@@ -183,14 +187,30 @@ class Connection:
             self.show()
             self._outbox.arrived.set()
 
+    def upload_moves(self) -> None:
+        """Note that bytes of an upload were taken."""
+        self._upload_moved = self._clock.monotonic()
+
+    def upload_ended(self) -> None:
+        """Note that none is under way."""
+        self._upload_moved = None
+
     def heartbeat_failed(self, error: AgentError) -> None:
-        """Note what a heartbeat has met."""
+        """Note what a heartbeat has met; one that came too late on a line full of an upload says nothing of it."""
+        if isinstance(error, Offline) and error.kind is OfflineKind.TIMEOUT and self._is_uploading:
+            log.debug("a heartbeat came too late", action="heartbeat_late", reason=str(error))
+            return
         if isinstance(error, Offline):
             self.clock_wait.offline()
         if not self.failed(error) and not isinstance(error, Aborted):
             self.answered(accepted=not isinstance(error, Busy))
             self.network_is_back()
         self.show()
+
+    @property
+    def _is_uploading(self) -> bool:
+        moved = self._upload_moved
+        return moved is not None and self._clock.monotonic() - moved <= UPLOADING_SECONDS
 
     def network_is_back(self) -> None:
         """Let what waits because it is offline be tried at once; how often it failed is not forgotten."""

@@ -271,6 +271,8 @@ class Syncer:
             if isinstance(error, Offline):
                 self._clock_wait.offline()
                 return
+        finally:
+            self._connection.upload_ended()
         self._clock_wait.learn()
 
     def _ask_time(self, report: SyncResult) -> None:
@@ -289,6 +291,7 @@ class Syncer:
             self._connection.note_waiting(Waiting(CLOCK, until))
 
     def _note_progress(self, entry: Entry, sent: int) -> None:
+        self._connection.upload_moves()
         self._board.report(transfer=Transfer(entry.id, sent, entry.size_bytes))
         for listener in list(self._listeners):
             listener(entry.id, sent, entry.size_bytes)

@@ -15,7 +15,14 @@ from agent.errors import AgentError, CredentialError
 from agent.host.battery import Battery
 from agent.host.net.uplink import Uplink
 from agent.status.board import CredentialState
-from agent.sync.connection import PROBE_SECONDS, ROAMING_SECONDS, Connection, DeliveryWaits, Reason
+from agent.sync.connection import (
+    PROBE_SECONDS,
+    ROAMING_SECONDS,
+    UPLOADING_SECONDS,
+    Connection,
+    DeliveryWaits,
+    Reason,
+)
 from agent.sync.rules.networks import NetworkForbidden, NetworkRules
 from agent.sync.rules.owner_rules import LOW_BATTERY, Rules
 from agent.sync.rules.waits_by_rule import WaitsByRule
@@ -154,3 +161,25 @@ def test_what_sync_ignores_is_asked_before_each_recording(parts: tuple[Deliverer
     assert reason(connection, made) == LOW_BATTERY
     connection.begin_drain()
     assert reason(connection, made) is None
+
+
+def test_a_late_heartbeat_beside_an_upload_that_moves_is_no_outage(
+    parts: tuple[DelivererWiring, LoopClock],
+) -> None:
+    """Only a time-out, and only while bytes are taken: everything else means what it says."""
+    made, clock = parts
+    connection, late = made.connection, Offline("no answer", kind=OfflineKind.TIMEOUT)
+    connection.upload_moves()
+    connection.heartbeat_failed(late)
+    assert connection.current_wait is None
+    assert made.board.snapshot.online is not False
+    clock.sleep(UPLOADING_SECONDS + 1)
+    connection.heartbeat_failed(late)
+    assert made.board.snapshot.online is False
+    for ended, error in ((True, late), (False, OFFLINE)):
+        connection.delivery_answered(accepted=True)
+        connection.upload_moves()
+        if ended:
+            connection.upload_ended()
+        connection.heartbeat_failed(error)
+        assert made.board.snapshot.online is False
