@@ -47,6 +47,11 @@ def reason(connection: Connection, parts: DelivererWiring) -> str | None:
     return None if waiting is None else waiting.reason
 
 
+def is_offline(parts: DelivererWiring) -> bool:
+    """Tell what status says of the connection."""
+    return parts.board.snapshot.online is False
+
+
 def test_nothing_stands_in_the_way(parts: tuple[DelivererWiring, LoopClock]) -> None:
     """Delivery may begin, a recording may go, a heartbeat too; status gives no reason."""
     made, _clock = parts
@@ -172,14 +177,14 @@ def test_a_late_heartbeat_beside_an_upload_that_moves_is_no_outage(
     connection.upload_moves()
     connection.heartbeat_failed(late)
     assert connection.current_wait is None
-    assert made.board.snapshot.online is not False
+    assert not is_offline(made)
     clock.sleep(UPLOADING_SECONDS + 1)
     connection.heartbeat_failed(late)
-    assert made.board.snapshot.online is False
+    assert is_offline(made)
     for ended, error in ((True, late), (False, OFFLINE)):
         connection.delivery_answered(accepted=True)
         connection.upload_moves()
         if ended:
             connection.upload_ended()
         connection.heartbeat_failed(error)
-        assert made.board.snapshot.online is False
+        assert is_offline(made)
