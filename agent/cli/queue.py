@@ -12,8 +12,8 @@ from agent.control.server import ask
 from agent.facade.context import Session
 from agent.facade.service import deliverer_here
 from agent.host.target_folder import TargetFolder
-from agent.index.actions import ACTIONS, export, not_one
-from agent.index.reading import reading
+from agent.index.actions import ACTIONS, export
+from agent.index.reading import not_one, reading
 from agent.outbox.entry import number_given
 from agent.outbox.queue_row import queue_rows, row_of
 from agent.process.state_directory import Process, StateDirectory

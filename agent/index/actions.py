@@ -3,38 +3,15 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.hints import typed
 from agent.host.target_folder import TargetFolder
 from agent.index.outbox import Outbox
-from agent.index.table.store import Store
+from agent.index.reading import Recordings, find
 from agent.outbox import sidecar
 from agent.outbox.entry import Entry, Status
 from agent.outbox.files import is_damaged
-
-if TYPE_CHECKING:
-    from agent.index.reading import Recordings
-
-
-def find(store: Store | None, recording_id: str) -> Entry:
-    """Return the recording of an id, of its beginning when that is unique, or of a number of ``queue list``.
-
-    Raises:
-        AgentError: there is none, or more than one.
-    """
-    found = store.named(recording_id) if store is not None and recording_id else []
-    if len(found) != 1:
-        raise not_one(len(found), recording_id)
-    return found[0]
-
-
-def not_one(count: int, recording_id: str) -> AgentError:
-    """Return why no recording, or more than one, is not what a person has named."""
-    if count:
-        return AgentError(f"{count} recordings begin with {recording_id}", "write more of the id")
-    return AgentError(f"there is no recording {recording_id}", f"{typed('queue list')} shows what there is")
 
 
 def retry(outbox: Outbox, ids: Sequence[str] | None) -> list[str]:
@@ -100,7 +77,7 @@ ACTIONS: dict[str, Callable[[Outbox, Sequence[str] | None], list[str]]] = {
 """By the name of their command."""
 
 
-def export(recordings: "Recordings", folder: TargetFolder, ids: Sequence[str]) -> list[Path]:
+def export(recordings: Recordings, folder: TargetFolder, ids: Sequence[str]) -> list[Path]:
     """Copy audio and sidecars into a folder; without ids all that is not delivered. Returns the audio's paths.
 
     Raises:

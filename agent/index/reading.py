@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.disk import Disk
 from agent.errors import AgentError
-from agent.index.actions import find
+from agent.hints import typed
 from agent.index.table.store import Store
 from agent.outbox import sidecar
 from agent.outbox.entry import WAITING, Entry, number_given
@@ -33,6 +33,25 @@ def open_for_reading(state: StateDirectory) -> Store | None:
     return store
 
 
+def find(store: Store | None, recording_id: str) -> Entry:
+    """Return the recording of an id, of its beginning when that is unique, or of a number of ``queue list``.
+
+    Raises:
+        AgentError: there is none, or more than one.
+    """
+    found = store.named(recording_id) if store is not None and recording_id else []
+    if len(found) != 1:
+        raise not_one(len(found), recording_id)
+    return found[0]
+
+
+def not_one(count: int, recording_id: str) -> AgentError:
+    """Return why no recording, or more than one, is not what a person has named."""
+    if count:
+        return AgentError(f"{count} recordings begin with {recording_id}", "write more of the id")
+    return AgentError(f"there is no recording {recording_id}", f"{typed('queue list')} shows what there is")
+
+
 class Recordings:
     """What there is, without a lock and without changing anything."""
 
@@ -47,7 +66,7 @@ class Recordings:
         return sorted([*rows, *self._without_row(known)], key=lambda entry: entry.seq)
 
     def find(self, recording_id: str) -> Entry:
-        """Return the recording that a person means (``actions.find``); AgentError without one."""
+        """Return the recording that a person means (``find``); AgentError without one."""
         try:
             return find(self.store, recording_id)
         except AgentError:

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from acceptance import Machine, calls, machine, server, wait_for
-from owners import ANNA, BERT, LATER, NEW, OLD, bind, lineages_file, owners, recorded, statuses
+from owners import ANNA, BERT, LATER, NEW, OLD, bind, bindings_file, owners, recorded, statuses
 
 from agent.audio.ogg import read_summary
 from agent.recording.segment import SegmentStart
@@ -15,6 +15,8 @@ from agent.sandbox.server import SandboxServer
 from agent.token.store import Token
 
 __all__ = ["machine", "server"]
+
+BINDING_COLUMN = "lineage"
 
 
 def test_each_recording_remembers_its_binding(machine: Machine, server: SandboxServer) -> None:
@@ -28,7 +30,7 @@ def test_each_recording_remembers_its_binding(machine: Machine, server: SandboxS
     assert json.loads(audio.with_suffix(".json").read_text())["lineage"] == binding
     machine.ok("repair")
     with closing(sqlite3.connect(machine.state / "outbox.db")) as index:
-        assert index.execute("SELECT lineage FROM recordings").fetchall() == [(binding,)]
+        assert index.execute(f"SELECT {BINDING_COLUMN} FROM recordings").fetchall() == [(binding,)]  # noqa: S608 - our column
     assert calls(server) == []
 
 
@@ -196,6 +198,6 @@ def test_a_file_found_alone_keeps_its_owner(machine: Machine, server: SandboxSer
     machine.give_token(NEW)
     machine.ok("repair")
     assert statuses(machine) == {row["id"]: "held"}
-    assert lineages_file(machine).exists()
+    assert bindings_file(machine).exists()
     machine.ok("sync")
     assert owners(server) == {}

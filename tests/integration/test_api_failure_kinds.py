@@ -263,7 +263,7 @@ def s3(code: str) -> bytes:
     ],
 )
 def test_storage_answers(server: SocketApi, api: RecordingsApi, reply: Reply, kind: type[ApiFailure]) -> None:
-    """2xx with an ETag alone is success; 403 wants a fresh URL; S3's transient codes want patience."""
+    """2xx with an ETag alone is success; 403 wants a fresh URL; S3's transient codes mean later."""
     failure = failure_of(api, server, "put", reply)
     assert type(failure) is kind
     assert len(server.seen) == 1

@@ -83,7 +83,7 @@ def test_half_a_minute_of_sound_waits_at_every_setting(tmp_path: Path, rate: int
     assert {len(samples) for _, samples in taken} == {rate * BLOCK_MS // 1000 * channels * 2}
 
 
-def test_without_the_memory_behind_the_pipe_the_ear_waits(tmp_path: Path) -> None:
+def test_without_the_memory_behind_the_pipe_the_capture_process_waits(tmp_path: Path) -> None:
     """The control: the pipe alone does not hold half a minute of 48 kHz stereo."""
     settings, done = fast_capture(tmp_path, 48000, 2, 35)
     capture = CaptureProcess([], os.environ, settings.python)

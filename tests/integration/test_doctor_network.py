@@ -86,7 +86,7 @@ def captive_portal(patient: Patient) -> None:
 
 
 def api_busy(patient: Patient) -> None:
-    """It asks for patience."""
+    """It asks to be tried later."""
     patient.sandbox.faults.add(Fault(Call.ANY, times=None, status=503))
 
 

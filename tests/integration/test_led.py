@@ -170,7 +170,7 @@ def test_only_a_recent_outcome_is_told(tmp_path: Path, age: float, is_told: bool
     assert recent_outcome(1000.0, tmp_path) is None
 
 
-def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
+def test_a_sysfs_led_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
     """The trigger is switched off first; then only numbers up to max_brightness are written."""
     sysfs = FakeLed(tmp_path, most=255)
     driver = SysfsLedDriver("ACT", brightness=50, root=tmp_path)
@@ -181,7 +181,7 @@ def test_sysfs_lamp_takes_the_light_from_the_kernel(tmp_path: Path) -> None:
     assert sysfs.read("brightness") == "0"
 
 
-def test_sysfs_lamp_with_two_states_is_on_at_any_brightness(tmp_path: Path) -> None:
+def test_a_sysfs_led_with_two_states_is_on_at_any_brightness(tmp_path: Path) -> None:
     """ACT knows on and off only: a dim light is on, and brightness 0 is dark."""
     sysfs = FakeLed(tmp_path, most=1)
     SysfsLedDriver("ACT", brightness=20, root=tmp_path).show(Colour(0, 1, 0))
@@ -217,7 +217,7 @@ def mock_pins() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("mock_pins")
-def test_gpio_lamp_of_three_colours() -> None:
+def test_a_gpio_led_of_three_colours() -> None:
     """Each pin gets its colour, dimmed, and all are dark in the end."""
     driver = GpioLedDriver((17, 27, 22), brightness=50)
     driver.show(Colour(1, 0.5, 0))
@@ -227,7 +227,7 @@ def test_gpio_lamp_of_three_colours() -> None:
 
 
 @pytest.mark.usefixtures("mock_pins")
-def test_gpio_lamp_of_one_colour_active_low() -> None:
+def test_a_gpio_led_of_one_colour_active_low() -> None:
     """An LED between pin and plus is on when the pin is low."""
     driver = GpioLedDriver((17,), active_low=True)
     driver.show(Colour(0, 0, 1))

@@ -112,7 +112,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 """
 
 
-def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
+def test_a_stopped_parent_loses_no_sample_and_its_capture_process_dies_with_it(
     virtual_microphone: VirtualMicrophone, tmp_path: Path
 ) -> None:
     """Stopped for 3 s while somebody speaks it misses nothing and keeps its capture process, which dies with it."""
@@ -128,12 +128,12 @@ def test_a_stopped_parent_loses_no_sample_and_its_ear_dies_with_it(
         player.wait()
         parent.send_signal(signal.SIGCONT)
         time.sleep(1)
-        ear_lived_through = capture.exists()
+        capture_process_lived_through = capture.exists()
         parent.kill()
     played = read_wav(SPEECH)
     heard = np.frombuffer(raw.read_bytes(), dtype="<i2")
     assert np.array_equal(part_like(heard, played), played)
-    assert ear_lived_through
+    assert capture_process_lived_through
     deadline = time.monotonic() + 2
     while _alive(capture) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -148,7 +148,7 @@ def _alive(process: Path) -> bool:
         return False
 
 
-def test_ctrl_c_does_not_reach_the_ear(make: Make) -> None:
+def test_ctrl_c_does_not_reach_the_capture_process(make: Make) -> None:
     """SIGINT and SIGHUP, which a terminal sends to a whole group, leave the capture process alone; SIGTERM ends it."""
     microphone = make()
     microphone.require(5)
@@ -246,14 +246,16 @@ def test_ten_openings_leave_nothing_behind(make: Make) -> None:
 @pytest.mark.parametrize(
     "script", ["kill -ABRT $$", "kill -SEGV $$", "exit 0", "yes nonsense", "exec /nowhere"]
 )
-def test_an_ear_that_dies_while_opening_is_no_microphone(make: Make, tmp_path: Path, script: str) -> None:
+def test_a_capture_process_that_dies_while_opening_is_no_microphone(
+    make: Make, tmp_path: Path, script: str
+) -> None:
     """Whatever kills the capture process before sound flows, the state is WAITING and the sentence is ours."""
     microphone = make(python=program(tmp_path, script))
     assert "The microphone " in lose(microphone, 3)[1]
     assert microphone.state is SourceState.WAITING
 
 
-def test_an_ear_that_cannot_be_started_is_waited_for(make: Make) -> None:
+def test_a_capture_process_that_cannot_be_started_is_waited_for(make: Make) -> None:
     """A missing interpreter is a reason to wait, not to crash."""
     microphone = make(python="/nowhere/python")
     assert "The capture process does not start" in lose(microphone, 3)[1]
@@ -276,8 +278,8 @@ def test_attempts_follow_the_backoff(make: Make) -> None:
     assert waits == [0.5, 1, 2, 4, 5, 5]
 
 
-def test_an_orphaned_ear_does_not_start(virtual_microphone: VirtualMicrophone) -> None:
-    """An ear whose parent is not the one it was told of exits without opening anything."""
+def test_an_orphaned_capture_process_does_not_start(virtual_microphone: VirtualMicrophone) -> None:
+    """A capture process whose parent is not the one it was told of exits without opening anything."""
     command = capture_command(sys.executable, "--list")
     command[command.index("--parent") + 1] = "1"
     environment = capture_environment(virtual_microphone.env)
@@ -285,8 +287,8 @@ def test_an_orphaned_ear_does_not_start(virtual_microphone: VirtualMicrophone) -
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_the_ear_stays_small(virtual_microphone: VirtualMicrophone, make: Make) -> None:
-    """A listening ear measures at most 16 MiB PSS, and its list is JSON of what ALSA names."""
+def test_the_capture_process_stays_small(virtual_microphone: VirtualMicrophone, make: Make) -> None:
+    """A listening capture process measures at most 16 MiB PSS, and its list is JSON of what ALSA names."""
     microphone = make(rate=16000)
     microphone.require(5)
     rollup = Path(f"/proc/{microphone.capture_pid}/smaps_rollup").read_text()

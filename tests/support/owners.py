@@ -41,6 +41,6 @@ def owners(server: SandboxServer) -> dict[str, str | None]:
     return filed
 
 
-def lineages_file(machine: Machine) -> Path:
+def bindings_file(machine: Machine) -> Path:
     """Return where the bindings are kept."""
     return machine.state / "lineages.json"

@@ -61,7 +61,7 @@ class SlowCard(Disk):
 def capture(tmp_path: Path) -> tuple[str, Path]:
     """Return the command of a capture process in real time, and the file it makes when held up for a second."""
     held = tmp_path / "held"
-    script = tmp_path / "ear.py"
+    script = tmp_path / "capture.py"
     size = RATE * BLOCK_MS // 1000 * CHANNELS * 2
     root = str(Path(protocol.__file__).parents[2])
     script.write_text(CAPTURE.format(root=root, size=size, seconds=BLOCK_MS / 1000, held=str(held)))

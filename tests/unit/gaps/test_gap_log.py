@@ -12,7 +12,7 @@ from agent.cli.root import root
 from agent.clock import Instant
 from agent.disk import Disk
 from agent.errors import AgentError
-from agent.gaps import log as ledger_module
+from agent.gaps import log as gap_log_module
 from agent.gaps.log import DELIVERY_FILE, FILE, Cause, Gap, GapLog, older
 from agent.gaps.tracker import GapTracker
 from agent.recording.days.gapsfile import MOST_BYTES, end_of_gap_log, last_gaps, let_go, read_gaps
@@ -96,7 +96,7 @@ def test_equal_moments_of_two_boots_are_two_gaps(tmp_path: Path) -> None:
     assert [gap.milliseconds for gap in read_gaps(tmp_path)] == [None, 1000]
 
 
-def test_no_ledger_is_no_gap(tmp_path: Path) -> None:
+def test_no_gap_log_is_no_gap(tmp_path: Path) -> None:
     """A new state directory has none."""
     assert read_gaps(tmp_path) == []
 
@@ -106,7 +106,7 @@ NEWEST = Gap(Cause.DROPPED, at(9), None, 1234, "new")
 
 
 @pytest.mark.parametrize("file", [FILE, DELIVERY_FILE])
-def test_of_a_ledger_that_is_too_large_the_newest_gaps_are_read(tmp_path: Path, file: str) -> None:
+def test_of_a_gap_log_that_is_too_large_the_newest_gaps_are_read(tmp_path: Path, file: str) -> None:
     """Beyond 64 MiB, however it came to be, its end still tells; what was dropped is found too."""
     with (tmp_path / file).open("wb") as gap_log:
         gap_log.truncate(MOST_BYTES + (1 << 20))
@@ -117,11 +117,11 @@ def test_of_a_ledger_that_is_too_large_the_newest_gaps_are_read(tmp_path: Path, 
     assert let_go(tmp_path, {Cause.DROPPED}) == {"new"}
 
 
-def test_a_ledger_begins_a_new_file_before_it_is_too_large(
+def test_a_gap_log_begins_a_new_file_before_it_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two files of a bounded size hold the newest gaps; one that opened in one and closed in the other stands once."""
-    monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 3_000)
+    monkeypatch.setattr(gap_log_module, "ROTATE_BYTES", 3_000)
     gap_log = GapLog(tmp_path, Disk())
     for number in range(120):
         gap_log.add(Gap(Cause.NO_MICROPHONE, at(number)))
@@ -140,9 +140,9 @@ def test_a_ledger_begins_a_new_file_before_it_is_too_large(
     assert len(gaps) > 10
 
 
-def test_a_ledger_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_log_that_cannot_be_moved_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a folder in the place of the older file no gap is lost."""
-    monkeypatch.setattr(ledger_module, "ROTATE_BYTES", 1000)
+    monkeypatch.setattr(gap_log_module, "ROTATE_BYTES", 1000)
     older(tmp_path / FILE).mkdir()
     gap_log = GapLog(tmp_path, Disk())
     for number in range(50):

@@ -25,7 +25,7 @@ from simulated import SimulatedClock
 
 from agent.config.schema import LedConfig
 from agent.panel import led
-from agent.panel import led_driver as lamps
+from agent.panel import led_driver as leds
 from agent.panel.led_driver import SysfsLedDriver, led_driver_for
 from agent.panel.patterns import blinks
 from agent.status.condition import Condition
@@ -90,7 +90,7 @@ def board(tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 
     def make(most: int) -> Sysfs:
         sysfs = Sysfs(tmp_path, clock, most)
-        monkeypatch.setattr(lamps, "os", sysfs)
+        monkeypatch.setattr(leds, "os", sysfs)
         return sysfs
 
     return make

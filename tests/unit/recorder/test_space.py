@@ -17,7 +17,7 @@ from agent.recorder import space
 
 
 def test_verified_go_first_then_unverified_each_oldest_first(make: Make) -> None:
-    """As many go as are needed, no undelivered one; then recording stops, and the ballast is given up."""
+    """As many go as are needed, no undelivered one; then recording stops, and the reserve file is released."""
     card = make()
     for state in ("unverified", "ready", "verified", "unverified", "verified", "held"):
         card.add(state)

@@ -145,7 +145,7 @@ def test_a_full_disk_stops_recording_and_room_lets_it_go_on_within_30_seconds(tm
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("after", [0, 1, 5, 11])
-def test_a_disk_that_fails_in_the_middle_costs_what_the_ledger_says(
+def test_a_disk_that_fails_in_the_middle_costs_what_the_gap_log_says(
     tmp_path: Path, number: int, after: int
 ) -> None:
     """A page is refused: the file is left to repair, recording goes on later, recorded + missing = elapsed."""
@@ -327,16 +327,16 @@ def test_attended_a_full_disk_is_an_error(tmp_path: Path) -> None:
 
 
 class _StartsWith:
-    """No wish of the calendar's, but a request that is there from the start, as ``record`` makes it."""
+    """Nothing that the calendar asks for, but a request that is there from the start, as ``record`` makes it."""
 
     def __init__(self, setup: RecordingSetup, request: ManualRequest) -> None:
-        self._studio = setup
+        self._setup = setup
         self._request: ManualRequest | None = request
 
     def spec(self) -> None:
         """Hand the request in at the first question."""
         if self._request is not None:
-            self._studio.recorder.start(self._request)
+            self._setup.recorder.start(self._request)
             self._request = None
 
 

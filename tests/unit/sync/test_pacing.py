@@ -188,11 +188,11 @@ def test_an_interval_longer_than_ours_is_the_owners() -> None:
 def test_a_limit_that_is_too_small_is_noticed_and_forgotten() -> None:
     """A backlog that has not shrunk for an hour in which the limit was scarce tells; one that is halved ends it."""
     clock = SimulatedClock()
-    crowding = FleetOverload(clock.monotonic)
+    overload = FleetOverload(clock.monotonic)
     told = []
     for waiting in (*(10,) * 62, 4):
-        crowding.observe(waiting, scarce=True)
-        told.append(crowding.too_small)
+        overload.observe(waiting, scarce=True)
+        told.append(overload.too_small)
         clock.sleep(60)
     assert told == [False] * 60 + [True, True, False]
 
@@ -200,8 +200,8 @@ def test_a_limit_that_is_too_small_is_noticed_and_forgotten() -> None:
 def test_a_backlog_that_shrinks_is_no_sign_of_a_small_limit() -> None:
     """However long it takes."""
     clock = SimulatedClock()
-    crowding = FleetOverload(clock.monotonic)
+    overload = FleetOverload(clock.monotonic)
     for waiting in range(300, 0, -1):
-        crowding.observe(waiting, scarce=True)
-        assert not crowding.too_small
+        overload.observe(waiting, scarce=True)
+        assert not overload.too_small
         clock.sleep(60)

@@ -72,14 +72,14 @@ def test_small_losses_add_up_to_one_that_is_found() -> None:
     assert total(Timeline(RATE, 1), blocks(700, lost=lost, flagged=False)) == pytest.approx(0.8, abs=0.16)
 
 
-def test_an_ear_that_stood_still_and_caught_up_lost_nothing() -> None:
+def test_a_capture_process_that_stood_still_and_caught_up_lost_nothing() -> None:
     """Twenty blocks come at once, two seconds late, then all is in time: nothing is filled."""
     timeline = Timeline(RATE, 1)
     regular = list(blocks(300))
     for number in range(100, 120):
         late = regular[119].captured_at + (number - 100) * 0.001
         regular[number] = regular[number]._replace(captured_at=late)
-    # Samples of a stalled ear wait in ALSA's buffer and the pipe; only the last of them can be in time.
+    # Samples of a stalled capture process wait in ALSA's buffer and the pipe; only the last of them can be in time.
     for number in range(120, 300):
         regular[number] = regular[number]._replace(captured_at=regular[number].captured_at + 0.02)
     assert sum(timeline.missing(block) for block in regular) == 0

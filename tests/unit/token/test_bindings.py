@@ -32,7 +32,7 @@ def test_nothing_is_held_before_there_was_a_token(tmp_path: Path) -> None:
     assert not book.allows(None, None, second)
 
 
-def test_a_token_of_a_person_begins_a_lineage_and_an_earlier_one_returns_to_its_own(tmp_path: Path) -> None:
+def test_a_token_of_a_person_begins_a_binding_and_an_earlier_one_returns_to_its_own(tmp_path: Path) -> None:
     """A, then B: B may not send what is A's; then A again: it may."""
     kept = credentials(tmp_path)
     kept.store(A)
@@ -47,7 +47,7 @@ def test_a_token_of_a_person_begins_a_lineage_and_an_earlier_one_returns_to_its_
     assert not kept.bindings.allows(bert, None, kept.current())
 
 
-def test_a_token_that_a_person_puts_into_the_file_begins_a_lineage(tmp_path: Path) -> None:
+def test_a_token_that_a_person_puts_into_the_file_begins_a_binding(tmp_path: Path) -> None:
     """As soon as it is noticed, without any command."""
     file = tmp_path / "token"
     file.touch(0o600)
@@ -68,7 +68,7 @@ def test_without_a_token_the_last_binding_stays_in_force(tmp_path: Path) -> None
     assert credentials(tmp_path).current() == A.fingerprint
 
 
-def test_a_refresh_keeps_the_lineage(tmp_path: Path) -> None:
+def test_a_refresh_keeps_the_binding(tmp_path: Path) -> None:
     """And the device id; also the refresh of a refresh, and when the first token is set again."""
     kept = credentials(tmp_path)
     kept.store(A)
