@@ -72,7 +72,7 @@ class Housekeeping:
     def poll(self) -> None:
         """Adopt now what has arrived, once files and index have been brought together."""
         if self.reconciled.is_set():
-            self._arrivals.look()
+            self._arrivals.poll()
 
     def _close_days(self) -> None:
         """Write the lines of days that are over; a file of figures that cannot be written holds nothing back."""
@@ -110,7 +110,7 @@ class Housekeeping:
                 self._close_days()  # what waited at a midnight that was slept through, before it is delivered
                 self.reconciled.set()
         else:
-            self._arrivals.look(ends)
+            self._arrivals.poll(ends)
         wiring.time.state()
         wiring.time.tell()
         wiring.credentials.note_token()

@@ -26,7 +26,7 @@ SETTLED_NS = 1_000_000_000
 class Arrivals:
     """Compares what lies in ``outbox/`` and ``sent/`` with what lay there last; costs two calls while nothing changes.
 
-    Raises OSError and sqlite3.Error as disk and SQLite give them; the next ``look`` begins where this one failed.
+    Raises OSError and sqlite3.Error as disk and SQLite give them; the next ``poll`` begins where this one failed.
     """
 
     def __init__(self, outbox: Outbox, repair: Repair, wall_ns: Callable[[], int] = time.time_ns) -> None:
@@ -45,14 +45,14 @@ class Arrivals:
                 self._changed.pop(folder, None)
                 self._known[folder] = _stems(names(folder))
 
-    def look(self, stopped: Callable[[], bool] = lambda: False) -> None:
+    def poll(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Adopt what is new, let rows go whose files have vanished, finish and repair what a dead recorder has left.
 
         ``stopped`` is asked before each page of recordings, and before each repair.
         """
         with self._looking:
-            self._look_at(self._files.outbox, self._arrived, self._left_outbox, stopped)
-            self._look_at(self._files.sent, lambda _stems: None, self._left_sent, stopped)
+            self._poll_folder(self._files.outbox, self._arrived, self._left_outbox, stopped)
+            self._poll_folder(self._files.sent, lambda _stems: None, self._left_sent, stopped)
             for name in names(self._files.recording):
                 if stopped():
                     return
@@ -61,7 +61,7 @@ class Arrivals:
                     with self._outbox.moving, Findings().of_one(path):
                         self._repair.open_file(path)
 
-    def _look_at(
+    def _poll_folder(
         self,
         folder: Path,
         came: Callable[[list[str]], None],

@@ -21,7 +21,7 @@ def join(recorder: RecorderWiring, deliverer: DelivererWiring) -> Arrivals:
 def adopt_at_once(sink: OutboxFolder, outbox: Outbox, disk: Disk) -> Arrivals:
     """Let an outbox adopt each file as soon as it is finished."""
     arrivals = arrivals_of(outbox, disk)
-    setattr(sink, "_announce", arrivals.look)  # noqa: B010 - in the place of the datagram
+    setattr(sink, "_announce", arrivals.poll)  # noqa: B010 - in the place of the datagram
     return arrivals
 
 

@@ -88,13 +88,13 @@ class Card:
             entry = self.outbox.note(entry, "held", held_ms=1)
         elif state == "parked":
             entry = self.outbox.park(entry, "refused")
-        self.arrivals.look()
+        self.arrivals.poll()
         return entry
 
     @property
     def left(self) -> list[int]:
         """The sequence numbers that are still there, in the index and on the disk."""
-        self.arrivals.look()
+        self.arrivals.poll()
         rows = {entry.seq for entry in self.outbox.store.all()}
         files = {
             int(path.name.split("-")[1])

@@ -382,3 +382,22 @@ def test_the_architecture_page_names_what_is_there() -> None:
     named = re.findall(r"`(agent/[a-z_/.]+)`", page)
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_architecture_page_names_functions_that_are_there() -> None:
+    """The ways of a recording and of a setting lead to what they name."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    named = re.findall(r"`(agent/[a-z_/]+\.py)` `([\w.]+)`", page)
+    assert len(named) > 15
+    assert [(path, name) for path, name in named if name not in defined_in(ROOT / path)] == []
+
+
+def defined_in(path: Path) -> set[str]:
+    """Return the names of a file's functions and classes, and of their methods with the class before them."""
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
+    return found

@@ -149,7 +149,7 @@ def test_a_recorder_that_dies_while_files_are_looked_through_loses_no_facts(
 
         setup.disk_fails = dies
         setup.repair()
-    setup.arrivals.look()
+    setup.arrivals.poll()
     assert facts(setup.entries[0]) == facts(entry)
     assert places(setup, entry) == {"outbox/.opus", "outbox/.json"}
     reconciled(setup)
@@ -173,9 +173,9 @@ def test_a_finish_cut_short_while_the_deliverer_runs_is_done(setup: RecordingSet
         os.utime(setup.folder / folder, (1, 1))  # long ago
     with open_file(audio, os.O_RDWR) as recorder:
         assert lock_open_file(recorder)
-        setup.arrivals.look()
+        setup.arrivals.poll()
         assert entry.id not in [each.id for each in setup.entries]
-    setup.arrivals.look()
+    setup.arrivals.poll()
     assert facts(setup.entries[0]) == facts(entry)
     assert places(setup, entry) == {"outbox/.opus", "outbox/.json"}
 

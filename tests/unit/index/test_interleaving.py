@@ -179,7 +179,7 @@ class World:
 
     def deliver(self) -> None:
         """Adopt, then take one recording through its last step, and now and then prune one."""
-        self.arrivals.look()
+        self.arrivals.poll()
         for entry in islice(self.outbox.store.waiting(), 2 if self.rng[1].random() < BUSY else 0):
             with self.outbox.at_work(entry) as may:
                 if may:
@@ -232,7 +232,7 @@ class World:
         a file that it had not finished is no sound here, and is set aside.
         """
         is_killed = bool(self.baton.killed_at)
-        self.arrivals.look()
+        self.arrivals.poll()
         Reconciler(self.outbox, Disk()).run()
         rows = {entry.id: entry for entry in self.outbox.store.all()}
         dropped = {gap.recording_id for gap in read_gaps(self.folder) if gap.cause is Cause.DROPPED}
