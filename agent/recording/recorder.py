@@ -134,7 +134,7 @@ class Recorder(SessionInHand):
                 return True
             self._stop_listening()
         self._spec = spec
-        if spec is None or self._source_ended or self._storage.rests:
+        if spec is None or self._source_ended or self._storage.waits:
             return False
         if not self._has_room():
             return False
@@ -146,7 +146,7 @@ class Recorder(SessionInHand):
 
     def _keeps_last(self) -> bool:
         """Whether it is listened to keep the last minutes, while nothing is wanted."""
-        return self._standby.keeps and self._spec is None and not (self._source_ended or self._storage.rests)
+        return self._standby.keeps and self._spec is None and not (self._source_ended or self._storage.waits)
 
     def _over(self, session: Session) -> bool:
         """Whether the session is over."""
@@ -202,7 +202,7 @@ class Recorder(SessionInHand):
             try:
                 self._standby.keep(heard)
             except AgentError as error:
-                self._rest_for(error, State.FAULT, Cause.FAULT)
+                self._stop_and_wait(error, State.FAULT, Cause.FAULT)
                 return
             self._board.report(state=State.LISTENING, recording=None, fault=None)
 

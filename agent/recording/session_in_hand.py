@@ -186,7 +186,7 @@ class SessionInHand(Inbox):
         session.abandon()
         self._lost(Cause.FAULT)
         self._session = None
-        self._rest_for(error, State.FAULT, Cause.FAULT)
+        self._stop_and_wait(error, State.FAULT, Cause.FAULT)
 
     def _disk_failed(self, session: Session, error: OSError) -> None:
         session.abandon()
@@ -199,10 +199,10 @@ class SessionInHand(Inbox):
 
     def _storage_failed(self, fault: StorageFault) -> None:
         self.disk_fails = fault.disk_fails
-        self._rest_for(fault.problem, fault.state, Cause.STORAGE)
+        self._stop_and_wait(fault.problem, fault.state, Cause.STORAGE)
 
-    def _rest_for(self, problem: AgentError, state: State, cause: Cause) -> None:
-        """Show why nothing can be recorded, and let it rest a little; attended, it is an error."""
+    def _stop_and_wait(self, problem: AgentError, state: State, cause: Cause) -> None:
+        """Show why nothing can be recorded, and wait a little; attended, it is an error."""
         if self._manual is not None:
             self._manual.error = problem
         if not self._unattended:

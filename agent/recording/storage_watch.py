@@ -72,6 +72,6 @@ class StorageWatch:
         self._retry_at = self._monotonic() + RETRY_SECONDS
 
     @property
-    def rests(self) -> bool:
+    def waits(self) -> bool:
         """Whether it is too early to try the disk again."""
         return self._monotonic() < self._retry_at
