@@ -58,6 +58,7 @@ class Patient:
         self.patch.setenv("RUNTIME_DIRECTORY", str(self.state))
         self.patch.setattr(sound, "LISTEN_SECONDS", 0.4)
         self.patch.setattr("agent.doctor.local.in_memory", lambda _folder: False)  # the tests' own folder may
+        self.patch.setattr("agent.doctor.local.SLOW_SECONDS", 300.0)  # the tests' own disk may be busy
         self.patch.setattr("agent.capture.opened.OPEN_SECONDS", 2.0)
         self.machine = Machine(self.folder / "sys", str(self.folder / "systemctl"), clock_state=lambda: "ntp")
         self.systemd(LoadState="loaded", ActiveState="active", NRestarts="0")
