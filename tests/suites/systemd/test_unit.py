@@ -102,8 +102,9 @@ def test_they_belong_to_a_target_and_not_to_each_other(recorder: Recorder) -> No
         assert "\nWatchdogSec=30\n" in recorder.container.path(f"{UNITS}/{unit}").read_text("utf-8")
         assert facts["LimitCORE"] == "0"
     assert show(UNIT, "RuntimeDirectory") != show(DELIVERY, "RuntimeDirectory")
-    limits = show(DELIVERY, "OOMScoreAdjust", "Nice", "MemoryMax", "LimitDATA")
+    limits = show(DELIVERY, "OOMScoreAdjust", "Nice", "CPUWeight", "MemoryMax", "LimitDATA")
     assert (limits["OOMScoreAdjust"], limits["Nice"]) == ("500", "5")
+    assert int(limits["CPUWeight"]) < 100 < int(show(UNIT, "CPUWeight")["CPUWeight"])
     assert 64 << 20 < int(limits["MemoryMax"]) <= 256 << 20
     assert 64 << 20 < int(limits["LimitDATA"]) <= 512 << 20
 
