@@ -18,6 +18,7 @@ PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "ActiveEnterTimestampMonotonic",
 )
+DEVICE = "/dev/snd/pcmC0D0c"
 OFFSET = "python3 -c 'import time; print(time.time() - time.monotonic())'"
 REFERENCE = "cd /lab && python3 -c 'import measure; print(measure.reference_seconds())'"
 EXIT, INACTIVE = "ExecMainExitTimestampMonotonic", "InactiveEnterTimestampMonotonic"
@@ -36,6 +37,8 @@ class Start(NamedTuple):
     unit: float
     process: float
     ready: float
+    card: float
+    """Its device was there."""
     sample: float
 
 
@@ -52,10 +55,10 @@ def run(lab: Lab) -> None:
     lab.machine.run(f"systemctl restart {UNIT}")
     lab.wait_stream(4)
     for name, start in [*(("boot", start) for start in starts), ("start alone", measured(lab))]:
-        process, ready, sample = (at - start.unit for at in start[1:])
+        process, ready, card, sample = (at - start.unit for at in start[1:])
         lab.findings.figure(
             name, f"unit {start.unit:.1f} s after the kernel; then process +{process:.2f} s, READY +{ready:.2f} s,"
-            f" first sample +{sample:.2f} s",
+            f" the card +{card:.2f} s, first sample +{sample:.2f} s",
         )  # fmt: skip
     loop = float(lab.machine.run(REFERENCE).output)
     added = median(start.sample - start.unit for start in starts)
@@ -76,7 +79,8 @@ def measured(lab: Lab) -> Start:
     offset = float(machine.run(OFFSET).output)
     first = machine.json("cat /run/recorder-agent/status.json")["recording"]["started_at"]
     unit, process, ready = (times[name] for name in PROPERTIES)
-    return Start(unit, process, ready, unix(first) - offset)
+    card = float(machine.run(f"stat -c %.Z {DEVICE}").output)
+    return Start(unit, process, ready, card - offset, unix(first) - offset)
 
 
 def stops(lab: Lab) -> None:
