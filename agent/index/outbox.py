@@ -115,10 +115,22 @@ class Outbox:
         self.files.write_sidecar(entry, f"{step}.sidecar")
         return entry
 
+    def advance(self, entry: Entry, step: str, **facts: Any) -> Entry:
+        """Record the next fact of a delivery, further than all before it, as ``note`` does (procedure Advance)."""
+        entry = self.remember(entry, step, **facts)
+        self.files.write_sidecar(entry, f"{step}.sidecar")
+        return entry
+
     def index(self, entry: Entry, step: str, **facts: Any) -> Entry:
-        """Record what the index keeps alone, or until the next ``note``: the upload URL, attempts, the next try."""
+        """Record what the index keeps alone: attempts, the next try."""
         after = changed(entry, **facts)
         self.store.update(after, f"{step}.commit")
+        return after
+
+    def remember(self, entry: Entry, step: str, **facts: Any) -> Entry:
+        """Record in the index what costs one more call when a power cut takes it: the upload URL, a stored file."""
+        after = changed(entry, **facts)
+        self.store.update(after, f"{step}.commit", synced=False)
         return after
 
     def complete(self, entry: Entry, *, verified: bool, evidence: str | None = None) -> Entry:
@@ -132,7 +144,7 @@ class Outbox:
             "evidence": evidence,
         }
         with self.moving:
-            entry = self.note(
+            entry = self.advance(
                 entry,
                 "completed",
                 **facts,

@@ -204,6 +204,7 @@ class Reconciler:
         if written is not None and written.progress > row.progress:
             row = changed(
                 row,
+                started=written.started,
                 request=written.request,
                 remote_id=written.remote_id,
                 created_ms=written.created_ms,
@@ -212,6 +213,9 @@ class Reconciler:
                 completed_ms=written.completed_ms,
                 completed_clock=written.completed_clock,
                 verified=written.verified,
+                media_id=written.media_id or row.media_id,
+                evidence=written.evidence,
+                upload_url=None if written.stored_ms is not None else row.upload_url,
             )
             self._store.update(row, "reconcile.commit_facts")
         self._files.write_sidecar(row, "reconcile.sidecar")

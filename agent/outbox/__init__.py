@@ -12,14 +12,17 @@ Invariants
     I4  Two copies of the same audio are never stored on the server by us: a repeated PUT goes to the same recording.
     I5  An entry records facts, what has happened and when; the next step is what has not happened yet, and
         ``status`` is computed from the facts.
-    I6  A fact is in the index first, then in the sidecar; where they disagree, the further fact wins.
+    I6  A fact is in the index first, then in the sidecar; where they disagree, the further fact wins. The index is
+        ahead after a kill between the two, and behind after a power cut in a delivery.
 
 Procedures
     Finish  last page with EOS, fdatasync (recording/) → sidecar under a temporary name in ``outbox/``, fsync → rename
             the audio into ``outbox/``, then the sidecar to its own name, which commits → fsync of both folders. The
             row follows when the deliverer adopts it (``agent.deliverer``).
     Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
-    Move    completed: commit → sidecar → rename both into ``sent/`` (audio first) → fsync of both folders.
+    Advance the same for the next fact of a delivery, whose commit is not synced: the sidecar, which is, says the same.
+            A commit that is synced, and the end of a drain, sync all that came before.
+    Move    completed: Advance → rename both into ``sent/`` (audio first) → fsync of both folders.
     Damage  parked: commit → sidecar → rename both into ``damaged/`` (audio first) → fsync of both folders.
     Recover a person asks, and a damaged file is what was recorded after all: rename both back into ``outbox/`` (audio
             first) → fsync of both folders → no longer parked: commit → sidecar.

@@ -125,9 +125,9 @@ class Delivery:
         self._ask_owner()
         if entry.request is None:
             entry = changed(entry, started=self._corrected(entry.started))
-            entry = self._outbox.note(entry, "frozen", request=self._body(entry))
+            entry = self._outbox.advance(entry, "frozen", request=self._body(entry))
         created = self._created(entry)
-        entry = self._outbox.note(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
+        entry = self._outbox.advance(entry, "created", remote_id=created.id, created_ms=self._outbox.now_ms())
         self._credentials.learn(created.end_user_id, created.device_id)
         return entry
 
@@ -195,7 +195,7 @@ class Delivery:
             else:
                 break
         # The sidecar learns it with the next fact, "asked": without the row until then it is only sent once more.
-        return self._outbox.index(entry, "stored", stored_ms=self._outbox.now_ms(), upload_url=None)
+        return self._outbox.remember(entry, "stored", stored_ms=self._outbox.now_ms(), upload_url=None)
 
     def _with_upload_url(self, entry: Entry) -> Entry:
         if entry.upload_url is not None and self._usable(entry.upload_url):
@@ -214,7 +214,7 @@ class Delivery:
             milliseconds(self._clock.boottime()),
             milliseconds(given.lifetime),
         )
-        return self._outbox.index(entry, "ticket", upload_url=upload_url, media_id=given.media_id)
+        return self._outbox.remember(entry, "ticket", upload_url=upload_url, media_id=given.media_id)
 
     def _usable(self, upload_url: KeptUrl) -> bool:
         return upload_url.boot_id == self._boot_id and self._left_ms(upload_url) > URL_MARGIN_MS
@@ -246,7 +246,7 @@ class Delivery:
         self._ask_owner()
         unanswered = entry.asked_ms is not None
         if not unanswered:
-            entry = self._outbox.note(entry, "asked", asked_ms=self._outbox.now_ms())
+            entry = self._outbox.advance(entry, "asked", asked_ms=self._outbox.now_ms())
         try:
             completion = self._api.complete(remote_of(entry), entry.sha256)
             evidence = None if completion.verified else _evidence(entry, completion)

@@ -43,11 +43,18 @@ class OpenIndex:
         self._open()
 
     def _open(self) -> None:
+        self._syncs = True
+        """Whether commits are synced, as ``connect`` has it; else what is written ahead reaches the disk later."""
         if self._read_only:
             self._connection = connect(self.path, read_only=True)
         else:
             self._connection = open_index(self.path, SCHEMA, self._disk, self._wall)
             self._file = identity(self.path)
+
+    def _sync_commits(self, synced: bool) -> None:
+        if synced is not self._syncs:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            self._syncs = synced
 
     def close(self) -> None:
         """Close the index; its write-ahead log is folded in when no other process has it open."""
@@ -102,8 +109,10 @@ class OpenIndex:
         self._begin_anew()
 
     @contextmanager
-    def _transaction(self, step: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, step: str, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """Commit what the block does, all of it or nothing; without ``synced`` a power cut may undo it, in order."""
         with self._healing():
+            self._sync_commits(synced)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

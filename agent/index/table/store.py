@@ -39,10 +39,13 @@ class Store(OpenIndex):
         with self._transaction(step):
             return sum(self._insert(row_of(entry), "OR IGNORE") for entry in entries)
 
-    def update(self, entry: Entry, step: str) -> None:
-        """Write what differs (a column named costs pages of its indexes); add a row that is not there yet."""
+    def update(self, entry: Entry, step: str, *, synced: bool = True) -> None:
+        """Write what differs (a column named costs pages of its indexes); add a row that is not there yet.
+
+        Without ``synced`` a power cut may undo it: for what the sidecar says too, or what may be lost.
+        """
         row = row_of(entry)
-        with self._transaction(step):
+        with self._transaction(step, synced=synced):
             before = self._row(entry.id)
             if before is None:
                 self._insert(row)
