@@ -74,6 +74,7 @@ class RecordingsApi:
             ConfigError: the base URL, the CA file or a proxy of the environment cannot be used.
         """
         self._base = base_url(settings.base_url)
+        self._is_here = is_loopback(self._base)
         self._content_type = settings.content_type
         self._token = token
         self._clock = clock
@@ -118,7 +119,7 @@ class RecordingsApi:
         answer, call = self._post("upload URL request", f"/recordings/{segment(remote_id)}/upload-url", body)
         upload_url = results.upload_url(answer, call, content_type or self._content_type)
         try:
-            check_storage_url(upload_url.url, loopback=is_loopback(self._base))
+            check_storage_url(upload_url.url, loopback=self._is_here)
         except InvalidResponse as error:
             raise UnusableAnswer(
                 error.message, "it is asked for again later.", status=answer.status
@@ -149,7 +150,7 @@ class RecordingsApi:
             ApiFailure: storage has not taken the file.
         """
         try:
-            check_storage_url(upload_url.url, loopback=is_loopback(self._base))
+            check_storage_url(upload_url.url, loopback=self._is_here)
         except InvalidResponse as error:
             raise UploadRefused(error.message, "a fresh one is needed.", status=None) from None
         sending = Sending(

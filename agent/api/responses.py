@@ -5,11 +5,10 @@ Each field is decoded by itself, so that one that is absurd costs no other. Behi
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import msgspec
 
 from agent import bounds
@@ -34,10 +33,14 @@ _NUMBER = msgspec.json.Decoder(int | float)
 _ANY = msgspec.json.Decoder()
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
-_HEADERS = (
-    *("date", "retry-after", "etag", "location"),
-    *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+_HEADERS = frozenset(
+    {
+        *("date", "retry-after", "etag", "location"),
+        *("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    }
 )
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names and values as they came; a name may come twice."""
 
 
 class Fields:
@@ -138,10 +141,26 @@ def fields_of(body: bytes) -> Fields | None:
     return _fields(body.removeprefix(_BYTE_ORDER_MARK))
 
 
-def headers_of(given: httpx.Headers) -> dict[str, str]:
+def headers_of(given: Headers) -> dict[str, str]:
     """Return the headers that are ever looked at, by their small names; one beyond its limit is missing."""
-    found = {name: given.get(name, "") for name in _HEADERS}
+    found: dict[str, str] = {}
+    for raw_name, value in given:
+        name = raw_name.lower().decode("latin-1")
+        if name in _HEADERS:
+            found[name] = f"{found[name]}, {_text(value)}" if name in found else _text(value)
     return {name: text for name, text in found.items() if 0 < len(text) <= bounds.HEADER_CHARS}
+
+
+def coding_of(given: Headers) -> str:
+    """Return how a body is coded; empty for as it is."""
+    return ", ".join(_text(value) for name, value in given if name.lower() == b"content-encoding")
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def uncompressed(body: bytes, coding: str) -> bytes | None:

@@ -1,5 +1,6 @@
 """URLs that may be called, and what of them may be shown."""
 
+import functools
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -21,6 +22,16 @@ def host_of(url: str) -> str:
     except ValueError:
         host = ""
     return clean(host, longest=_LONGEST_HOST) or "an unnamed host"
+
+
+@functools.lru_cache(maxsize=4)
+def parse(text: str) -> httpx.URL:
+    """Return a URL as httpx has it, which looks at each of its characters in Python: the last few are kept.
+
+    Raises:
+        httpx.InvalidURL, ValueError: it is none.
+    """
+    return httpx.URL(text)
 
 
 def segment(opaque: str) -> str:
@@ -75,7 +86,7 @@ def _parsed(text: str) -> httpx.URL | None:
     if len(text) > bounds.URL_CHARS:
         return None
     try:
-        url = httpx.URL(text)
+        url = parse(text)
         if url.host and url.raw_host and (url.port is None or 0 < url.port <= _LAST_PORT):
             return url
     except (httpx.InvalidURL, ValueError):  # UnicodeError, which idna raises, is a ValueError

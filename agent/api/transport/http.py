@@ -12,23 +12,23 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import httpcore
 import httpx
 
 from agent import bounds
 from agent.api.answers import Answer
 from agent.api.errors import AGAIN, Aborted, ApiFailure, NotSent, Offline, OfflineKind
-from agent.api.responses import headers_of, uncompressed
+from agent.api.responses import coding_of, headers_of, uncompressed
 from agent.api.transport.alarms import Alarms
 from agent.api.transport.dual_stack import PatientBackend
-from agent.api.transport.inside_httpx import has_leftovers, use_backend
+from agent.api.transport.inside_httpx import errors_of_httpx, has_leftovers, pool_for, use_backend
 from agent.api.transport.outage import outage
 from agent.api.transport.socket_tracker import SocketTracker
 from agent.api.transport.upload_body import Sending
-from agent.api.urls import host_of
+from agent.api.urls import host_of, parse
 from agent.errors import AgentError, ConfigError
 
 _CLOSE_SECONDS = 5.0
@@ -52,6 +52,11 @@ class Timeouts(NamedTuple):
     rate_window: float = 30.0
     """Over so long the rate is judged."""
 
+    @property
+    def of_httpx(self) -> httpx.Timeout:
+        """What httpx itself keeps of them."""
+        return httpx.Timeout(connect=self.connect, read=self.read, write=self.write, pool=self.connect)
+
 
 class HttpConnection:
     """Sends requests one after another and reads each answer whole; thread-safe."""
@@ -71,7 +76,9 @@ class HttpConnection:
         self._alarms = Alarms("call watch")
         self._wires = SocketTracker(timeouts.answer, send_buffer, self._alarms, meter)
         self._turn = threading.Lock()
-        self._client = _client(tls, timeouts, user_agent)
+        self._client = _client(tls, timeouts)
+        self._headers = {"Connection": "keep-alive", "User-Agent": user_agent}
+        self._extensions = {"timeout": timeouts.of_httpx.as_dict(), "trace": self._wires.trace}
         use_backend(self._client, PatientBackend(timeouts.other_family))
 
     def send(
@@ -125,9 +132,10 @@ class HttpConnection:
             raise _aborted()
         self._wires.begin()
         try:
-            request = self._request(method, url, headers, body)
+            target = parse(url)
+            request = self._request(method, target, headers, body)
             with sending.watched(self._alarms, self._wires.cut) if sending else contextlib.nullcontext():
-                answer = self._exchange(request)
+                answer = self._exchange(target, request)
         except (httpx.HTTPError, UnicodeError) as error:
             # Raised below, outside of this handler: the error's chain holds the request with its secrets.
             failure = outage(error, host_of(url), proxy=self._proxy_in_use(url))
@@ -155,35 +163,43 @@ class HttpConnection:
         return answer
 
     def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Sending | None
-    ) -> httpx.Request:
-        pieces = body if isinstance(body, bytes) or body is None else iter(body)
-        request = self._client.build_request(
-            method, url, headers=dict(headers), content=pieces, extensions={"trace": self._wires.trace}
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | Sending | None
+    ) -> httpcore.Request:
+        given = {"Host": url.netloc.decode("ascii"), **self._headers}
+        if not isinstance(body, Sending) and method != "HEAD":
+            given["Content-Length"] = str(len(body or b""))
+        by_name = {name.lower(): (name, value) for name, value in (*given.items(), *headers.items())}
+        return httpcore.Request(
+            method,
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in by_name.values()],
+            content=body,
+            extensions=self._extensions,
         )
-        for name in {"accept", "accept-encoding"} - {name.lower() for name in headers}:
-            del request.headers[name]
-        return request
 
-    def _exchange(self, request: httpx.Request) -> Answer:
-        response = self._client.send(request, stream=True)
-        status, headers = response.status_code, headers_of(response.headers)
-        try:
-            body = bytearray()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > bounds.ANSWER_BYTES:
-                    return Answer(status, headers, bytes(body[: bounds.ANSWER_BYTES]), truncated=True)
-            plain = uncompressed(bytes(body), response.headers.get("content-encoding", ""))
-            return Answer(status, headers, bytes(body) if plain is None else plain, truncated=plain is None)
-        finally:
-            response.close()
-            if has_leftovers(self._client):
-                self._wires.cut()
+    def _exchange(self, url: httpx.URL, request: httpcore.Request) -> Answer:
+        with errors_of_httpx():
+            response = pool_for(self._client, url).handle_request(request)
+            try:
+                return _read(response.status, response.headers, response.iter_stream())
+            finally:
+                response.close()
+                if has_leftovers(self._client):
+                    self._wires.cut()
 
     def _proxy_in_use(self, url: str) -> str | None:
         peer = self._wires.peer
-        return None if peer is None or peer == httpx.URL(url).host else peer
+        return None if peer is None or peer == parse(url).host else peer
+
+
+def _read(status: int, given: list[tuple[bytes, bytes]], chunks: Iterable[bytes]) -> Answer:
+    headers, body = headers_of(given), bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > bounds.ANSWER_BYTES:
+            return Answer(status, headers, bytes(body[: bounds.ANSWER_BYTES]), truncated=True)
+    plain = uncompressed(bytes(body), coding_of(given))
+    return Answer(status, headers, bytes(body) if plain is None else plain, truncated=plain is None)
 
 
 def _not_sent(error: Exception, url: str) -> ApiFailure:
@@ -197,16 +213,10 @@ def _aborted() -> Aborted:
     return Aborted("The call was cut short because the agent is stopping", AGAIN)
 
 
-def _client(tls: ssl.SSLContext, timeouts: Timeouts, user_agent: str) -> httpx.Client:
+def _client(tls: ssl.SSLContext, timeouts: Timeouts) -> httpx.Client:
     try:
         return httpx.Client(
             verify=tls,
-            headers={"User-Agent": user_agent},
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(
-                connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
-            ),
-            follow_redirects=False,
             limits=httpx.Limits(
                 max_connections=1, max_keepalive_connections=1, keepalive_expiry=timeouts.keepalive
             ),

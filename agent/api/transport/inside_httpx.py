@@ -1,16 +1,34 @@
 """What httpx and httpcore keep to themselves and is needed here: the only place that reaches for it."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpcore
 import httpx
+from httpx._transports.default import map_httpcore_exceptions
 
 
 def use_backend(client: httpx.Client, backend: httpcore.NetworkBackend) -> None:
     """Let a client's connections be made by ``backend``; httpx has no parameter for it (httpcore has)."""
     for pool in _pools(client):
         pool._network_backend = backend  # noqa: SLF001
+
+
+def pool_for(client: httpx.Client, url: httpx.URL) -> httpcore.ConnectionPool:
+    """Return the connections over which a client reaches a URL: its own, or those through a proxy.
+
+    A client's own ``send`` goes through redirects, cookies and authentication first, which takes as long again as the
+    call itself; none of them is wanted here.
+    """
+    transport: Any = client._transport_for_url(url)  # noqa: SLF001
+    pool: httpcore.ConnectionPool = transport._pool  # noqa: SLF001
+    return pool
+
+
+def errors_of_httpx() -> AbstractContextManager[None]:
+    """Raise what httpcore raises as the error of httpx that a client would raise."""
+    return map_httpcore_exceptions()
 
 
 def has_leftovers(client: httpx.Client) -> bool:
