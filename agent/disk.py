@@ -106,12 +106,19 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def replace(
-        self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody
+        self,
+        path: Path,
+        data: bytes,
+        step: str,
+        share: Callable[[int], object] = share_with_nobody,
+        *,
+        name_synced: bool = True,
     ) -> None:
         """Give ``path`` new contents so that it always holds either the old or the new ones, whole.
 
         A folder that stands at one of the two names is set aside. ``share`` is called with the new file's descriptor,
-        and may give it to others; without it the file has mode 0600.
+        and may give it to others; without it the file has mode 0600. Without ``name_synced``
+        the folder is the caller's to sync.
         Temporary file → write → fsync → rename → fsync of the folder, as ``<step>.create``, ``.write``, ``.sync``,
         ``.rename`` and ``.sync_folder``.
         """
@@ -122,7 +129,8 @@ class Disk:
         except IsADirectoryError:
             set_aside(path)
             self.rename(temporary, path, f"{step}.rename")
-        self.sync_folder(path.parent, f"{step}.sync_folder")
+        if name_synced:
+            self.sync_folder(path.parent, f"{step}.sync_folder")
 
     def write_new(
         self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody

@@ -144,7 +144,7 @@ class Outbox:
             "evidence": evidence,
         }
         with self.moving:
-            entry = self.advance(
+            entry = self.remember(
                 entry,
                 "completed",
                 **facts,
@@ -154,7 +154,7 @@ class Outbox:
                 held_ms=None,
                 last_error=None,
             )
-            self.files.move_to_sent(entry)
+            self.files.deliver(entry)
         return entry
 
     def park(self, entry: Entry, reason: str) -> Entry:

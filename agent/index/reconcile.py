@@ -53,6 +53,7 @@ class Reconciler:
         self._each(files.recording, names(files.recording), PART, self._repair.open_file)
         for folder in (files.recording, files.outbox, files.sent, files.damaged):
             self._each(folder, names(folder), TEMPORARY, self._repair.discard_temporary)
+        self._each(files.outbox, names(files.outbox), AUDIO, self._check_moved)
         waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
         self._chunks(waiting, self._check_waiting)
         sent = sorted(stems(files.sent, AUDIO) | stems(files.sent, SIDECAR))
@@ -103,6 +104,13 @@ class Reconciler:
         return True
 
     # outbox/
+
+    def _check_moved(self, audio: Path) -> None:
+        """Let the name go from which a delivered file was moved: a power cut may have kept both."""
+        if self._files.is_moved(audio) and self.findings.found(
+            "was moved to sent/, its old name goes", "reconcile_moved", audio
+        ):
+            self._files.drop_old_names(audio)
 
     def _check_waiting(self, stem: str, row: Entry | None) -> Entry | None:
         audio = self._files.outbox / f"{stem}{AUDIO}"
@@ -155,7 +163,7 @@ class Reconciler:
                 if entry and self.findings.found(
                     f"its sidecar follows it to {folder.name}/", "reconcile_moved", lone
                 ):
-                    move(entry)
+                    self._follow(row, entry, move)
                 return
         if entry is None:
             if self.findings.found(
@@ -179,6 +187,12 @@ class Reconciler:
             self._let_go = let_go(self._files.root, {Cause.DROPPED, Cause.DELETED})
             self._let_go_until = end
         return entry.id in self._let_go
+
+    def _follow(self, row: Entry | None, entry: Entry, move: Callable[[Entry], None]) -> None:
+        """Move a sidecar after its audio; it may be older than the one that was on its way."""
+        move(entry)
+        if row is not None:
+            self._files.write_sidecar(row, "reconcile.sidecar")
 
     def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:
         """Return the entry of a file that has no row: from its sidecar, else from its own tags."""
@@ -239,7 +253,7 @@ class Reconciler:
             return None
         mend = self.findings.found("is delivered, its row now says so", "reconcile_adopted", audio)
         entry = changed(entry, completed_ms=entry.completed_ms or self._outbox.now_ms(), parked_ms=None)
-        if mend and written is None:
+        if mend and (written is None or written.completed_ms is None):
             self._files.write_sidecar(entry, "reconcile.sidecar")
         if row is None:
             return entry

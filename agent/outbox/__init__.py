@@ -22,7 +22,9 @@ Procedures
     Note    facts → commit → sidecar replaced (temporary name, fsync, rename, fsync of the folder).
     Advance the same for the next fact of a delivery, whose commit is not synced: the sidecar, which is, says the same.
             A commit that is synced, and the end of a drain, sync all that came before.
-    Move    completed: Advance → rename both into ``sent/`` (audio first) → fsync of both folders.
+    Move    completed: commit, not synced → sidecar replaced, its name not synced → rename both into ``sent/`` (audio
+            first) → fsync of ``sent/``; of ``outbox/`` with the next sidecar there, else at the end of the drain, and
+            before a Prune. Until then a power cut may leave the old names beside the new ones.
     Damage  parked: commit → sidecar → rename both into ``damaged/`` (audio first) → fsync of both folders.
     Recover a person asks, and a damaged file is what was recorded after all: rename both back into ``outbox/`` (audio
             first) → fsync of both folders → no longer parked: commit → sidecar.

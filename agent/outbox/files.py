@@ -32,6 +32,8 @@ class Files:
         self.sent = root / "sent"
         self.damaged = root / "damaged"
         self._disk = disk
+        self._owes_sync = True
+        """Whether a name that was moved out of ``outbox/`` may come back with a power cut; unknown at first."""
 
     def audio(self, entry: Entry) -> Path:
         """Where the audio of an entry belongs by its facts."""
@@ -75,15 +77,43 @@ class Files:
         self._disk.unlink(path, "discard.unlink")
         self._disk.sync_folder(path.parent, "discard.sync_folder")
 
-    def write_sidecar(self, entry: Entry, step: str) -> None:
+    def write_sidecar(self, entry: Entry, step: str, *, name_synced: bool = True) -> None:
         """Replace the sidecar of an entry where it is: it moves with its audio, after the new facts."""
         folder = self.audio(entry).parent
         if not (folder / entry.sidecar_name).exists() and self._lies_in_outbox(entry):
             folder = self.outbox
-        self._disk.replace(folder / entry.sidecar_name, sidecar.encode(entry), step)
+        path = folder / entry.sidecar_name
+        self._disk.replace(path, sidecar.encode(entry), step, name_synced=name_synced)
+        if name_synced and folder == self.outbox:
+            self._owes_sync = False
 
     def _lies_in_outbox(self, entry: Entry) -> bool:
         return any((self.outbox / name).exists() for name in (entry.audio_name, entry.sidecar_name))
+
+    def deliver(self, entry: Entry) -> None:
+        """Write that a recording was delivered, and move it (procedure Move); ``outbox/`` is synced later."""
+        self.write_sidecar(entry, "completed.sidecar", name_synced=False)
+        self._rename(entry, self.outbox, self.sent, "sent")
+        self._owes_sync = True
+
+    def settle(self) -> None:
+        """See that nothing that was delivered comes back to ``outbox/``."""
+        if self._owes_sync:
+            self._disk.sync_folder(self.outbox, "sent.sync_outbox")
+            self._owes_sync = False
+
+    def is_moved(self, audio: Path) -> bool:
+        """Whether a file in ``outbox/`` has its name in ``sent/`` already."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.sent / audio.name).samefile(audio)
+        return False
+
+    def drop_old_names(self, audio: Path) -> None:
+        """Remove from ``outbox/`` what has moved to ``sent/`` (the rest of a Move)."""
+        for path in (audio, audio.with_suffix(SIDECAR)):
+            if (self.sent / path.name).exists():
+                self._disk.unlink(path, "sent.unlink_old")
+        self._disk.sync_folder(self.outbox, "sent.sync_outbox")
 
     def move_to_sent(self, entry: Entry) -> None:
         """Move a delivered recording out of ``outbox/`` (procedure Move); what has moved already stays."""
@@ -116,12 +146,15 @@ class Files:
         return None if same else "its audio is not what was recorded (SHA-256 differs)"
 
     def _move(self, entry: Entry, source: Path, target: Path, step: str) -> None:
+        self._rename(entry, source, target, step)
+        self._disk.sync_folder(source, f"{step}.sync_outbox")
+
+    def _rename(self, entry: Entry, source: Path, target: Path, step: str) -> None:
         for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
             if (source / name).exists():
                 with contextlib.suppress(FileNotFoundError):  # the other process made room with it just now
                     self._disk.rename(source / name, target / name, f"{step}.rename_{part}")
         self._disk.sync_folder(target, f"{step}.sync_target")
-        self._disk.sync_folder(source, f"{step}.sync_outbox")
 
     def set_aside(self, path: Path) -> None:
         """Move a file that nothing can be made of into ``damaged/``."""
@@ -132,6 +165,7 @@ class Files:
 
     def remove(self, entry: Entry) -> None:
         """Delete a recording's audio and sidecar (procedure Prune, after its row)."""
+        self.settle()
         folder = self.audio(entry).parent
         for name, part in ((entry.audio_name, "audio"), (entry.sidecar_name, "sidecar")):
             self._disk.unlink(folder / name, f"prune.unlink_{part}")

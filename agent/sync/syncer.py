@@ -160,6 +160,7 @@ class Syncer:
         self._finish()
 
     def _finish(self) -> None:
+        self._outbox.files.settle()
         self._outbox.store.forget_upload_urls()
         self._board.report(transfer=None)
         self._connection.show()
