@@ -191,7 +191,7 @@ class Reconciler:
     def _follow(self, row: Entry | None, entry: Entry, move: Callable[[Entry], None]) -> None:
         """Move a sidecar after its audio; it may be older than the one that was on its way."""
         move(entry)
-        if row is not None:
+        if row is not None and self._files.audio(row).exists():
             self._files.write_sidecar(row, "reconcile.sidecar")
 
     def _adoptable(self, audio: Path, written: Entry | None) -> Entry | None:

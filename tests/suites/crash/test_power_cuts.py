@@ -61,6 +61,8 @@ SPARE = {
 }
 """Syncs that one cut, even with the index lost, can do without; and why.
 
+The commits of a delivery are synced only where SQLite folds its log in with one of them.
+
 A sequence number is in use once a file's name bears it, and that name is durable (``open.sync_folder``) before its
 first sample: a number that a power cut takes from ``recorder.json`` is given again only where no file has it. So it is
 with one that was given to ``record --input`` through ``control.sock``: the cut ends that command too, and a file that
