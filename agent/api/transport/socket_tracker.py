@@ -109,7 +109,7 @@ class SocketTracker:
                 self._disarm()
             case "receive_response_headers.started":
                 self._arm()
-            case "receive_response_headers.complete" | "response_closed.started":
+            case "response_closed.started":
                 self.count()  # the connection may be closed at the end of this answer
 
     def _add(self, connection: socket.socket) -> None:

@@ -28,6 +28,7 @@ log = get_logger(__name__)
 FILE = "data-usage.json"
 MEGABYTE = 1_000_000
 DAYS_KEPT = 3
+QUARTER_SECONDS = 900
 DATA_LIMIT, TOTAL_LIMIT = "daily data limit", "daily total limit"
 UNSAVED_BYTES = MEGABYTE // 2
 """So much a crash can lose of what is no file: heartbeats and the like."""
@@ -76,6 +77,8 @@ class DataUsage:
         self._days = self._load() if any(limits_mb) else {}
         self._reserved = self._unsaved = 0
         self._failures = Failures(log)
+        self._dated: tuple[int, date] | None = None
+        """The quarter of an hour that was asked for last, and its date: every zone's midnight is the end of one."""
 
     def _load(self) -> dict[str, Used]:
         try:
@@ -188,4 +191,9 @@ class DataUsage:
         return self._date().isoformat()
 
     def _date(self) -> date:
-        return datetime.fromtimestamp(self._now(), tz=UTC).astimezone(self._zone).date()
+        now, dated = self._now(), self._dated
+        quarter = int(now // QUARTER_SECONDS)
+        if dated is None or dated[0] != quarter:
+            day = datetime.fromtimestamp(now, tz=UTC).astimezone(self._zone).date()
+            dated = self._dated = quarter, day
+        return dated[1]

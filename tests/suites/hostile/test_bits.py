@@ -45,7 +45,13 @@ class ReadingDisk(Disk):
     """A disk on which nothing is kept."""
 
     def replace(
-        self, path: Path, data: bytes, step: str, share: Callable[[int], object] = share_with_nobody
+        self,
+        path: Path,
+        data: bytes,
+        step: str,
+        share: Callable[[int], object] = share_with_nobody,
+        *,
+        name_synced: bool = True,
     ) -> None:
         """Take the bytes."""
 
