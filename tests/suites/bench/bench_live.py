@@ -97,9 +97,11 @@ def _window(pids: Mapping[str, Sequence[int]], seconds: float) -> dict[str, Coun
 
 
 def _child(recorder: int, title: str, mark: bytes, log: Path) -> int:
-    child = child_of(recorder, mark)
-    if child is None:
-        raise SystemExit(f"there is no {title} process:\n{log.read_text(errors='replace')}")
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while (child := child_of(recorder, mark)) is None:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"there is no {title} process:\n{log.read_text(errors='replace')}")
+        time.sleep(SETTLED_SECONDS)  # what starts late on a busy machine has to settle, too
     return child
 
 
