@@ -26,6 +26,7 @@ def run(lab: Lab, count: int) -> None:
     lab.findings.check("recording_after_unplugs", "yes" if recording else "no", "yes", good=recording)
     restarts = lab.machine.run("systemctl show -p NRestarts --value 'recorder-agent*.service'").output.split()
     lab.findings.check("restarts", " ".join(restarts), "0", good=not any(map(int, restarts)))
+    lab.heard_after(plugged, 1)
     waiting = lab.wait_settled(plugged + 1)
     lab.findings.check("stuck", str(len(waiting)), "0", good=not waiting)
     judge(lab, pulls, plugged)
