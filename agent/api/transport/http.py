@@ -74,11 +74,11 @@ class HttpConnection:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeouts = timeouts
         self._alarms = Alarms("call watch")
-        self._wires = SocketTracker(timeouts.answer, send_buffer, self._alarms, meter)
+        self._sockets = SocketTracker(timeouts.answer, send_buffer, self._alarms, meter)
         self._turn = threading.Lock()
         self._client = _client(tls, timeouts)
         self._headers = {"Connection": "keep-alive", "User-Agent": user_agent}
-        self._extensions = {"timeout": timeouts.of_httpx.as_dict(), "trace": self._wires.trace}
+        self._extensions = {"timeout": timeouts.of_httpx.as_dict(), "trace": self._sockets.trace}
         use_backend(self._client, PatientBackend(timeouts.other_family))
 
     def send(
@@ -103,15 +103,15 @@ class HttpConnection:
         """
         if self._turn.acquire(blocking=False):
             try:
-                self._wires.cut()
+                self._sockets.cut()
             finally:
                 self._turn.release()
         else:
-            self._wires.cut_stranded()
+            self._sockets.cut_stranded()
 
     def abort(self) -> None:
         """End the call under way and refuse all later ones; may be called from any thread."""
-        self._wires.abort()
+        self._sockets.abort()
 
     def close(self) -> None:
         """Abort, and let go of the connection once the call under way has ended (at most 5 s)."""
@@ -128,13 +128,13 @@ class HttpConnection:
         answer: Answer | None = None
         failure: AgentError | None = None
         sending = body if isinstance(body, Sending) else None
-        if self._wires.aborted:
+        if self._sockets.aborted:
             raise _aborted()
-        self._wires.begin()
+        self._sockets.begin()
         try:
             target = parse(url)
             request = self._request(method, target, headers, body)
-            with sending.watched(self._alarms, self._wires.cut) if sending else contextlib.nullcontext():
+            with sending.watched(self._alarms, self._sockets.cut) if sending else contextlib.nullcontext():
                 answer = self._exchange(target, request)
         except (httpx.HTTPError, UnicodeError) as error:
             # Raised below, outside of this handler: the error's chain holds the request with its secrets.
@@ -145,12 +145,12 @@ class HttpConnection:
                 raise
             failure = _not_sent(error, url)
         finally:
-            self._wires.end()
-        if self._wires.aborted:
+            self._sockets.end()
+        if self._sockets.aborted:
             raise _aborted()
         if sending is not None:
             sending.raise_why_it_was_cut(host_of(url))
-        if self._wires.expired:
+        if self._sockets.expired:
             raise Offline(
                 f"{host_of(url)} did not end its answer in {self._timeouts.answer:g} s",
                 "check the network.",
@@ -185,10 +185,10 @@ class HttpConnection:
             finally:
                 response.close()
                 if has_leftovers(self._client):
-                    self._wires.cut()
+                    self._sockets.cut()
 
     def _proxy_in_use(self, url: str) -> str | None:
-        peer = self._wires.peer
+        peer = self._sockets.peer
         return None if peer is None or peer == parse(url).host else peer
 
 
