@@ -71,8 +71,19 @@ class SessionInHand(Inbox):
         """Begin what is wanted, if something is and the disk has room."""
         raise NotImplementedError
 
+    def _take(self, heard: Heard) -> None:
+        """Record what was heard, listen to it for a voice, or keep it."""
+        raise NotImplementedError
+
+    def _keeps_last(self) -> bool:
+        """Whether it is listened to keep the last minutes, while nothing is wanted."""
+        raise NotImplementedError
+
+    def _storage_fault(self) -> StorageFault | None:
+        return self._storage.fault_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
+
     def _has_room(self) -> bool:
-        fault = self._storage.fault_to_begin(was_full=self._board.snapshot.state is State.STORAGE_FULL)
+        fault = self._storage_fault()
         if fault is not None:
             self._storage_failed(fault)
         return fault is None
@@ -97,14 +108,24 @@ class SessionInHand(Inbox):
     def _follow(self, event: Event) -> None:
         """Do what the voice gate says; after a failure the rest of a stretch is passed over."""
         if isinstance(event, Begin):
-            if self._standby.for_voice and self._spec is not None and self._has_room():
-                self._begin_session(self._spec)
+            if self._standby.for_voice and self._spec is not None:
+                self._begin_stretch(self._spec, event.begins_at)
         elif isinstance(event, Write):
             self._write(event.heard)
         elif isinstance(event, End):
             self._end_session()
         else:
             self._standby.watch.missed(event)
+
+    def _begin_stretch(self, spec: SessionSpec, begins_at: float) -> None:
+        """Begin what a voice has asked for; where there is no room for it, all of it is missing."""
+        self._standby.watch.begins(begins_at)
+        fault = self._storage_fault()
+        if fault is None:
+            self._begin_session(spec)
+        else:
+            self._lost(Cause.STORAGE)
+            self._storage_failed(fault)
 
     def _stop_listening(self) -> None:
         """Listen for no voice any more: what belongs to an open stretch is finished."""
@@ -124,6 +145,8 @@ class SessionInHand(Inbox):
                 self._end_session()
                 if self._unattended:
                     self._begin()
+        if heard is not None and self._session is None and (self._standby.for_voice or self._keeps_last()):
+            self._take(heard)  # behind a recording that a person asked for it is listened again at once
 
     def _try(self, session: Session, write: Callable[[], HeardBlock | None]) -> HeardBlock | None:
         """Let a session write; a failure ends it, and is shown."""

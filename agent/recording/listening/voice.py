@@ -26,6 +26,9 @@ BATCH_SECONDS: Final = 0.96
 class Begin(NamedTuple):
     """A stretch begins with the next ``Write``."""
 
+    begins_at: float
+    """In seconds of the boot clock."""
+
 
 class Write(NamedTuple):
     """Samples of the stretch."""
@@ -142,10 +145,15 @@ class VoiceGate:
 
     def _trigger(self, at: int, events: list[Event]) -> None:
         if not self._is_open:
-            events.append(Begin())
             self._is_open = True
             self._written_to = max(self._written_to, at - self._pre_roll)
+            events.append(Begin(self._moment(self._written_to)))
         self._ends_at = at + self._hang
+
+    def _moment(self, position: int) -> float:
+        """Return when a sample was captured, or the first one in memory behind it."""
+        held = next(held for held in self._held if held.position + self._count(held) > position)
+        return held.heard.begins_at + max(0, position - held.position) / self._rate
 
     def _hand_on(self, events: list[Event]) -> None:
         """Write what is held up to the end of the stretch."""

@@ -41,6 +41,10 @@ class VoiceWatch:
         self._heard_until = heard.begins_at + len(heard.block.samples) / self._bytes_per_second
         return self._gate.take(heard)
 
+    def begins(self, at: float) -> None:
+        """A stretch begins: what was heard from there on is accounted for when it is written."""
+        self._segment_factory.ended(at, self._segment_factory.begins(at))
+
     def missed(self, event: Missed) -> None:
         """Note samples that were lost while nothing was recorded."""
         gap_tracker = self._segment_factory.gap_tracker

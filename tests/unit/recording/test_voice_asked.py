@@ -49,6 +49,22 @@ def test_a_voice_is_followed_after_a_recording_by_hand(tmp_path: Path) -> None:
     assert sum(setup.samples) / RATE + not_wanted(setup) == pytest.approx(elapsed)
 
 
+def test_the_rest_of_a_block_behind_a_recording_by_hand_is_listened_to(tmp_path: Path) -> None:
+    """The recording ends within a block in which somebody speaks: the stretch behind it joins to the sample."""
+    setup = voice_setup(tmp_path)
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(4, level=HUSH)
+        recorder.start(ManualRequest(seconds=5.03))
+        yield from source.sound(10, level=VOICE)
+        yield from source.sound(10, level=HUSH)
+
+    elapsed = setup.record(ending(steps))
+    assert [entry.mode for entry in setup.entries] == ["manual", "voice"]
+    assert setup.entries[1].started.wall_ms == setup.entries[0].ended_ms
+    assert sum(setup.samples) / RATE + not_wanted(setup) == pytest.approx(elapsed)
+
+
 def test_mute_and_mark(tmp_path: Path) -> None:
     """Muted it hears nothing, and nothing of before is recorded later; a mark needs a recording."""
     setup = voice_setup(tmp_path)

@@ -1,5 +1,6 @@
 """Voice-activated recording: each stretch a session, the rest not wanted, and every second accounted for."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ def test_lost_samples_are_silence_within_a_stretch_and_a_gap_without(tmp_path: P
 
 
 def test_a_full_card_is_said_and_waited_for(tmp_path: Path) -> None:
-    """A stretch that finds no room is a gap; when there is room again it listens."""
+    """A stretch that finds no room is a gap from its pre-roll on; when there is room again it listens."""
     setup = voice_setup(tmp_path)
     full: list[AgentError] = []
     setup.storage_problem = lambda _was_full: full[0] if full else None
@@ -159,7 +160,32 @@ def test_a_full_card_is_said_and_waited_for(tmp_path: Path) -> None:
     setup.record(ending(steps))
     assert setup.board.snapshot.fault is None
     assert len(setup.entries) == 2
-    assert setup.missing(Cause.STORAGE) == pytest.approx(19, abs=2)
+    (gap,) = (gap for gap in setup.gaps if gap.cause is Cause.STORAGE)
+    assert gap.start.boot_ms == pytest.approx(1_000_000 + 1000 * (5 - PRE_ROLL), abs=200)
+    assert setup.missing(Cause.STORAGE) == pytest.approx(22, abs=2)
+
+
+def test_a_stretch_that_the_disk_refuses_is_missing_from_its_pre_roll_on(tmp_path: Path) -> None:
+    """The file cannot be created when the voice is found: what was held for it in memory is lost, and said."""
+    setup = voice_setup(tmp_path)
+    refused: list[str] = []
+
+    def refuse(step: str) -> None:
+        if step == "open.create" and not refused:
+            refused.append(step)
+            raise OSError(errno.EIO, "injected")
+
+    setup.disk_fails = refuse
+
+    def steps(source: ScriptedSource, _recorder: Recorder) -> Script:
+        yield from source.sound(10, level=HUSH)
+        yield from source.sound(3, level=VOICE)
+        yield from source.sound(40, level=HUSH)
+
+    setup.record(ending(steps))
+    assert refused
+    (gap,) = (gap for gap in setup.gaps if gap.cause is Cause.STORAGE)
+    assert gap.start.boot_ms == pytest.approx(1_000_000 + 1000 * (10 - PRE_ROLL), abs=200)
 
 
 def test_a_window_of_the_schedule_can_be_for_voices(tmp_path: Path) -> None:
