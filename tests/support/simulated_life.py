@@ -12,9 +12,10 @@ from pathlib import Path
 
 from simulated_asking import Asking
 from simulated_days import zone_near_midnight
-from simulated_machine import BEGINNING_MS, BootClock, Card, Died, Microphone, World, void
-from simulated_verdict import EVERY_MINUTES, WINDOW_MINUTES
+from simulated_machine import BEGINNING_MS, RATE, BootClock, Card, Died, Loud, Microphone, World, void
+from simulated_verdict import EVERY_MINUTES, WINDOW_MINUTES, Listened
 
+from agent.audio.detection.detector import FrameFeed
 from agent.audio.ogg import NotOggOpus, read_summary
 from agent.audio.ogg_repair import Unrepairable, carry_out, plan_repair
 from agent.clock import Instant
@@ -34,6 +35,8 @@ from agent.recorder.sink import OutboxFolder
 from agent.recording.asked.mute import Mute
 from agent.recording.asked.requests import ManualRequest
 from agent.recording.days.gapsfile import read_gaps
+from agent.recording.listening.standby import StandbySettings
+from agent.recording.listening.voice import VoiceGate
 from agent.recording.recorder import Recorder
 from agent.recording.segment import PART, FinishedSegment, SegmentStart, discard_never_begun
 from agent.recording.segment_factory import SegmentFactory
@@ -63,7 +66,7 @@ class Life:
         for name in ("recording", "outbox", "sent", "damaged"):
             (self.folder / name).mkdir()
         self.boots: dict[str, BootClock] = {}
-        self.mode = self.rng.choice(["continuous", "continuous", "schedule", "manual"])
+        self.mode = self.rng.choice(["continuous", "continuous", "schedule", "manual", "voice"])
         self.asking = Asking(self.world, self.rng, self._ms)
         self.settings = RecordingConfig(
             mode=self.mode,  # type: ignore[arg-type] # one of its values
@@ -73,6 +76,13 @@ class Life:
                 ScheduleWindow(start=f"*/{EVERY_MINUTES} * * * *", minutes=WINDOW_MINUTES, timezone="UTC"),
             ),
         )
+        self.standby = StandbySettings(
+            _gate if self.mode == "voice" else None,
+            self.rng.choice([0, 5, 20]) if self.mode == "manual" else 0,
+        )
+        self.heard: list[Listened] = []
+        self.deaths: list[int] = []
+        """When a run ended without a word, likewise."""
         self.asleep_ms = 0.0
         self.was_asked = False
         """A person asked for more than the settings want."""
@@ -130,12 +140,18 @@ class Life:
             recorder.run()
         except Died:
             self.diary.append(f"{self._ms()}: dead")
+            self.deaths.append(self._ms())
         for _ in range(2):
             if self.mode == "schedule" and not card.is_dead:
                 downtime.judge()
         if not card.is_dead and self.rng.random() < 0.5:
             self._close_days()
         self.last_stop = self._ms()
+        booted_ms = self.clock.booted_ms - BEGINNING_MS
+        self.heard += [
+            Listened(booted_ms + 1000 * begin, booted_ms + 1000 * end, is_voice)
+            for begin, end, is_voice in self.microphone.heard
+        ]
         self.asking.run_ended(recorder)
         world.forget_plans()
         if ending == "power":
@@ -263,7 +279,7 @@ class Life:
                 clock.monotonic,
                 lambda _was_full: AgentError("full") if card.is_full else None,
             ),
-            Unattended(Mute(self.folder, card), before),
+            Unattended(Mute(self.folder, card), before, self.standby),
         )
         return recorder, downtime
 
@@ -303,6 +319,10 @@ class Life:
 
     def _ms(self) -> int:
         return round(self.world.now * 1000)
+
+
+def _gate() -> VoiceGate:
+    return VoiceGate(FrameFeed(Loud(), RATE, 1), RATE, 1, pre_roll=2, hang=3)
 
 
 def _repair(path: Path, files: Files, disk: Disk) -> None:

@@ -257,6 +257,10 @@ class Microphone:
         self._next = 0.0
         self._sequence = 0
         self._said = False
+        self.speaks = False
+        """Whether somebody speaks; it changes now and then."""
+        self.heard: list[tuple[float, float, bool]] = []
+        """From when to when it gave sound, in seconds of the boot clock, and whether it was a voice."""
 
     def read(self, timeout: float) -> Block | None:
         """Return the block that is due, or None."""
@@ -290,9 +294,14 @@ class Microphone:
         clock.sleep(skipped)
         self._next += skipped
         captured_at = self._next + self._rng.uniform(0, self._late)
+        ended = clock.boottime() - (clock.monotonic() - self._next)
         self._next += self._block / RATE
         self._sequence += 1
-        return Block(self._sequence - 1, captured_at, skipped > 0, SOUND[: 2 * self._block])
+        if self._rng.random() < CHANGES * self._block / RATE:
+            self.speaks = not self.speaks
+        sound = VOICE if self.speaks else SOUND
+        self.heard.append((ended - self._block / RATE, ended, self.speaks))
+        return Block(self._sequence - 1, captured_at, skipped > 0, sound[: 2 * self._block])
 
     def _fail(self, end: float) -> Block | None:
         if self.hangs and self.state is SourceState.LISTENING:
@@ -310,7 +319,23 @@ class Microphone:
         self.state, self._opens_at, self._said = SourceState.CLOSED, None, False
 
 
-SOUND = b"\1\0" * 8000
+SOUND, VOICE = b"\1\0" * 8000, b"\1\50" * 8000
+CHANGES = 0.1
+"""How often a second somebody begins to speak, or stops."""
+
+
+class Loud:
+    """Hears a voice where it is loud."""
+
+    frame_samples = 512
+    needed, window = 4, 6
+
+    def judge(self, frame: bytes) -> bool:
+        """Tell by the peak."""
+        return max(memoryview(frame).cast("h")) > 1000
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
 
 
 class SilentEncoder:

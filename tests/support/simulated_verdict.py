@@ -1,7 +1,8 @@
 """What a simulated life comes to: its files and its gap log, in true time, account for every second."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulated_asking import LAST_BLOCK_MS, LATE_MS, READINGS_MS, Span
 from simulated_machine import BEGINNING_MS
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 
 WINDOW_MINUTES, EVERY_MINUTES = 5, 10
 """The calendar's windows, and how often one begins."""
+HOLE_MS = LAST_BLOCK_MS
+"""While it is listened, what ends within a block of the microphone cannot be told to the millisecond."""
+AT_NO_TIME_HEARD = {f"{each}" for each in (Cause.NOT_RUNNING, Cause.NO_MICROPHONE, Cause.MUTED)}
+VOICE_MS = 300
+"""A shorter piece of one may be taken for none."""
+NOTED_MS = 65_000
+"""So much that was listened to a death may take from what is remembered."""
+
+
+class Listened(NamedTuple):
+    """What a microphone gave: true time in milliseconds since the life began, and whether it was a voice."""
+
+    begin: float
+    end: float
+    is_voice: bool
 
 
 def life_faults(life: "Life") -> list[str]:
@@ -29,8 +45,11 @@ def life_faults(life: "Life") -> list[str]:
     spans = spans_of(life)
     if life.mode == "schedule":
         return _faults_by_calendar(life, spans)
+    if life.mode == "voice":
+        return _faults_of_listening(life, spans)
     if life.mode == "manual":
-        return life.asking.faults(spans, life.last_stop, life.asleep_ms)
+        overlap_ms = LAST_BLOCK_MS if life.standby.keep_last_seconds else LATE_MS
+        return life.asking.faults(spans, life.last_stop, life.asleep_ms, overlap_ms)
     faults = []
     at = life.first_start or 0
     for span in spans:
@@ -60,6 +79,50 @@ def _faults_by_calendar(life: "Life", spans: list[Span]) -> list[str]:
     if least <= off <= 2 * LATE_MS:
         return beyond
     return [f"recorded {recorded} + missing {missing} - wanted {wanted(begin, end)} = {off:+d} ms"]
+
+
+def _faults_of_listening(life: "Life", spans: list[Span]) -> list[str]:
+    """Each moment is recorded, missing, or was listened to; a voice is recorded or missing.
+
+    What was listened to is called missing only where a death took it from what is remembered.
+    """
+    faults = [
+        f"{after.begin - before.end:+d} ms before {after}"
+        for before, after in pairwise(spans)
+        if after.begin < before.end - LATE_MS
+    ]
+    told = [(float(span.begin), float(span.end)) for span in spans]
+    heard = [(each.begin, each.end) for each in life.heard]
+    all_of_it = (life.first_start or 0, life.last_stop)
+    faults += [
+        f"{end - begin:.0f} ms from {begin:.0f} on are nowhere"
+        for begin, end in _holes(all_of_it, told + heard)
+    ]
+    for each in life.heard:
+        if each.is_voice and each.begin > all_of_it[0]:
+            faults += [
+                f"of a voice {begin:.0f} to {end:.0f} is nowhere"
+                for begin, end in _holes(each[:2], told, VOICE_MS)
+            ]
+    for span in spans:
+        if span.what in AT_NO_TIME_HEARD:
+            listened = sum(max(0.0, min(span.end, end) - max(span.begin, begin)) for begin, end in heard)
+            died = any(span.begin <= death <= span.end for death in life.deaths)
+            if listened > (NOTED_MS if died else HOLE_MS):
+                faults.append(f"{listened:.0f} ms of it were listened to: {span}")
+    return faults
+
+
+def _holes(
+    whole: tuple[float, float], parts: list[tuple[float, float]], least: float = HOLE_MS
+) -> list[tuple[float, float]]:
+    """Return what is longer than ``least`` milliseconds of a stretch and lies in none of its parts."""
+    found, at = [], whole[0]
+    for begin, end in [*sorted(parts), (whole[1], whole[1])]:
+        if min(begin, whole[1]) - at > least:
+            found.append((at, min(begin, whole[1])))
+        at = max(at, end)
+    return found
 
 
 def spans_of(life: "Life") -> list[Span]:

@@ -160,6 +160,17 @@ def test_control_what_a_person_asked_for_is_not_remembered(monkeypatch: pytest.M
     assert found_by_some_life("manual", 2 * CONTROLS)
 
 
+def test_control_more_is_said_to_be_listened_to_than_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only voices are recorded, a moment without sound is neither recorded nor listened to."""
+    ended = SegmentFactory.ended
+
+    def late(self: SegmentFactory, seconds: float, until: Instant) -> None:
+        ended(self, seconds, until.later(5000))
+
+    monkeypatch.setattr(SegmentFactory, "ended", late)
+    assert found_by_some_life("voice", 5 * CONTROLS)
+
+
 def test_control_a_gap_lasts_beyond_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """A suspend over the end of a window is missing up to that end alone."""
 
