@@ -7,6 +7,7 @@ SCRIPTS := .ci/run packaging/setup packaging/deb packaging/lock systemd/install 
 MINUTES ?= 30
 # Of the long recording in the virtual machine: three, unless MINUTES was asked for.
 VM_MINUTES := $(if $(filter file,$(origin MINUTES)),3,$(MINUTES))
+LOOPS ?= 0
 CUTS ?= 12
 UNPLUGS ?= 5
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
@@ -129,8 +130,8 @@ test-vm: deb ## the package on a real kernel in a virtual machine, as root (CUTS
 	PYTHONPATH=tests/support:tests/suites:tests/suites/faults:tests/suites/systemd $(PY) -m vm $(SHORT) --cuts $(CUTS) --unplugs $(UNPLUGS) \
 		--minutes $(VM_MINUTES) --seed $(SEED) $(PARTS)
 
-soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less)
-	$(PY) tests/suites/faults/soak.py --minutes $(MINUTES)
+soak: setup-test ## half an hour of faults at random, judged by a code inside the sound (MINUTES=3 for less, LOOPS=10 beside it)
+	$(PY) tests/suites/faults/soak.py --minutes $(MINUTES) --loops $(LOOPS)
 
 deb: ## a Debian package for this machine's release and architecture, in dist/
 	@packaging/deb

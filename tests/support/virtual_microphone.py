@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import priority
 import pytest
 
 RATE = 48000
@@ -25,6 +26,8 @@ class VirtualMicrophone:
 
     Needs nothing but the packages pulseaudio, pulseaudio-utils and libasound2-plugins; runs as root too. The
     path of ``root`` must be short (a Unix socket is in it) and free of spaces and colons (ALSA_CONFIG_PATH).
+
+    It stands for hardware: where that is allowed, it waits for no program of a busy machine.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,17 +64,25 @@ class VirtualMicrophone:
         """Start the daemon and wait until sound flows at its regular pace (about 2.5 s)."""
         self._socket.unlink(missing_ok=True)
         options = "-n --daemonize=no --use-pid-file=no --exit-idle-time=-1 --disable-shm=yes --realtime=no"
-        modules = (
-            f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}",
-            f"module-null-sink sink_name=vmic rate={RATE} channels=1",
-            "module-remap-source source_name=mic master=vmic.monitor channels=1",
-        )
         command = ["pulseaudio", *options.split(), "--high-priority=no"]
-        for module in modules:
+        sockets = f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}"
+        for module in (sockets, *self._modules()):
             command += ["-L", module]
         self._daemon = self._spawn(command)
         self._wait_until_it_answers()
+        priority.hardware(self._daemon.pid)  # also the threads that had begun before
         self.pactl("set-default-source", "mic")
+        self._begin()
+
+    def _modules(self) -> tuple[str, ...]:
+        """Return what makes the source ``mic``."""
+        return (
+            f"module-null-sink sink_name=vmic rate={RATE} channels=1",
+            "module-remap-source source_name=mic master=vmic.monitor channels=1",
+        )
+
+    def _begin(self) -> None:
+        """Have sound flow."""
         pacat = ["pacat", "--raw", "--latency-msec=20", "--channels=1", "-d", "vmic"]
         self._primer = self._spawn([*pacat, f"--rate={RATE}", "/dev/zero"])
         time.sleep(FIRST_BLOCK_SECONDS)
@@ -116,7 +127,9 @@ class VirtualMicrophone:
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         nowhere = subprocess.DEVNULL
-        return subprocess.Popen(command, env=self.env, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        process = subprocess.Popen(command, env=self.env, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        priority.hardware(process.pid)
+        return process
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._daemon is not None

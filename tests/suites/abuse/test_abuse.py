@@ -17,15 +17,14 @@ import numpy as np
 import pytest
 from abuses import ABUSES, QUICK, SHORT, Bench, deliverer, index_locked, prepare, present
 from acceptance import Daemon, Machine, end_deliverer, server, wait_for
-from code_source import CodeSource
+from code_microphone import CodeMicrophone
 from rig import at_the_microphone, say
 from timecode import HEARD_RATE, SLOT_SECONDS, Samples, _aligned, _read, decoded, slot
-from virtual_microphone import VirtualMicrophone, virtual_microphone
 
 from agent.sandbox.devices import DEFAULT_TOKEN
 from agent.sandbox.server import SandboxServer
 
-__all__ = ["server", "virtual_microphone"]
+__all__ = ["server"]
 
 OFF_SAMPLES = 16
 """A millisecond: what the alignment by correlation may be off."""
@@ -41,8 +40,16 @@ Abuse = Callable[[Bench], None]
 
 
 @pytest.fixture
-def machine(tmp_path: Path, virtual_microphone: VirtualMicrophone, server: SandboxServer) -> Machine:
-    machine = at_the_microphone(tmp_path / "m", virtual_microphone)
+def microphone(tmp_path: Path) -> Iterator[CodeMicrophone]:
+    microphone = CodeMicrophone(tmp_path / "mic")
+    microphone.start()
+    yield microphone
+    microphone.stop()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, microphone: CodeMicrophone, server: SandboxServer) -> Machine:
+    machine = at_the_microphone(tmp_path / "m", microphone)
     machine.give_token(DEFAULT_TOKEN)
     machine.configure(
         api={"base_url": server.base_url},
@@ -79,27 +86,26 @@ def unread(machine: Machine, way: str) -> Iterator[Daemon]:
 
 
 def lived(
-    machine: Machine, microphone: VirtualMicrophone, abuses: Sequence[Abuse], way: str | None = None
+    machine: Machine, microphone: CodeMicrophone, abuses: Sequence[Abuse], way: str | None = None
 ) -> None:
     """Record the code while something is done; afterwards all that waits is delivered, without a person."""
     led = prepare(machine)
-    with CodeSource(microphone, machine.folder) as source:
-        with unread(machine, way) if way is not None else machine.daemon() as daemon:
-            bench = Bench(machine, daemon, led)
-            wait_for(lambda: bool(daemon.status().get("recording")) and deliverer(machine) is not None)
-            time.sleep(CALM_SECONDS)
-            for abuse in abuses:
-                began = time.monotonic()
-                abuse(bench)
-                say(f"{abuse.__name__}: {time.monotonic() - began:.0f} s")
-                wait_for(lambda: bench.delivery() == "running", DRAINED_WITHIN)
+    with unread(machine, way) if way is not None else machine.daemon() as daemon:
+        bench = Bench(machine, daemon, led)
+        wait_for(lambda: bool(daemon.status().get("recording")) and deliverer(machine) is not None)
+        time.sleep(CALM_SECONDS)
+        for abuse in abuses:
             began = time.monotonic()
-            wait_for(lambda: machine.ok("status", "--json").json["pending"] <= 2, DRAINED_WITHIN)
-            say(f"the backlog was gone after {time.monotonic() - began:.0f} s")
-            time.sleep(CALM_SECONDS)
-            assert daemon.stop() == 0
-        say(f"the source was {source.most_late:.2f} s late at most")
-        source.check()
+            abuse(bench)
+            say(f"{abuse.__name__}: {time.monotonic() - began:.0f} s")
+            wait_for(lambda: bench.delivery() == "running", DRAINED_WITHIN)
+        began = time.monotonic()
+        wait_for(lambda: machine.ok("status", "--json").json["pending"] <= 2, DRAINED_WITHIN)
+        say(f"the backlog was gone after {time.monotonic() - began:.0f} s")
+        time.sleep(CALM_SECONDS)
+        assert daemon.stop() == 0
+    say(f"the source was {microphone.most_late:.2f} s late at most")
+    microphone.check()
     machine.ok("sync")
     assert {row["status"] for row in machine.queue()} == {"uploaded"}
 
@@ -146,20 +152,18 @@ def nothing_is_lost(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("abuse", ABUSES)
-def test_not_one_sample_is_lost(
-    machine: Machine, virtual_microphone: VirtualMicrophone, abuse: Abuse
-) -> None:
+def test_not_one_sample_is_lost(machine: Machine, microphone: CodeMicrophone, abuse: Abuse) -> None:
     """Whatever is done to the deliverer: ``status`` says what is wrong, and the backlog drains."""
-    lived(machine, virtual_microphone, [abuse])
+    lived(machine, microphone, [abuse])
     nothing_is_lost(machine)
 
 
 @pytest.mark.parametrize("way", ["terminal"] if SHORT else ["pipe", "terminal"])
 def test_a_locked_index_and_an_unread_log_lose_nothing(
-    machine: Machine, virtual_microphone: VirtualMicrophone, way: str
+    machine: Machine, microphone: CodeMicrophone, way: str
 ) -> None:
     """BEGIN IMMEDIATE for 40 s, and a full pipe or Ctrl-S all the while."""
-    lived(machine, virtual_microphone, [*(QUICK if SHORT else ()), index_is_locked], way)
+    lived(machine, microphone, [*(QUICK if SHORT else ()), index_is_locked], way)
     nothing_is_lost(machine)
 
 
@@ -171,32 +175,31 @@ def recorder_stopped(bench: Bench) -> None:
     time.sleep(10)
 
 
-def test_a_stopped_recorder_loses_sound(machine: Machine, virtual_microphone: VirtualMicrophone) -> None:
+def test_a_stopped_recorder_loses_sound(machine: Machine, microphone: CodeMicrophone) -> None:
     """The control: what costs nothing in the deliverer costs sound in the recorder."""
-    lived(machine, virtual_microphone, [recorder_stopped])
+    lived(machine, microphone, [recorder_stopped])
     assert lost(heard(machine)) != []
 
 
 def test_a_killed_recorder_loses_sound_and_delivery_goes_on(
-    machine: Machine, virtual_microphone: VirtualMicrophone
+    machine: Machine, microphone: CodeMicrophone
 ) -> None:
     """The deliverer that was there when the recorder was killed delivers what waits; the control for the sound."""
     prepare(machine)
     machine.configure(sync={"max_kbit_per_second": 64}, recording={"segment_seconds": 3})
-    with CodeSource(virtual_microphone, machine.folder) as source:
-        with machine.daemon() as daemon:
-            wait_for(lambda: len(machine.queue()) > 3, 60)
-            pid = present(machine)
-            daemon.process.kill()
-            daemon.process.wait(10)
-            waits = sum(row["status"] not in {"uploaded", "recording"} for row in machine.queue())
-            say(f"killed while {waits} recordings waited")
-            wait_for(lambda: {row["status"] for row in machine.queue()} == {"uploaded"}, 120)
-            assert deliverer(machine) == pid
-        with machine.daemon() as daemon:
-            time.sleep(5)
-            assert daemon.stop() == 0
-        source.check()
+    with machine.daemon() as daemon:
+        wait_for(lambda: len(machine.queue()) > 3, 60)
+        pid = present(machine)
+        daemon.process.kill()
+        daemon.process.wait(10)
+        waits = sum(row["status"] not in {"uploaded", "recording"} for row in machine.queue())
+        say(f"killed while {waits} recordings waited")
+        wait_for(lambda: {row["status"] for row in machine.queue()} == {"uploaded"}, 120)
+        assert deliverer(machine) == pid
+    with machine.daemon() as daemon:
+        time.sleep(5)
+        assert daemon.stop() == 0
+    microphone.check()
     assert waits > 0
     machine.ok("sync")
     assert lost(heard(machine)) != []

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from abuses import Bench, deliverer
 from acceptance import Machine, server, wait_for
+from code_microphone import CodeMicrophone
 from connecting import connected
 from grammar import VALUES
 from rig import fresh_seed, say
-from test_abuse import heard, lived, lost, machine
-from virtual_microphone import VirtualMicrophone, virtual_microphone
+from test_abuse import heard, lived, lost, machine, microphone
 
 from agent.control.server import ask
 from agent.process.state_directory import StateDirectory
 
-__all__ = ["machine", "server", "virtual_microphone"]
+__all__ = ["machine", "microphone", "server"]
 
 AGAIN_SECONDS = 10.0
 FLAT_KIB = 6 * 1024
@@ -136,9 +136,7 @@ Company = Callable[[Path], None]
 
 
 @pytest.mark.parametrize("company", [silent, endless, quick, odd])
-def test_bad_company_costs_no_sample(
-    machine: Machine, virtual_microphone: VirtualMicrophone, company: Company
-) -> None:
+def test_bad_company_costs_no_sample(machine: Machine, microphone: CodeMicrophone, company: Company) -> None:
     """At both sockets: not a sample is lost, memory stays flat, and it answers again within 10 s."""
     grown: list[str] = []
 
@@ -160,7 +158,7 @@ def test_bad_company_costs_no_sample(
                 grown.append(f"the {name} grew from {kib} to {now} KiB")
         assert deliverer(machine) == pids["deliverer"]
 
-    lived(machine, virtual_microphone, [abuse])
+    lived(machine, microphone, [abuse])
     assert lost(heard(machine)) == []
     assert grown == []
     assert {gap["cause"] for gap in machine.ok("gaps", "--json").json} <= {"not_running"}

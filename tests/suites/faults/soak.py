@@ -1,31 +1,36 @@
 """A long life with faults at random: is every second recorded or in the gap log, judged by the sound itself?
 
-    python tests/suites/faults/soak.py [--minutes 30] [--seed N] [--lose-ledger]
+    python tests/suites/faults/soak.py [--minutes 30] [--seed N] [--loops N] [--lose-ledger]
 
-In each minute the recorder, the deliverer and both are killed, among other faults. ``--lose-ledger`` is the control:
-without what the gap log says the sum must not come out.
+In each minute the recorder, the deliverer and both are killed, among other faults. ``--loops`` lets so many endless
+loops run beside it all. The microphone is hardware, which no program keeps waiting; recorder and deliverer have the
+niceness of their units, and nothing more. ``--lose-ledger`` is the control: without what the gap log says the sum must
+not come out.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
+import priority
 from acceptance import Json, stored, wait_for
+from code_microphone import CodeMicrophone
 from rig import at_the_microphone, say
-from timecode import Player, code_time, decoded
-from virtual_microphone import VirtualMicrophone
+from timecode import code_time, decoded
 
 from agent.control.server import NotRunning, ask
 from agent.process.state_directory import Process, StateDirectory
@@ -35,7 +40,10 @@ from agent.sandbox.faults import Call, Fault
 from agent.sandbox.server import SandboxServer
 
 KILLS_PER_MINUTE = 2.5
-"""At least: the faults of a minute may take a little longer than one."""
+"""At least: on a busy machine the faults of a minute take longer than one."""
+MOST_LATE = 0.2
+"""Seconds: a microphone that was later than that proves nothing of the recorder."""
+UNITS = Path(__file__).parents[3] / "systemd"
 MOST_MIB = 60.0
 OFF_SECONDS = 0.5
 OFF_PPM = 200
@@ -43,6 +51,9 @@ SEGMENT_SECONDS = 20
 QUIET_SECONDS = 15
 JUMP_SECONDS = 0.05
 REPORT_SECONDS = 1.0
+STOPS_WITHIN = 10.0
+THERE_WITHIN = 60.0
+NICE_SECONDS = 0.5
 UNDATED_MS = 4000
 """What a file, or two, may hold without one whole time code."""
 
@@ -52,7 +63,7 @@ class Soak:
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self.rng = rng
-        self.microphone = VirtualMicrophone(folder / "mic")
+        self.microphone = CodeMicrophone(folder / "mic")
         self.server = SandboxServer(folder / "sandbox")
         self.folder = folder
         self.log = (folder / "daemon.log").open("a")
@@ -61,33 +72,52 @@ class Soak:
         self.most_mib = 0.0
         """The most memory that a recorder was seen to take."""
 
-    def run(self, seconds: float, *, lose_ledger: bool) -> int:
-        """Live for so long; return the exit code."""
+    def run(self, minutes: float, busy: int, *, lose_ledger: bool) -> int:
+        """Live for so long beside so many endless loops; return the exit code."""
         self.microphone.start()
-        self.player = Player(self.microphone.env)
-        self.player.play()
-        time.sleep(1)
         with self.server:
             self.machine = at_the_microphone(self.folder / "m", self.microphone)
             self.machine.give_token(DEFAULT_TOKEN)
             self.machine.configure(
                 api={"base_url": self.server.base_url}, recording={"segment_seconds": SEGMENT_SECONDS}
             )
-            self.start_daemon()
-            try:
-                self._live(time.monotonic(), seconds)
-            finally:
-                self.daemon.terminate()
-                code = self.daemon.wait(10)
-                self.player.stop()
-                self.microphone.stop()
+            threading.Thread(target=self._keep_niceness, daemon=True).start()
+            with loops(busy):
+                self.start_daemon()
+                try:
+                    self._live(time.monotonic(), minutes * 60)
+                finally:
+                    self.daemon.terminate()
+                    code = self.daemon.wait(STOPS_WITHIN)
+                    self.microphone.stop()
             self.machine.run("sync")
-            return self._judge(code, lose_ledger=lose_ledger)
+            return self._judge(code, minutes, lose_ledger=lose_ledger)
+
+    def _keep_niceness(self) -> None:
+        """Give each deliverer the niceness of its unit: its parent's is another one."""
+        while True:
+            pid = self.deliverer()
+            if pid is not None:
+                priority.nice(pid, niceness("recorder-agent-delivery.service"))
+            time.sleep(NICE_SECONDS)
 
     def start_daemon(self) -> None:
         """Start it and wait until it records."""
         self.daemon = self.machine.popen("run", stderr=self.log)
-        wait_for(self.is_recording, 60)
+        priority.nice(self.daemon.pid, niceness("recorder-agent.service"))
+        wait_for(self.is_recording, THERE_WITHIN)
+
+    def deliverer(self) -> int | None:
+        """Return the process number of the deliverer that runs; None: there is none."""
+        holder = holder_of(StateDirectory(self.machine.state, self.machine.state).lock_of(Process.DELIVERER))
+        # The lock file may still name one that is dead, and its number may be another's by now.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (
+                holder is not None
+                and str(self.machine.folder) in Path(f"/proc/{holder.pid}/cmdline").read_text()
+            ):
+                return holder.pid
+        return None
 
     def is_recording(self) -> bool:
         """Whether samples are written."""
@@ -109,7 +139,7 @@ class Soak:
                 time.sleep(max(0.0, minute + number * 15 + self.rng.uniform(2, 7) - time.monotonic()))
                 say(f"{time.monotonic() - began:7.1f} s  {fault.__name__.strip('_')}")
                 fault()
-                wait_for(self.is_recording, 60)
+                wait_for(self.is_recording, THERE_WITHIN)
                 self._measure()
             time.sleep(max(0.0, minute + 60 - time.monotonic()))
         time.sleep(max(QUIET_SECONDS, end - time.monotonic()))
@@ -117,18 +147,13 @@ class Soak:
 
     def _kill_microphone(self) -> None:
         self.microphone.kill()
-        self.player.stop()
         time.sleep(self.rng.uniform(0, 8))
-        # Sound only counts once the code is in it: what is heard before it would be undated, not lost.
         self.microphone.start()
-        self.player.play()
 
     def _freeze_microphone(self) -> None:
         self.microphone.freeze()
         time.sleep(self.rng.uniform(2, 6))
-        self.player.stop()
         self.microphone.thaw()
-        self.player.play()
 
     def _busy_server(self) -> None:
         self.server.faults.add(Fault(Call.ANY, times=self.rng.randint(1, 6), status=503))
@@ -147,16 +172,11 @@ class Soak:
 
     def _kill_deliverer(self) -> None:
         """It is started again by the recorder; recording goes on meanwhile."""
-        state = StateDirectory(self.machine.state, self.machine.state)
-        holder = holder_of(state.lock_of(Process.DELIVERER))
-        with suppress(FileNotFoundError, ProcessLookupError):
-            # The lock file may still name one that is dead, and its number may be another's by now.
-            if (
-                holder is not None
-                and str(self.machine.folder) in Path(f"/proc/{holder.pid}/cmdline").read_text()
-            ):
-                os.kill(holder.pid, signal.SIGKILL)
-                self.kills += 1
+        wait_for(lambda: self.deliverer() is not None, THERE_WITHIN)
+        pid = self.deliverer()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self.kills += 1
 
     def _kill_both(self) -> None:
         self._kill_deliverer()
@@ -169,7 +189,7 @@ class Soak:
 
     # the verdict
 
-    def _judge(self, code: int, *, lose_ledger: bool) -> int:
+    def _judge(self, code: int, minutes: float, *, lose_ledger: bool) -> int:
         rows = self.machine.queue()
         gaps = [] if lose_ledger else self.machine.ok("gaps", "--json").json
         checks = [
@@ -180,7 +200,11 @@ class Soak:
             self._report_agrees(rows, gaps),
             (
                 f"{self.kills} kills in {self.seconds:.0f} s",
-                self.kills >= KILLS_PER_MINUTE * self.seconds / 60 - KILLS_PER_MINUTE,
+                self.kills >= KILLS_PER_MINUTE * minutes,
+            ),
+            (
+                f"the microphone itself was late by {self.microphone.most_late:.3f} s at most",
+                self.microphone.most_late < MOST_LATE,
             ),
             (f"a recorder takes {self.most_mib:.1f} MiB at most", 0 < self.most_mib < MOST_MIB),
         ]
@@ -253,17 +277,39 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
+def niceness(unit: str) -> int:
+    """Return what a shipped unit has for ``Nice=``."""
+    found = re.search(r"^Nice=(-?\d+)$", (UNITS / unit).read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+@contextlib.contextmanager
+def loops(count: int) -> Iterator[None]:
+    """Let so many programs run that do nothing and never end."""
+    programs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
 def main() -> int:
     """Live, and judge."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument("--loops", type=int, default=0)
     parser.add_argument("--lose-ledger", action="store_true")
     options = parser.parse_args()
-    say(f"seed {options.seed}, {options.minutes:g} minutes")
+    say(
+        f"seed {options.seed}, {options.minutes:g} minutes beside {options.loops} loops, load {os.getloadavg()}"
+    )
     with tempfile.TemporaryDirectory(prefix="soak", ignore_cleanup_errors=True) as folder:
         soak = Soak(Path(folder), random.Random(options.seed))
-        return soak.run(options.minutes * 60, lose_ledger=options.lose_ledger)
+        return soak.run(options.minutes, options.loops, lose_ledger=options.lose_ledger)
 
 
 if __name__ == "__main__":

@@ -124,8 +124,12 @@ def _read(piece: Samples) -> int | None:
 
 
 def _power(part: npt.NDArray[np.float64], hertz: int) -> float:
-    turns = np.exp(-2j * np.pi * hertz * np.arange(len(part)) / HEARD_RATE)
-    return float(np.abs(np.dot(part, turns)) ** 2 * 2 / len(part))
+    return float(np.abs(np.dot(part, _turns(hertz, len(part)))) ** 2 * 2 / len(part))
+
+
+@functools.cache
+def _turns(hertz: int, samples: int) -> npt.NDArray[np.complex128]:
+    return np.asarray(np.exp(-2j * np.pi * hertz * np.arange(samples) / HEARD_RATE))
 
 
 def _aligned(heard: Samples, at: int, number: int) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from vm import board, cards, control, cuts, long_run, priority, short, startup, unplugs, volume, watchdogs
+import priority
+
+from vm import board, cards, control, cuts, long_run, short, startup, unplugs, volume, watchdogs
 from vm.findings import Findings, known_reds, table, verdict
 from vm.image import CACHE, PROJECT, Image, agent_image, mounted
 from vm.lab import Lab, lab

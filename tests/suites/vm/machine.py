@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import priority
+import priority
+
 from vm.image import Image
 from vm.problem import CannotRunError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vm import priority
+import priority
 
 SUITES = Path(__file__).parents[1]
 CODES_APART = 4096

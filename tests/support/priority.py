@@ -21,6 +21,23 @@ def prefer(pid: int, niceness: int) -> None:
     _prefer_session(pid, niceness)
 
 
+def nice(pid: int, niceness: int) -> None:
+    """Give all threads of a process a niceness; where it is not allowed, or gone, nothing changes."""
+    with contextlib.suppress(OSError):
+        for task in _tasks(pid):
+            os.setpriority(os.PRIO_PROCESS, task, niceness)
+
+
+def hardware(pid: int) -> None:
+    """Let a process that stands for hardware run whenever it has something to do, with all that it starts from now on.
+
+    No program keeps a sound card waiting. Where it is not allowed, nothing changes.
+    """
+    with contextlib.suppress(OSError):
+        for task in _tasks(pid):
+            os.sched_setscheduler(task, os.SCHED_RR, os.sched_param(1))
+
+
 def real_time(pid: int) -> None:
     """Let the main thread of a process that has just started run whenever it has something to do.
 
@@ -29,7 +46,7 @@ def real_time(pid: int) -> None:
     prefer(pid, MACHINE)
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    later = threading.Timer(BEGUN_SECONDS, _prefer_threads, (pid,))
+    later = threading.Timer(BEGUN_SECONDS, nice, (pid, MACHINE))
     later.daemon = True
     later.start()
 
@@ -44,10 +61,8 @@ def suite_preferred() -> Iterator[None]:
         _prefer_session(os.getpid(), 0)
 
 
-def _prefer_threads(pid: int) -> None:
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(task.name), MACHINE)
+def _tasks(pid: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def _prefer_session(pid: int, niceness: int) -> None:
