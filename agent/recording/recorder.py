@@ -108,6 +108,7 @@ class Recorder(SessionInHand):
             else:
                 self._stop_listening()  # ends the stretch that is open, before its end could be taken for the manual's
                 self._end_session()
+                self._begin_account()  # what an earlier run was asked for is noted before it is forgotten
                 self._account.asked(request.seconds, self._spec, is_listening=self._listener.is_listening)
                 self._manual = request  # who looks at it may say that a kill does not make it forgotten
                 self._source_ended = False
@@ -176,7 +177,7 @@ class Recorder(SessionInHand):
                 is_for_voice = self._standby.for_voice
                 self._finish_segment()
                 self._stop_listening()
-                self._account.lost(Cause.NOT_RUNNING)
+                self._account.slept()
                 if is_for_voice:
                     self._standby.listen_for_voice()
             self._take(heard)

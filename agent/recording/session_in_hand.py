@@ -71,7 +71,7 @@ class SessionInHand(Inbox):
         """Begin what is wanted, if something is and the disk has room."""
         raise NotImplementedError
 
-    def _take(self, heard: Heard) -> None:
+    def _take(self, heard: HeardBlock) -> None:
         """Record what was heard, listen to it for a voice, or keep it."""
         raise NotImplementedError
 
@@ -258,7 +258,7 @@ class SessionInHand(Inbox):
         except OSError as error:
             self._disk_failed(session, error)
         if has_slept:
-            self._account.lost(Cause.NOT_RUNNING)
+            self._account.slept()
         self._board.report(recording=None)
 
     def _end_session(self, nothing_because: str = "no sound came from the microphone") -> None:

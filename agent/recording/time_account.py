@@ -66,6 +66,11 @@ class TimeAccount:
             since = until
         self._gap_tracker.lost(cause, since)
 
+    def slept(self) -> None:
+        """The machine was suspended after the newest sample; a gap that is open already goes on up to the next one."""
+        if not self._gap_tracker.is_open:
+            self.lost(Cause.NOT_RUNNING)
+
     def wanted(self, since_wall: float | None) -> None:
         """A recording is wanted now; ``since_wall``: since then by the calendar, in unix seconds."""
         if self._gap_tracker.is_open:

@@ -8,6 +8,7 @@ from both_processes import adopt_at_once
 from lifetimes import closed_after_test
 from simulated import RATE, Script, ScriptedSource, SimulatedClock
 
+from agent.clock import Instant
 from agent.config.schema import Config, OpusConfig, RecordingConfig
 from agent.disk import Disk
 from agent.environment import Environment
@@ -45,6 +46,7 @@ class RecordingSetup:
     standby: StandbySettings = field(default_factory=StandbySettings)
     opus: OpusConfig = field(default_factory=lambda: OpusConfig(complexity=0))
     binding: Callable[[], str | None] = lambda: None
+    before: Callable[[Instant], object] = lambda _began: None
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -83,7 +85,7 @@ class RecordingSetup:
                 lambda was_full: self.storage_problem(was_full),  # noqa: PLW0108 - likewise
                 self._disk_failed,
             ),
-            Unattended(Mute(self.folder, self.disk), standby=self.standby) if self.unattended else None,
+            Unattended(Mute(self.folder, self.disk), self.before, self.standby) if self.unattended else None,
         )
         self.recorder.run()
         return (self.recorder._stopped_at or 0.0) - began

@@ -14,10 +14,11 @@ from simulated import RATE, Script, ScriptedSource
 from speech import speech
 
 from agent.audio.ogg import read_summary
-from agent.audio.source import Block
+from agent.audio.source import Block, SourceState
 from agent.config.schema import OpusConfig, RecordingConfig
 from agent.outbox.entry import Entry
-from agent.recording.asked.requests import ManualRequest
+from agent.recorder.account.memory import FILE, RECORDER_JSON
+from agent.recording.asked.requests import Asked, ManualRequest
 from agent.recording.binding import UNKNOWN
 from agent.recording.listening.ring import PacketRing
 from agent.recording.listening.standby import StandbySettings
@@ -236,6 +237,27 @@ def test_a_microphone_that_is_away_when_it_is_asked_for(tmp_path: Path) -> None:
     assert first.session_id == second.session_id
     assert room.is_true(first)
     assert room.is_true(second)
+
+
+def test_what_an_earlier_run_was_asked_for_is_noted_before_it_is_forgotten(tmp_path: Path) -> None:
+    """Asked for another one before there is any sound: a kill right after would leave nobody who knows of the first."""
+    room = Room(tmp_path)
+    setup, remembered = room.setup, []
+    setup.sink.is_of_recorder = True
+    earlier = Asked(setup.time_sync.at_boot(0.0))
+    setup.sink.asked(earlier)
+    setup.before = lambda _began: remembered.append(
+        RECORDER_JSON.decode((tmp_path / FILE).read_bytes()).asked
+    )
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        source.state = SourceState.LISTENING
+        recorder.start(ManualRequest(seconds=2))
+        yield None
+        yield from room.hear(source, 5)
+
+    room.run(steps)
+    assert remembered == [earlier]
 
 
 def test_a_mute_empties_it(tmp_path: Path) -> None:

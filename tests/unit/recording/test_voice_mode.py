@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from recording_setup import RecordingSetup
-from simulated import RATE, Script, ScriptedSource
+from simulated import RATE, Script, ScriptedSource, SimulatedClock
 from voice_mode import HANG, HUSH, PRE_ROLL, VOICE, ending, gate, not_wanted, voice_setup
 
 from agent.config.schema import RecordingConfig, ScheduleWindow
@@ -186,6 +186,41 @@ def test_a_stretch_that_the_disk_refuses_is_missing_from_its_pre_roll_on(tmp_pat
     assert refused
     (gap,) = (gap for gap in setup.gaps if gap.cause is Cause.STORAGE)
     assert gap.start.boot_ms == pytest.approx(1_000_000 + 1000 * (10 - PRE_ROLL), abs=200)
+
+
+def test_a_disk_that_fails_as_the_machine_wakes_up_costs_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody speaks on, and the file from before the suspend cannot be finished: its gap ends where sound goes on."""
+    asleep = 0.0
+    failed: list[str] = []
+    setup = voice_setup(tmp_path)
+    monkeypatch.setattr(SimulatedClock, "boottime", lambda self: self.monotonic() + asleep)
+
+    def refuse(step: str) -> None:
+        if asleep and step == "finish.last_page" and not failed:
+            failed.append(step)
+            raise OSError(errno.EIO, "injected")
+
+    setup.disk_fails = refuse
+
+    def steps(source: ScriptedSource, _recorder: Recorder) -> Script:
+        nonlocal asleep
+        yield from source.sound(5, level=HUSH)
+        yield from source.sound(4, level=VOICE)
+        asleep = 12.0
+        yield from source.sound(6, level=VOICE)
+        yield from source.sound(10, level=HUSH)
+
+    setup.record(ending(steps))
+    setup.repair()
+    assert failed
+    before, after = setup.entries
+    gaps = [gap for gap in setup.gaps if gap.end is not None]
+    assert setup.missing() == pytest.approx(
+        (after.started.boot_ms - before.started.boot_ms - before.duration_ms) / 1000
+    )
+    assert max(gap.end.boot_ms for gap in gaps if gap.end) == after.started.boot_ms
 
 
 def test_a_window_of_the_schedule_can_be_for_voices(tmp_path: Path) -> None:
