@@ -81,9 +81,12 @@ class Recorder(SessionInHand):
             return
         if self._board.snapshot.state is State.MUTED:
             self._board.report(state=State.IDLE)
-        if self._session is None and not self._begin() and not self._keeps_last():
-            self._rest()
-            return
+        if self._session is None and not self._begin():
+            if not self._keeps_last():
+                self._rest()
+                return
+            self._begin_account()
+            self._account.not_wanted()
         if self._spec is not None and not self._listener.is_listening:
             self._begin_account()
             self._account.wanted(self._spec.since)

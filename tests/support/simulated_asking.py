@@ -143,18 +143,15 @@ class Asking:
         self._of_run = len(self._asked)
         self._ended = inf
 
-    def faults(
-        self, spans: Sequence[Span], last_stop: int, asleep_ms: float, overlap_ms: int = LATE_MS
-    ) -> list[str]:
+    def faults(self, spans: Sequence[Span], last_stop: int, asleep_ms: float) -> list[str]:
         """Return which recordings have a hole in files and gaps, and whether more is called missing than was asked.
 
-        What the machine slept through is missing too: a recording of some length takes so much longer. The last minutes
-        may begin with the block in whose middle somebody gave up what had been missing: ``overlap_ms``.
+        What the machine slept through is missing too: a recording of some length takes so much longer.
         """
         faults = [
             f"{after.begin - before.end:+d} ms before {after}"
             for before, after in pairwise(spans)
-            if after.begin < before.end - (LATE_MS if before.what.startswith("file") else overlap_ms)
+            if after.begin < before.end - LATE_MS
         ]
         wanted = 0.0
         for asked in self._asked:

@@ -76,10 +76,7 @@ class Life:
                 ScheduleWindow(start=f"*/{EVERY_MINUTES} * * * *", minutes=WINDOW_MINUTES, timezone="UTC"),
             ),
         )
-        self.standby = StandbySettings(
-            _gate if self.mode == "voice" else None,
-            self.rng.choice([0, 5, 20]) if self.mode == "manual" else 0,
-        )
+        self.standby = StandbySettings(_gate if self.mode == "voice" else None)
         self.heard: list[Listened] = []
         self.deaths: list[int] = []
         """When a run ended without a word, likewise."""

@@ -48,8 +48,7 @@ def life_faults(life: "Life") -> list[str]:
     if life.mode == "voice":
         return _faults_of_listening(life, spans)
     if life.mode == "manual":
-        overlap_ms = LAST_BLOCK_MS if life.standby.keep_last_seconds else LATE_MS
-        return life.asking.faults(spans, life.last_stop, life.asleep_ms, overlap_ms)
+        return life.asking.faults(spans, life.last_stop, life.asleep_ms)
     faults = []
     at = life.first_start or 0
     for span in spans:

@@ -260,6 +260,20 @@ def test_what_an_earlier_run_was_asked_for_is_noted_before_it_is_forgotten(tmp_p
     assert remembered == [earlier]
 
 
+def test_what_is_asked_for_without_a_microphone_is_missing_for_its_length(tmp_path: Path) -> None:
+    """It is away for a minute, and a recording of five seconds is asked for: that much is missing, and no more."""
+    room = Room(tmp_path)
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from room.hear(source, 3)
+        room.clock.after(10, lambda: recorder.start(ManualRequest(seconds=5)))
+        yield from source.lose(60)
+        yield from room.hear(source, 3)
+
+    room.run(steps)
+    assert room.setup.missing() == pytest.approx(5, abs=1)
+
+
 def test_a_mute_empties_it(tmp_path: Path) -> None:
     """What was said before the mute is in no recording after it."""
     room = Room(tmp_path)
