@@ -105,7 +105,7 @@ def image_of(part: str, wanted: argparse.Namespace, say: cuts.Say) -> Image:
 def run_part(part: str, one: Lab, wanted: argparse.Namespace) -> None:
     """Run a part on a machine of its own."""
     runs: dict[str, Callable[[], object]] = {
-        "cuts": lambda: cuts.run(one, wanted.cuts, blind=True),
+        "cuts": lambda: cuts.run_with_each_flush(one, wanted.cuts),
         "cards": lambda: cards.run(one),
         "unplugs": lambda: unplugs.run(one, wanted.unplugs),
         "volume": lambda: volume.run(one),

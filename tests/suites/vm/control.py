@@ -15,6 +15,6 @@ def run(lab: Lab) -> None:
     lab.wait_stream(5)
     lab.wait_settled(booted)
     lost = cuts.losses(lab, done)
-    worst = max(lost, default=0.0)
-    lab.findings.check("cuts_fail_without_fsync", f"lost {worst:.1f} s", f"more than {cuts.BOUND_SECONDS:.0f} s",
-                       good=worst > cuts.BOUND_SECONDS)  # fmt: skip
+    worst, bound = max(lost, default=0.0), cuts.bound_seconds(lab)
+    lab.findings.check("cuts_fail_without_fsync", f"lost {worst:.1f} s", f"more than {bound:.0f} s",
+                       good=worst > bound)  # fmt: skip

@@ -17,13 +17,12 @@ from vm.image import Image, working_copy
 from vm.line_in import LineIn
 from vm.machine import Machine
 from vm.microphones import Microphone
+from vm.settings import FLUSH_SECONDS
 
 STREAM_SECONDS = 240
 """The recorder takes sound this long after power on at the latest."""
 DELIVERY_SECONDS = 240
 GONE_SECONDS = 20
-FLUSH_SECONDS = 5
-"""What the image's settings promise: a power cut costs no more sound than this, and what is on its way to a page."""
 
 CARD = "$(sed -n 's/^ *[0-9]* \\[\\([^ ]*\\) *\\]: USB-Audio.*/\\1/p' /proc/asound/cards | head -1)"
 """The id of the first USB microphone, for the shell of the machine."""
@@ -40,6 +39,8 @@ class Lab:
     collection: Collection
     findings: Findings
     rng: random.Random
+    flush_seconds: int = FLUSH_SECONDS
+    """What its settings promise: a power cut costs no more sound than this, and what is on its way to a page."""
 
     def power_on(self) -> None:
         """Switch the machine on, when its microphones know that it was off."""

@@ -13,11 +13,12 @@ Settings = Mapping[str, Mapping[str, str | int]]
 GUEST_API_PORT = 5600
 NAMED = "USB PnP"
 """The part of its name by which the settings choose the USB microphone."""
+FLUSH_SECONDS = 5
 SETTINGS: Settings = {
     "api": {"base_url": f"http://127.0.0.1:{GUEST_API_PORT}/v1"},
     "audio": {"input": NAMED},
     "recording": {"segment_seconds": 20},
-    "storage": {"flush_seconds": 5, "min_free_mb": 50},
+    "storage": {"flush_seconds": FLUSH_SECONDS, "min_free_mb": 50},
     "sync": {"calls_per_minute": 1000},
 }
 """What the image has."""
