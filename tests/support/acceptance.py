@@ -199,7 +199,7 @@ class Daemon:
         return self.log_file.read_text()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is so; fails after ``seconds``."""
     end = time.monotonic() + seconds
     while not condition():
