@@ -197,6 +197,12 @@ def as_member(
     )
 
 
+def hidden_libraries() -> set[str]:
+    """Return the checks of libraries that this Python hides from others: a home of Debian 13 is closed to them."""
+    is_open = all(folder.stat().st_mode & 0o001 for folder in Path(sys.prefix, "lib").parents)
+    return set() if is_open else {"libopus", "PortAudio"}
+
+
 @pytest.fixture
 def shared(server: SandboxServer) -> Iterator[Machine]:
     """A machine whose service lets a group in, with a recording, and a gap in its log; not in pytest's own folder.
@@ -240,7 +246,8 @@ def test_a_member_of_the_group_sees_what_concerns_it(shared: Machine) -> None:
         assert json.loads(as_member(shared, "queue", "show", "2", "--json").stdout)["id"] == rows[0]["id"]
         examined = as_member(shared, "doctor", "--json")
         found = json.loads(examined.stdout)
-        assert [row for row in found if row["state"] == "critical"] == [], examined
+        alarms = {row["check"] for row in found if row["state"] == "critical"}
+        assert alarms <= hidden_libraries(), examined
         assert any("owner" in row["message"] for row in found if row["state"] == "skipped")
         stranger = as_member(shared, "queue", "list", groups="")
         assert stranger.returncode == 1

@@ -31,6 +31,8 @@ from agent.sync.rules.data_usage import (
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
+EXPECTED_SECONDS = 2.0
+TRIES = 3
 
 
 class Day:
@@ -179,17 +181,29 @@ def test_what_an_earlier_version_counted_is_taken_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kbit", [256, 1000])
 def test_the_speed_is_kept_within_a_tenth(kbit: int) -> None:
-    """On a real socket an upload takes what its size and max_kbit_per_second say, within 10 %."""
-    size = kbit * 1000 // 8 * 2
+    """On a real socket an upload takes what its size and max_kbit_per_second say, within 10 %.
+
+    It is never faster; a busy machine may be slower in one of three tries.
+    """
+    tries = []
+    while len(tries) < TRIES and (not tries or min(tries) > EXPECTED_SECONDS * 1.1):
+        tries.append(paced_upload(kbit))
+        assert tries[-1] >= EXPECTED_SECONDS * 0.9
+    assert min(tries) <= EXPECTED_SECONDS * 1.1
+
+
+def paced_upload(kbit: int) -> float:
+    """Return the seconds that an upload took for which that speed allows ``EXPECTED_SECONDS``."""
+    size = round(kbit * 1000 / 8 * EXPECTED_SECONDS)
     throttle = Throttle(kbit, SystemClock(), threading.Event())
     with SocketApi().running() as server, client_of(server) as api:
         server.script(Reply(200, b"", (("ETag", '"1"'),)))
-        began = time.monotonic()
         upload_url = UploadUrl(f"{server.url}/bucket/key?{SIGNATURE}", {})
+        began = time.monotonic()
         api.put(upload_url, io.BytesIO(bytes(size)), size, pace=throttle)
         took = time.monotonic() - began
         assert len(server.seen[0].body) == size
-    assert took == pytest.approx(2.0, rel=0.1)
+    return took
 
 
 def test_the_wait_for_the_speed_ends_with_the_agent() -> None:
