@@ -185,7 +185,7 @@ def test_the_speed_is_kept_within_a_tenth(kbit: int) -> None:
 
     It is never faster; a busy machine may be slower in one of three tries.
     """
-    tries = []
+    tries: list[float] = []
     while len(tries) < TRIES and (not tries or min(tries) > EXPECTED_SECONDS * 1.1):
         tries.append(paced_upload(kbit))
         assert tries[-1] >= EXPECTED_SECONDS * 0.9
