@@ -84,7 +84,8 @@ class Life:
         self.was_asked = False
         """A person asked for more than the settings want."""
         self.first_start: int | None = None
-        self.last_stop = 0
+        self.last_stop = self.told_to_stop = 0
+        """When the newest run had ended, and when it was told to, if it was."""
         self.clock = self._boot()
         self.zone_name = zone_near_midnight(self.rng)
         self.zone = zone(self.zone_name)
@@ -183,8 +184,7 @@ class Life:
             raise Died
 
         if ending in {"stop", "reboot"}:
-            world.after(seconds, self.asking.run_is_told_to_end)
-            world.after(seconds, recorder.stop)
+            world.after(seconds, lambda: self._tell_to_stop(recorder))
         elif ending == "step":
             card.steps_left = rng.choice([rng.randrange(30), rng.randrange(200)])
             world.after(600, die)
@@ -197,6 +197,11 @@ class Life:
             self._befall(recorder, card, rng.uniform(0, seconds))
         if self.mode == "manual":
             self.asking.plan(recorder, seconds, self.asleep)
+
+    def _tell_to_stop(self, recorder: Recorder) -> None:
+        self.told_to_stop = self._ms()
+        self.asking.run_is_told_to_end()
+        recorder.stop()
 
     def _befall(self, recorder: Recorder, card: Card, at: float) -> None:
         rng, world, microphone = self.rng, self.world, self.microphone

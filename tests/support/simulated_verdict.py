@@ -97,12 +97,10 @@ def _faults_of_listening(life: "Life", spans: list[Span]) -> list[str]:
         f"{end - begin:.0f} ms from {begin:.0f} on are nowhere"
         for begin, end in _holes(all_of_it, told + heard)
     ]
-    for each in life.heard:
-        if each.is_voice and each.begin > all_of_it[0]:
-            faults += [
-                f"of a voice {begin:.0f} to {end:.0f} is nowhere"
-                for begin, end in _holes(each[:2], told, VOICE_MS)
-            ]
+    for voice in _voices(life):
+        faults += [
+            f"of a voice {begin:.0f} to {end:.0f} is nowhere" for begin, end in _holes(voice, told, VOICE_MS)
+        ]
     for span in spans:
         if span.what in AT_NO_TIME_HEARD:
             listened = sum(max(0.0, min(span.end, end) - max(span.begin, begin)) for begin, end in heard)
@@ -110,6 +108,23 @@ def _faults_of_listening(life: "Life", spans: list[Span]) -> list[str]:
             if listened > (NOTED_MS if died else HOLE_MS):
                 faults.append(f"{listened:.0f} ms of it were listened to: {span}")
     return faults
+
+
+def _voices(life: "Life") -> list[tuple[float, float]]:
+    """Return from when to when a voice was heard; what follows at once belongs to it.
+
+    The block in which the last stop falls is left out: that it is missing would be said by the next start.
+    """
+    heard = [each for each in life.heard if each.begin > (life.first_start or 0)]
+    if heard and heard[-1].end > life.told_to_stop - LATE_MS:
+        heard.pop()
+    found: list[tuple[float, float]] = []
+    for begin, end, is_voice in heard:
+        if is_voice and found and begin - found[-1][1] < READINGS_MS:
+            found[-1] = found[-1][0], end
+        elif is_voice:
+            found.append((begin, end))
+    return found
 
 
 def _holes(

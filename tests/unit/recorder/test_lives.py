@@ -27,6 +27,7 @@ from agent.recorder.account.earlier import RecordedSpan
 from agent.recorder.account.memory import Memory
 from agent.recording import segment_factory
 from agent.recording.days import days
+from agent.recording.listening.voice import Event, VoiceGate
 from agent.recording.segment_factory import SegmentFactory
 from agent.recording.triggers import Schedule
 
@@ -169,6 +170,20 @@ def test_control_more_is_said_to_be_listened_to_than_was(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(SegmentFactory, "ended", late)
     assert found_by_some_life("voice", 5 * CONTROLS)
+
+
+def test_control_what_waits_for_the_detector_is_forgotten_at_an_interruption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a voice that has just begun, up to a second is nowhere where a stop or a mute follows at once."""
+    reset = VoiceGate.reset
+
+    def unjudged(self: VoiceGate) -> list[Event]:
+        self._unjudged = b""
+        return reset(self)
+
+    monkeypatch.setattr(VoiceGate, "reset", unjudged)
+    assert found_by_some_life("voice", 40 * CONTROLS)
 
 
 def test_control_a_gap_lasts_beyond_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
