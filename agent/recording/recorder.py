@@ -65,8 +65,8 @@ class Recorder(SessionInHand):
             self._drain()
         finally:
             self._begin_account()
-            self._end_session()
             self._stop_listening()
+            self._end_session()
             self._account.close()
             self._listener.close()
             self._board.report(state=State.STOPPED, recording=None)
@@ -74,8 +74,8 @@ class Recorder(SessionInHand):
     def _turn(self) -> None:
         self._obey()
         if self.is_muted:
-            self._end_session(nothing_because="the recorder was muted")
             self._stop_listening()
+            self._end_session(nothing_because="the recorder was muted")
             self._standby.forget()
             self._rest()
             return
@@ -169,8 +169,8 @@ class Recorder(SessionInHand):
             self._lose_source(lost)
             return
         except EndOfSource:
-            self._end_session()
             self._stop_listening()
+            self._end_session()
             self._source_ended = True
             log.info("the file was recorded to its end", action="source_ended")
             return
@@ -178,8 +178,8 @@ class Recorder(SessionInHand):
             self._begin_account()
             if heard.resumed and self._spec is not None:
                 is_for_voice = self._standby.for_voice
-                self._finish_segment()
                 self._stop_listening()
+                self._finish_segment()
                 self._account.slept()
                 if is_for_voice:
                     self._standby.listen_for_voice()

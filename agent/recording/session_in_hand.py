@@ -111,7 +111,8 @@ class SessionInHand(Inbox):
             if self._standby.for_voice and self._spec is not None:
                 self._begin_stretch(self._spec, event.begins_at)
         elif isinstance(event, Write):
-            self._write(event.heard)
+            if self._session is not None:
+                self._write(event.heard)
         elif isinstance(event, End):
             self._end_session()
         else:
@@ -128,11 +129,13 @@ class SessionInHand(Inbox):
             self._storage_failed(fault)
 
     def _stop_listening(self) -> None:
-        """Listen for no voice any more: what belongs to an open stretch is finished."""
+        """Listen for no voice any more: what belongs to an open stretch is written, and its session ended."""
         if self._standby.for_voice:
             for event in self._standby.watch.stop():
                 self._follow(event)
             self._standby.stop_listening()
+            if self._listener.has_slept:
+                self._account.slept()
 
     def _write(self, heard: HeardBlock | None) -> None:
         """Write what was heard, as far as the disk takes it."""
@@ -178,8 +181,8 @@ class SessionInHand(Inbox):
             return
         fault = self._storage.fault_while_recording(session.samples, session.sample_rate)
         if fault is not None:
-            self._finish_segment()
             self._stop_listening()
+            self._finish_segment()
             self._storage_failed(fault)
 
     # what goes wrong
@@ -189,8 +192,8 @@ class SessionInHand(Inbox):
         self._account.lost(cause)
 
     def _lose_source(self, lost: SourceLost) -> None:
-        self._finish_segment()
         self._stop_listening()
+        self._finish_segment()
         self._standby.interrupt()
         if self._spec is not None:
             self._lost(Cause.NO_MICROPHONE)
@@ -252,7 +255,9 @@ class SessionInHand(Inbox):
         session = self._session
         if session is None:
             return
-        has_slept = session.open_segment is not None and self._listener.has_slept
+        # While it is listened for a voice, sound was heard behind the file: the gap begins where that ended.
+        is_newest = session.open_segment is not None and not self._standby.for_voice
+        has_slept = is_newest and self._listener.has_slept
         try:
             session.interrupt()
         except OSError as error:

@@ -6,6 +6,7 @@ import pytest
 from simulated import RATE, Script, ScriptedSource
 from voice_mode import HANG, HUSH, PRE_ROLL, VOICE, ending, not_wanted, voice_setup
 
+from agent.audio.source import EndOfSource
 from agent.gaps.log import Cause
 from agent.recording.asked.requests import ManualRequest, MarkRequest
 from agent.recording.recorder import Recorder
@@ -153,3 +154,31 @@ def test_a_voice_that_has_just_begun_is_not_lost(tmp_path: Path, end: str) -> No
     setup.record(ending(steps))
     (voice,) = setup.entries
     assert voice.duration_ms == pytest.approx(1000 * (PRE_ROLL + 0.5), abs=250)
+
+
+@pytest.mark.parametrize("end", ["mute", "stop", "lost", "end of the file"])
+@pytest.mark.parametrize("pause", [2.6, 3.2, 3.8, 4.3])
+def test_a_voice_that_goes_on_right_before_the_end_is_not_lost(
+    tmp_path: Path, end: str, pause: float
+) -> None:
+    """Behind a pause, in which the stretch is still open, somebody says half a second more, and then it ends."""
+    setup = voice_setup(tmp_path)
+
+    def steps(source: ScriptedSource, recorder: Recorder) -> Script:
+        yield from source.sound(10, level=HUSH)
+        yield from source.sound(3, level=VOICE)
+        yield from source.sound(pause, level=HUSH)
+        yield from source.sound(0.5, level=VOICE)
+        if end == "mute":
+            recorder.turn_mute(on=True)
+            setup.clock.after(5, lambda: recorder.turn_mute(on=False))
+            yield from source.sound(5, level=HUSH)
+        elif end == "lost":
+            yield from source.lose(3)
+        elif end == "end of the file":
+            setup.clock.after(5, recorder.stop)
+            yield EndOfSource()
+
+    setup.record(ending(steps))
+    assert sum(setup.samples) / RATE == pytest.approx(PRE_ROLL + 3 + pause + 0.5, abs=0.25)
+    assert len(setup.entries) == 1

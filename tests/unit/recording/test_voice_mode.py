@@ -243,3 +243,26 @@ def test_a_window_of_the_schedule_can_be_for_voices(tmp_path: Path) -> None:
     assert entry.started.wall_ms == pytest.approx(1_767_225_600_000 + 38_000, abs=300)
     assert entry.ended_ms == pytest.approx(1_767_225_600_000 + 60_000, abs=1200)
     assert setup.missing() == 0
+
+
+@pytest.mark.parametrize("quiet", [1.0, 4.0, 4.7])
+def test_a_suspend_in_the_quiet_behind_a_voice_is_missing_from_the_newest_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: float
+) -> None:
+    """The stretch is still open for a voice that may follow; what was listened to behind its file is not missing."""
+    asleep = 0.0
+    setup = voice_setup(tmp_path)
+    monkeypatch.setattr(SimulatedClock, "boottime", lambda self: self.monotonic() + asleep)
+
+    def steps(source: ScriptedSource, _recorder: Recorder) -> Script:
+        nonlocal asleep
+        yield from source.sound(5, level=HUSH)
+        yield from source.sound(4, level=VOICE)
+        yield from source.sound(quiet, level=HUSH)
+        asleep = 12.0
+
+    setup.record(ending(steps))
+    (gap,) = setup.gaps
+    assert gap.cause is Cause.NOT_RUNNING
+    assert gap.start.boot_ms == pytest.approx(1_000_000 + 1000 * (9 + quiet), abs=130)
+    assert setup.missing() == pytest.approx(12, abs=0.3)
