@@ -147,8 +147,8 @@ class Life:
         self.last_stop = self._ms()
         booted_ms = self.clock.booted_ms - BEGINNING_MS
         self.heard += [
-            Listened(booted_ms + 1000 * begin, booted_ms + 1000 * end, is_voice)
-            for begin, end, is_voice in self.microphone.heard
+            Listened(booted_ms + 1000 * begin, booted_ms + 1000 * end, is_voice, 1000 * lost)
+            for begin, end, is_voice, lost in self.microphone.heard
         ]
         self.asking.run_ended(recorder)
         world.forget_plans()

@@ -259,8 +259,8 @@ class Microphone:
         self._said = False
         self.speaks = False
         """Whether somebody speaks; it changes now and then."""
-        self.heard: list[tuple[float, float, bool]] = []
-        """From when to when it gave sound, in seconds of the boot clock, and whether it was a voice."""
+        self.heard: list[tuple[float, float, bool, float]] = []
+        """From when to when it gave sound, in seconds of the boot clock, if it was a voice, and what it lost before."""
 
     def read(self, timeout: float) -> Block | None:
         """Return the block that is due, or None."""
@@ -300,7 +300,7 @@ class Microphone:
         if self._rng.random() < CHANGES * self._block / RATE:
             self.speaks = not self.speaks
         sound = VOICE if self.speaks else SOUND
-        self.heard.append((ended - self._block / RATE, ended, self.speaks))
+        self.heard.append((ended - self._block / RATE, ended, self.speaks, skipped))
         return Block(self._sequence - 1, captured_at, skipped > 0, sound[: 2 * self._block])
 
     def _fail(self, end: float) -> Block | None:

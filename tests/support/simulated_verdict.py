@@ -13,6 +13,7 @@ from agent.outbox import sidecar
 from agent.outbox.files import AUDIO, SIDECAR
 from agent.recording.days.gapsfile import read_gaps
 from agent.recording.segment import SegmentStart
+from agent.timing.timeline import CONFIRMING
 
 if TYPE_CHECKING:
     from simulated_life import Life
@@ -34,6 +35,8 @@ class Listened(NamedTuple):
     begin: float
     end: float
     is_voice: bool
+    lost_before: float = 0.0
+    """So many milliseconds of sound were lost right before it."""
 
 
 def life_faults(life: "Life") -> list[str]:
@@ -99,7 +102,9 @@ def _faults_of_listening(life: "Life", spans: list[Span]) -> list[str]:
     ]
     for voice in _voices(life):
         faults += [
-            f"of a voice {begin:.0f} to {end:.0f} is nowhere" for begin, end in _holes(voice, told, VOICE_MS)
+            f"of a voice {begin:.0f} to {end:.0f} is nowhere"
+            for begin, end in _holes(voice, told, VOICE_MS)
+            if end - begin > VOICE_MS + _not_certain(life, end)
         ]
     for span in spans:
         if span.what in AT_NO_TIME_HEARD:
@@ -119,12 +124,21 @@ def _voices(life: "Life") -> list[tuple[float, float]]:
     if heard and heard[-1].end > life.told_to_stop - LATE_MS:
         heard.pop()
     found: list[tuple[float, float]] = []
-    for begin, end, is_voice in heard:
-        if is_voice and found and begin - found[-1][1] < READINGS_MS:
-            found[-1] = found[-1][0], end
-        elif is_voice:
-            found.append((begin, end))
+    for each in heard:
+        if each.is_voice and found and each.begin - found[-1][1] < READINGS_MS:
+            found[-1] = found[-1][0], each.end
+        elif each.is_voice:
+            found.append((each.begin, each.end))
     return found
+
+
+def _not_certain(life: "Life", at: float) -> float:
+    """Return how early the recorder takes a moment to be, in milliseconds.
+
+    That sound was lost is certain some blocks later; up to then what follows seems to have begun where it was lost.
+    """
+    newest = [each for each in life.heard if each.begin < at][-CONFIRMING:]
+    return sum(each.lost_before for each in newest)
 
 
 def _holes(

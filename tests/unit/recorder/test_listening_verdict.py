@@ -62,6 +62,24 @@ def test_a_voice_in_short_blocks_is_looked_at_as_a_whole(life: Life, monkeypatch
     assert life_faults(life) == ["of a voice 1000 to 1500 is nowhere"]
 
 
+@pytest.mark.parametrize(
+    ("lost", "blocks_ago", "is_found"),
+    [(0, 0, True), (350, 1, False), (350, 7, False), (350, 8, True), (100, 1, True)],
+)
+def test_while_a_loss_is_not_certain_moments_may_seem_as_much_earlier(
+    life: Life, monkeypatch: pytest.MonkeyPatch, lost: int, blocks_ago: int, is_found: bool
+) -> None:
+    """Six tenths of a second of a voice may lie before where they are looked for, by what was lost just before."""
+    monkeypatch.setattr(
+        simulated_verdict, "spans_of", lambda _life: [Span(0, 8000, "file 1", 8000), Span(8600, 9000, "", 0)]
+    )
+    life.heard = [Listened(begin, begin + 250, is_voice=True) for begin in range(0, 8600, 250)]
+    number = len(life.heard) - 1 - blocks_ago
+    life.heard[number] = life.heard[number]._replace(lost_before=lost)
+    life.first_start, life.told_to_stop, life.last_stop = -1, 9000, 9000
+    assert bool(life_faults(life)) is is_found
+
+
 def test_what_a_stop_leaves_out_is_missing_from_the_next_start_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever in a block of a voice a stop falls: the next start's gap begins where the file ends."""
     monkeypatch.setattr(segment_factory, "OpusEncoder", SilentEncoder)
