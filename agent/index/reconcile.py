@@ -51,9 +51,9 @@ class Reconciler:
         """Go through all folders, then through the rows that have no file."""
         files = self._files
         self._each(files.recording, names(files.recording), PART, self._repair.open_file)
+        self._each(files.outbox, names(files.outbox), AUDIO, self._check_moved)
         for folder in (files.recording, files.outbox, files.sent, files.damaged):
             self._each(folder, names(folder), TEMPORARY, self._repair.discard_temporary)
-        self._each(files.outbox, names(files.outbox), AUDIO, self._check_moved)
         waiting = sorted(stems(files.outbox, AUDIO) | stems(files.outbox, SIDECAR))
         self._chunks(waiting, self._check_waiting)
         sent = sorted(stems(files.sent, AUDIO) | stems(files.sent, SIDECAR))
