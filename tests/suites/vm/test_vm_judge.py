@@ -78,6 +78,9 @@ def test_known_reds_bite_in_both_directions() -> None:
     assert found.verdict([finding("old", good=False), finding("new", good=True)], reds) == []
     assert found.verdict([finding("new", good=False)], reds) == ["cuts.new is red"]
     assert len(found.verdict([finding("old", good=True)], reds)) == 1
+    near = {"cuts.old": f"{found.NEAR}26 of 25"}
+    assert found.verdict([finding("old", good=True)], near) == []
+    assert found.verdict([finding("old", good=False)], near) == []
     assert found.verdict([finding("old", good=None)], {}) == []
     assert found.verdict([finding("twice", good=True), finding("twice", good=False)], {}) == [
         "cuts.twice is red"
